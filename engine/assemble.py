@@ -1,0 +1,207 @@
+"""From a resolved configuration to the objects that the library works on; nothing here knows where it runs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from mmap import mmap
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engine import components
+from engine.config import Study, Tower
+from engine.data.array_cache import cached_array
+from engine.data.pairs import PairDataset
+from engine.data.text_cache import caption_embeddings
+from engine.distill import Distillation
+from engine.evaluation.full_data import pair_embeddings
+from engine.evaluation.protocol import Protocol
+from engine.evaluation.student import StudentRecipe
+from engine.experts.train import ExpertRecipe
+from engine.experts.trajectory import ExpertSource
+from engine.files import digest
+from engine.methods import Method, Sources
+from engine.models import two_tower
+from engine.models.heads import build_head
+from engine.models.image import ImageEncoder
+from engine.models.prepared import PreparedPairs, write_features
+from engine.models.text import TextEncoder
+from engine.models.two_tower import TwoTower, make_tower
+from engine.optimiser import outer_optimiser
+from engine.places import Places
+from engine.rng import stream
+from engine.synthetic.initialisation import SeedPairs
+from engine.tensors import MODALITIES
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data and the student of a study, as every expert, trial and evaluation uses them."""
+
+    datasets: Mapping[str, PairDataset]
+    pairs: Mapping[str, PreparedPairs]
+    student: TwoTower
+    device: torch.device
+
+
+def default_device() -> torch.device:
+    """Return the GPU that this process may use, or the CPU; the device is never chosen by another process."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def assemble(study: Study, places: Places) -> Problem:
+    """Load the data, build the student, and prepare what its frozen encoders make of the data (cached on disk)."""
+    device = default_device()
+    datasets = load_data(study, places)
+    encoder = build_text_encoder(study, places)
+    encoder.fit(datasets["train"].captions)
+    student = build_student(study, places, text_features=encoder.dim).to(device)
+    pairs = {
+        split: PreparedPairs(
+            images=_image_inputs(study, places, student, datasets[split], device),
+            texts=caption_embeddings(encoder, datasets[split].captions, places.cache),
+            caption_image=datasets[split].caption_image,
+        )
+        for split in SPLITS
+    }
+    return Problem(datasets, pairs, student, device)
+
+
+def load_data(study: Study, places: Places) -> dict[str, PairDataset]:
+    """Load the three splits of the study's data set."""
+    load = components.bind("data", study.data.name, study.data.options)
+    datasets: dict[str, PairDataset] = load(places)
+    return datasets
+
+
+def build_text_encoder(study: Study, places: Places) -> TextEncoder:
+    """Build the text encoder, not yet fitted where it is of that kind.
+
+    Raises:
+        ValueError: it is to be trained, which synthetic texts in its embedding space cannot do.
+    """
+    tower = study.student.text
+    if tower.train != "frozen":
+        raise ValueError(f"student.text.train: {tower.encoder} cannot be trained as {tower.train!r}, expected frozen.")
+    return cast(TextEncoder, components.bind("text", tower.encoder, tower.options)(places))
+
+
+def build_student(study: Study, places: Places, *, text_features: int) -> TwoTower:
+    """Build the student's two towers; synthetic and real texts alike enter as embeddings of the text encoder."""
+    tower = study.student.image
+    build: Callable[[], nn.Module] = partial(components.bind("image", tower.encoder, tower.options), places)
+    probe = cast(ImageEncoder, build())
+    width = study.student.embed_dim
+    image = make_tower(
+        "image",
+        build_encoder=build,
+        build_head=partial(build_head, tower.head, features=probe.features, width=width),
+        train=tower.train,
+        pretrained=probe.pretrained,
+    )
+    text = make_tower(
+        "text",
+        build_encoder=nn.Identity,
+        build_head=partial(build_head, study.student.text.head, features=text_features, width=width),
+        train="frozen",
+        pretrained=True,
+    )
+    return TwoTower(image, text, study.student.temperature)
+
+
+def _image_inputs(
+    study: Study, places: Places, student: TwoTower, dataset: PairDataset, device: torch.device
+) -> np.ndarray:
+    """Return what the image tower's trained part takes: pixels where its encoder is trained, else cached features."""
+    tower = study.student.image
+    if tower.train != "frozen":
+        return dataset.images
+    with torch.no_grad():
+        width = student.image.prepare(torch.zeros(1, *dataset.images.shape[1:], device=device)).shape[1]
+    return cached_array(
+        places.cache / "features",
+        digest("features/1", _encoder_key(tower, student.image), _images_key(dataset)),
+        shape=(dataset.num_images, width),
+        dtype=np.float32,
+        fill=partial(write_features, student.image, dataset, device=device),
+    )
+
+
+def _images_key(dataset: PairDataset) -> str:
+    """Return what identifies a split's images: the key of the cached array that they are, else their bytes."""
+    images = dataset.images
+    if isinstance(images, np.memmap) and isinstance(images.base, mmap) and images.filename is not None:
+        return Path(images.filename).stem
+    return digest(images.tobytes())
+
+
+def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:
+    """Return what identifies a frozen encoder: its name, its options and the bytes of its weights."""
+    state = built.frozen.state_dict()
+    return digest(
+        tower.encoder, repr(sorted(tower.options.items())), *(v.cpu().numpy().tobytes() for v in state.values())
+    )
+
+
+def expert_recipe(study: Study) -> ExpertRecipe:
+    """Return how the study's experts are trained."""
+    experts = study.experts
+    return ExpertRecipe(
+        rates={m: getattr(experts.lr, m) for m in MODALITIES},
+        batch_size=experts.batch_size,
+        weight_decay=experts.weight_decay,
+        augmentation=experts.augmentation,
+        captions=experts.captions,
+    )
+
+
+def protocol(study: Study) -> Protocol:
+    """Return how the study scores a set."""
+    given = study.protocol
+    recipe = StudentRecipe(
+        epochs=given.epochs,
+        batch_size=given.batch_size,
+        momentum=given.momentum,
+        weight_decay=given.weight_decay,
+        schedule=given.schedule,
+    )
+    return Protocol(recipe=recipe, seeds=given.seeds, rates=tuple(given.rates), select_epoch=given.select_epoch)
+
+
+def method(study: Study) -> Method:
+    """Return the study's method with its options."""
+    options = study.method.options | {"num_pairs": study.method.num_pairs}
+    return cast(Method, components.bind("method", study.method.name, options))
+
+
+def _joint_features(problem: Problem, experts: ExpertSource, *, epoch: int) -> Float[Tensor, "m f"]:
+    """Return both embeddings of every training pair side by side, by the first expert's snapshot of ``epoch``."""
+    snapshot = experts.load(min(experts.index()), epoch)
+    params = {name: value.to(problem.device) for name, value in snapshot.items()}
+    return torch.cat(pair_embeddings(problem.student, params, problem.pairs["train"]), dim=1)
+
+
+def distillation(study: Study, problem: Problem, experts: ExpertSource) -> Distillation:
+    """Return the study's run of distillation before its first outer step."""
+    chosen = method(study)
+    sources = Sources(student=problem.student, experts=experts, pairs=problem.pairs["train"])
+    seeds = SeedPairs(
+        problem.datasets["train"],
+        problem.pairs["train"].texts,
+        partial(_joint_features, problem, experts, epoch=chosen.epochs()[-1]),
+    )
+    state = chosen.initial_state(seeds, sources, stream(study.seed, "init")).to(problem.device)
+    state.synthetic.metadata |= {"student": study.student.model_dump(mode="json"), "seed": study.seed}
+    optimiser = outer_optimiser(
+        chosen.param_groups(state),
+        study.optimiser.rates,
+        name=study.optimiser.name,
+        momentum=study.optimiser.momentum,
+    )
+    return Distillation(chosen, state, optimiser, sources, study.seed)

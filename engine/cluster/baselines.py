@@ -1,0 +1,96 @@
+"""What a distilled set is held against: coresets of the same budgets, and students of all pairs."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+from engine.cluster.job import Job
+from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data
+from engine.config import Study
+from engine.tracking.table import Row
+
+
+@dataclass
+class Baselines:
+    """Scores on their way, computed by Ray tasks that a few threads of this process wait for.
+
+    The first full-data student comes first, because coresets are chosen by what it learned.
+    """
+
+    job: Job
+    scorer: Scorer
+    pool: ThreadPoolExecutor
+    coresets: dict[tuple[str, int], Future[Result]] = field(default_factory=dict)
+    full: list[Future[Result]] = field(default_factory=list)
+
+    def submit_first(self) -> None:
+        """Queue the first full-data student."""
+        self.full.append(self.pool.submit(self.scorer, score_full_data, 0, key="full/0"))
+
+    def submit_rest(self) -> None:
+        """Queue the coresets and the other full-data students."""
+        given = self.job.study.baselines
+        for pairs in given.pairs or [self.job.study.method.num_pairs]:
+            for name in given.coresets:
+                self.coresets[name, pairs] = self.pool.submit(self._coreset, name, pairs)
+        for index in range(1, given.full_seeds):
+            self.full.append(self.pool.submit(self.scorer, score_full_data, index, key=f"full/{index}"))
+
+    def _coreset(self, name: str, pairs: int) -> Result:
+        self.full[0].result()
+        return self.scorer(score_coreset, name, pairs, key=f"coreset/{name}/{pairs}")
+
+    def __len__(self) -> int:
+        """Return the number of scores."""
+        return len(self.coresets) + len(self.full)
+
+    def rows(self, bar: tqdm) -> list[Row]:
+        """Wait for all scores and return their rows, coresets first; ``bar`` advances by one a score."""
+        rows = [score_row(self.job, name, n, _waited(bar, future)) for (name, n), future in self.coresets.items()]
+        return [*rows, full_row(self.job, [_waited(bar, future) for future in self.full])]
+
+
+def _waited(bar: tqdm, future: Future[Result]) -> Result:
+    result = future.result()
+    bar.update()
+    return result
+
+
+def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = "") -> Row:
+    """Return the table's row of one score."""
+    return Row.of_seeds(
+        name,
+        pairs,
+        result["seeds"],
+        learning_rate=result["rates"]["image"],
+        seconds=result.get("seconds"),
+        size=result.get("size"),
+        protocol=protocol_label(job.study),
+        note=note,
+    )
+
+
+def full_row(job: Job, results: list[Result]) -> Row:
+    """Return the row of the full-data students, whose seeds are one a result."""
+    return Row.of_seeds(
+        "all pairs",
+        len(job.specification.problem().pairs["train"]),
+        [seed for result in results for seed in result["seeds"]],
+        full=True,
+        learning_rate=results[0]["rates"]["image"],
+        seconds=sum(result["seconds"] for result in results) / len(results),
+        protocol=protocol_label(job.study),
+        note=f"best val epoch of at most {job.study.baselines.full_epochs}, trained as the experts are",
+    )
+
+
+def protocol_label(study: Study) -> str:
+    """Return the protocol in words, as it stands below the table."""
+    given, image, text = study.protocol, study.student.image, study.student.text
+    return (
+        f"image encoder {image.encoder} ({image.train}, head {image.head}), text encoder {text.encoder} ({text.train}, "
+        f"head {text.head}); students take {given.epochs} epochs of SGD (batch {given.batch_size}, momentum "
+        f"{given.momentum:g}, {given.schedule} rate, chosen on val); outer step by {given.select_step}, student epoch "
+        f"{given.select_epoch}; reported on test"
+    )

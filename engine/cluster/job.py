@@ -1,0 +1,142 @@
+"""What a command works on: one resolved study, and where its parts lie."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from tqdm import tqdm
+
+from engine import assemble
+from engine.cluster import runtime
+from engine.cluster.registry import get_registry
+from engine.cluster.specification import Specification
+from engine.config import Study, as_yaml, identity
+from engine.files import atomic_path, digest
+from engine.places import default_places
+from engine.tracking import Tracker, table
+from engine.tracking.mlflow import MlflowTracker, default_uri
+from engine.tracking.table import Row
+
+EXPERIMENT = "vldistill"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One study and where its parts lie."""
+
+    name: str
+    study: Study
+    specification: Specification
+    samples: int
+
+    @property
+    def key(self) -> str:
+        """The study's identity; a search with more trials is another study."""
+        return digest("job/1", identity(self.study), str(self.samples))
+
+    @property
+    def folder(self) -> Path:
+        """Where the results of this study lie."""
+        return self.specification.storage / "studies" / f"{self.name}-{self.key}"
+
+    @property
+    def expert_epochs(self) -> int:
+        """How many epochs each expert is trained: as configured, else as many as the method reads."""
+        return self.study.experts.epochs or assemble.method(self.study).epochs()[-1]
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Where MLflow keeps its runs: ``MLFLOW_TRACKING_URI``, else a database in the storage folder."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(self.specification.storage)
+
+
+def make_job(space: str, study: Study, *, samples: int | None = None) -> Job:
+    """Return the job of a resolved study; without ``samples`` the study's own number counts, or one.
+
+    Raises:
+        ValueError: the storage folder lies inside Ray's temporary directory.
+    """
+    storage = Path(study.storage).expanduser().absolute()
+    if storage.is_relative_to(os.environ.get("RAY_TMPDIR", "/tmp/ray")):
+        raise ValueError(f"storage: {storage} is in Ray's temporary directory, which is deleted; name another folder.")
+    specification = Specification(study.model_dump(), default_places(storage), storage)
+    wanted = samples or study.budget.samples or 1
+    return Job(Path(space).stem, study, specification, wanted if study.search else 1)
+
+
+@contextmanager
+def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
+    """Open the study's run in MLflow with its configuration, and end it as the block ends.
+
+    FINISHED, KILLED after an interrupt, FAILED after any other error.
+    """
+    storage = job.specification.storage
+    tracker = MlflowTracker.open_study(
+        job.mlflow_uri,
+        experiment=EXPERIMENT,
+        name=job.name,
+        key=job.key,
+        note=job.study.note,
+        artifacts=storage / "artifacts",
+        spool=storage / "spool",
+        fresh=fresh,
+    )
+    try:
+        _record_configuration(job, tracker)
+        yield tracker
+    except BaseException as error:
+        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    tracker.finish("FINISHED")
+
+
+def _record_configuration(job: Job, tracker: Tracker) -> None:
+    with atomic_path(job.folder / "configuration.yaml") as temporary:
+        temporary.write_text(as_yaml(job.study), encoding="utf-8")
+    tracker.artifact(job.folder / "configuration.yaml")
+    tracker.params(job.study.model_dump(mode="json", exclude={"search", "note"}))
+
+
+def train_experts(job: Job, cluster: runtime.Cluster) -> None:
+    """Have the study's experts trained, as far as the store lacks them, with a bar."""
+    count, epochs = job.study.experts.count, job.expert_epochs
+    registry = get_registry(job.specification.expert_folder())
+    resources = runtime.actor_options(runtime.granted(job.study.resources.expert, cluster))
+    training = registry.ensure.remote(job.specification, count=count, epochs=epochs, resources=resources)
+    layout = "{l_bar}{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}]"
+    with tqdm(total=count * epochs, desc=f"training {count} experts", bar_format=layout, disable=None) as bar:
+        while not ray.wait([training], timeout=0.5)[0]:
+            _show(bar, sum(ray.get(registry.progress.remote()).values()))
+        ray.get(training)
+        _show(bar, count * epochs)
+
+
+def _show(bar: tqdm, done: float) -> None:
+    bar.n = done
+    bar.refresh()
+
+
+def forget(job: Job) -> None:
+    """Delete the results of a study; its experts, and the scores of baselines, are other studies' too and stay."""
+    shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def say(sentence: str) -> None:
+    """Tell the person at the terminal what happens; a bar that is shown stays whole."""
+    tqdm.write(sentence, file=sys.stdout)
+
+
+def conclude(job: Job, rows: list[Row], *lines: str) -> None:
+    """Print the table, where things lie, and how to look at everything."""
+    say(f"\n{table.render_text(rows)}")
+    for line in lines:
+        say(line)
+    if job.mlflow_uri.startswith("http"):
+        say(f"compare runs:   {job.mlflow_uri}")
+    else:
+        say(f"compare runs:   mlflow server --backend-store-uri {job.mlflow_uri}")

@@ -1,0 +1,99 @@
+"""What the driver tells of running trials: a nested MLflow run each, written as results come in, and a bar."""
+
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from tqdm import tqdm
+
+from engine.cluster.specification import Specification
+from engine.cluster.trial import BEST_SET, INITIAL_SET
+from engine.config import as_yaml, assign
+from engine.synthetic.set import load_set
+from engine.tracking import Tracker
+from engine.tracking.sets import write_set_pictures
+
+
+class TrialReports(tune.Callback):
+    """Writes every trial's parameters, metrics and artifacts; a trial that is started again finds its run again."""
+
+    def __init__(self, tracker: Tracker, specification: Specification, folder: Path, *, trials: int) -> None:
+        study = specification.load()
+        self.tracker = tracker
+        self.specification = specification
+        self.study = study
+        self.folder = folder
+        self.validations = trials * -(-study.budget.outer_steps // study.budget.evaluate_every)
+        self._children: dict[str, Tracker] = {}
+        self._bar: tqdm | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_children": {}, "_bar": None}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Open the trial's run and record what it was given."""
+        chosen = assign(self.study, trial.config)
+        self._child(trial).params({**chosen.model_dump(mode="json", exclude={"search", "resources"})})
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Record the numbers of one validation."""
+        numbers = {
+            name: float(value)
+            for name, value in result.items()
+            if name.startswith(("val/", "loss", "inner_lr/", "best", "seconds_per"))
+        }
+        self._child(trial).metrics(numbers, step=int(result.get("outer_step", result["training_iteration"])))
+        self._advance(result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Keep the trial's set with its pictures, and end its run as it ended."""
+        child, result = self._child(trial), trial.last_result
+        if trial.checkpoint is not None:
+            self._keep(trial, child)
+        early = result.get("outer_step", 0) < self.study.budget.outer_steps and "failure" not in result
+        child.tags({"stopped": "early" if early else "at its end", **_failure(result)})
+        child.finish("FAILED" if "failure" in result else "FINISHED")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """End the run of a trial that could not be repeated."""
+        child = self._child(trial)
+        child.tags({"failure": str(trial.get_error())[-500:]})
+        child.finish("FAILED")
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _child(self, trial: Any) -> Tracker:
+        if trial.trial_id not in self._children:
+            self._children[trial.trial_id] = self.tracker.child(str(trial), key=trial.trial_id)
+        return self._children[trial.trial_id]
+
+    def _keep(self, trial: Any, child: Tracker) -> None:
+        folder = self.folder / f"trial_{trial.trial_id}"
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = Path(trial.checkpoint.path)
+        (folder / "configuration.yaml").write_text(as_yaml(assign(self.study, trial.config)), encoding="utf-8")
+        best, initial = load_set(checkpoint / BEST_SET), load_set(checkpoint / INITIAL_SET)
+        best.save(folder / BEST_SET)
+        problem = self.specification.problem()
+        captions, embeddings = problem.datasets["train"].captions, problem.pairs["train"].texts
+        write_set_pictures(folder, initial, best, captions=captions, embeddings=embeddings)
+        for path in sorted(folder.iterdir()):
+            child.artifact(path)
+
+    def _advance(self, result: dict[str, Any]) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=self.validations, desc="distilling", unit="validation", disable=None)
+        self._bar.update()
+        if "best" in result:
+            self._bar.set_postfix_str(
+                f"val mean recall {result[self.study.budget.metric]:.1f}, best {result['best']:.1f}"
+            )
+
+
+def _failure(result: dict[str, Any]) -> dict[str, str]:
+    return {"failure": str(result["failure"])} if "failure" in result else {}

@@ -1,0 +1,141 @@
+"""Scoring sets under the study's protocol, each in a task of its own, and remembering what has been scored."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.remote_function import RemoteFunction
+
+from engine import assemble, components
+from engine.assemble import Problem
+from engine.cluster.runtime import use_cpus
+from engine.cluster.specification import Specification
+from engine.evaluation.evidence import load_evidence, save_evidence
+from engine.evaluation.full_data import train_on_everything
+from engine.evaluation.protocol import evaluate, prepare_set, real_set
+from engine.files import digest, read_json, write_json
+from engine.rng import stream
+from engine.synthetic.set import load_set
+
+Result = dict[str, Any]
+"""``seeds`` and ``val`` (metrics a student), ``rates``, ``seconds`` to learn or choose the set, ``size`` in bytes."""
+
+
+def score_full_data(specification: Specification, index: int) -> Result:
+    """Train student ``index`` of all real pairs; the first one also leaves the coresets' evidence on disk."""
+    study, problem = specification.load(), specification.problem()
+    started = time.perf_counter()
+    result = train_on_everything(
+        problem.student,
+        problem.pairs["train"],
+        val=problem.pairs["val"],
+        test=problem.pairs["test"],
+        seed=study.seed,
+        name=f"full/{index}",
+        recipe=assemble.expert_recipe(study),
+        max_epochs=study.baselines.full_epochs,
+        patience=study.baselines.patience,
+        feature_epoch=study.baselines.feature_epoch if index == 0 else None,
+        forgetting_epochs=study.baselines.warmup_epochs,
+    )
+    if result.evidence is not None:
+        save_evidence(evidence_path(specification), result.evidence)
+    rates = {modality: getattr(study.experts.lr, modality) for modality in ("image", "text")}
+    seconds = time.perf_counter() - started
+    return {"seeds": [result.test], "val": [result.val], "epoch": result.epoch, "rates": rates, "seconds": seconds}
+
+
+def score_coreset(specification: Specification, name: str, num_pairs: int) -> Result:
+    """Choose a coreset and score it."""
+    study, problem = specification.load(), specification.problem()
+    evidence = load_evidence(evidence_path(specification))
+    started = time.perf_counter()
+    select = components.bind("coreset", name, {})
+    chosen = select(evidence, num_pairs, stream(study.seed, f"coreset/{name}/{num_pairs}"))
+    seconds = time.perf_counter() - started
+    training = real_set(problem.pairs["train"], chosen, problem.device)
+    size = _real_bytes(problem, chosen)
+    scored = _scored(specification, problem, training)
+    return {**scored, "seconds": seconds, "size": size, "chosen": chosen.tolist()}
+
+
+def score_set(specification: Specification, path: Path) -> Result:
+    """Score a synthetic set from its file."""
+    problem = specification.problem()
+    synthetic = load_set(path)
+    training = prepare_set(problem.student, synthetic, problem.device)
+    return {**_scored(specification, problem, training), "size": synthetic.size_bytes()}
+
+
+def _scored(specification: Specification, problem: Problem, training: Any) -> Result:
+    study = specification.load()
+    scores = evaluate(
+        problem.student,
+        training,
+        assemble.protocol(study),
+        seed=study.seed,
+        val=problem.pairs["val"],
+        test=problem.pairs["test"],
+    )
+    return {"seeds": scores.seeds, "val": scores.val, "rates": scores.rates}
+
+
+def _real_bytes(problem: Problem, chosen: Any) -> int:
+    """Return the bytes of real pairs: pixels of 8 bits, and captions as UTF-8."""
+    train = problem.datasets["train"]
+    pixels = len(set(train.caption_image[chosen.numpy()])) * train.images[0].size
+    return int(pixels + sum(len(train.captions[pair].encode()) for pair in chosen.tolist()))
+
+
+def evidence_path(specification: Specification) -> Path:
+    """Return where the evidence of this study's data, student and recipe lies."""
+    study = specification.load()
+    key = digest("evidence/1", str(specification.expert_folder().name), repr(study.baselines.feature_epoch),
+                 repr(study.baselines.warmup_epochs), repr(study.baselines.full_epochs))  # fmt: skip
+    return specification.storage / "evidence" / f"{key}.safetensors"
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Runs scoring functions as Ray tasks; a score is computed once for one data, student, protocol and set."""
+
+    specification: Specification
+    resources: dict[str, float]
+
+    def __call__(self, function: Callable[..., Result], *arguments: Any, key: str) -> Result:
+        """Return the remembered result of ``key``, or run ``function(specification, *arguments)`` and remember it."""
+        path = self._path(key)
+        if path.exists():
+            result: Result = read_json(path)
+            return result
+        result = ray.get(_remote(function).options(**self.resources).remote(self.specification, *arguments))
+        write_json(path, result)
+        return result
+
+    def forget(self, key: str) -> None:
+        """Forget the result of ``key``."""
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        study = self.specification.study
+        parts = [repr(study[name]) for name in ("data", "student", "protocol", "seed")]
+        baselines = repr(study["baselines"]) + repr(
+            {k: v for k, v in study["experts"].items() if k not in ("count", "epochs")}
+        )
+        return self.specification.storage / "scores" / f"{digest('scores/1', *parts, baselines, key)}.json"
+
+
+def _remote(function: Callable[..., Result]) -> RemoteFunction:
+    """Return ``function`` as a task that sizes its process for the CPUs it was given."""
+
+    def task(*arguments: Any) -> Result:
+        use_cpus(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
+        return function(*arguments)
+
+    return ray.remote(task)
+
+
+__all__ = ["Scorer", "score_coreset", "score_full_data", "score_set"]

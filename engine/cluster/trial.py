@@ -1,0 +1,99 @@
+"""A Tune trial: one distillation run, validated every few outer steps, that resumes exactly where it was."""
+
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.actor import ActorHandle
+
+from engine import assemble
+from engine.cluster.registry import RemoteSource, get_registry
+from engine.cluster.runtime import use_cpus
+from engine.cluster.specification import Specification
+from engine.config import assign
+from engine.distill import NonFiniteLossError
+from engine.evaluation.protocol import prepare_set, student_of_seed
+from engine.evaluation.student import score
+from engine.experts.trajectory import ExpertId
+from engine.files import read_json, write_json
+from engine.synthetic.set import load_set
+
+BEST_SET = "synthetic_set.safetensors"
+INITIAL_SET = "initial_set.safetensors"
+_CHECKPOINT = "checkpoint.safetensors"
+_PROGRESS = "progress.json"
+
+
+class DistillTrial(tune.Trainable):
+    """Tune calls ``step`` until it reports ``done``; its configuration holds the searched keys alone."""
+
+    def setup(self, config: dict[str, Any], specification: Specification, cpus: float) -> None:
+        """Assemble the run of the searched values in ``config``."""
+        use_cpus(cpus)
+        self.study = assign(specification.load(), config)
+        self.problem = specification.problem()
+        registry = get_registry(specification.expert_folder())
+        experts = RemoteSource(registry, expert_epochs(self.study.experts.count, registry))
+        self.run = assemble.distillation(self.study, self.problem, experts)
+        self.protocol = assemble.protocol(self.study)
+        self.best: dict[str, float] = {}
+        self.initial_set = deepcopy(self.run.state.synthetic)
+        self.best_set = self.initial_set
+
+    def step(self) -> dict[str, Any]:
+        """Take ``evaluate_every`` outer steps and validate one student."""
+        budget = self.study.budget
+        started = time.perf_counter()
+        steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
+        try:
+            metrics = self.run.run(steps)
+        except NonFiniteLossError as error:
+            return {budget.metric: -1.0, "outer_step": self.run.step, "failure": str(error), "done": True}
+        elapsed = time.perf_counter() - started
+        val = self.validate()
+        if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
+            self.best = {**val, "outer_step": float(self.run.step)}
+            self.best_set = deepcopy(self.run.state.synthetic)
+        return {
+            **val,
+            **metrics,
+            "best": self.best[budget.metric],
+            "outer_step": self.run.step,
+            "seconds_per_outer_step": elapsed / max(steps, 1),
+            "done": self.run.step >= budget.outer_steps,
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Return the val metrics of one fresh student trained on the set as it is, at the rates that it has learned."""
+        student, val = self.problem.student, self.problem.pairs["val"]
+        training = prepare_set(student, self.run.state.synthetic, self.problem.device)
+        assert training.rates is not None
+        params = student_of_seed(
+            student, training, self.protocol, rates=training.rates, seed=self.study.seed, name="validate", val=val
+        )
+        return {f"val/{name}": value for name, value in score(student, params, val).items()}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write the run, its best set and its first set, and the best metrics last."""
+        folder = Path(checkpoint_dir)
+        self.run.save(folder / _CHECKPOINT)
+        self.best_set.save(folder / BEST_SET)
+        self.initial_set.save(folder / INITIAL_SET)
+        write_json(folder / _PROGRESS, {"best": self.best})
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from what ``save_checkpoint`` wrote."""
+        folder = Path(checkpoint_dir)
+        self.run.load(folder / _CHECKPOINT)
+        self.best_set = load_set(folder / BEST_SET)
+        self.initial_set = load_set(folder / INITIAL_SET)
+        self.best = read_json(folder / _PROGRESS)["best"]
+
+
+def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int, ...]]:
+    """Return the epochs of the first ``count`` experts that a registry has."""
+    index: dict[ExpertId, tuple[int, ...]] = ray.get(registry.index.remote())
+    return {expert: epochs for expert, epochs in index.items() if expert < count}

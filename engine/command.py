@@ -1,0 +1,131 @@
+"""What the tasks share on the command line: a space, overrides, a few flags, and errors in one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+DEFAULT_SPACE = "shapes_100"
+
+_RUNS = ("dry-run", "local")
+_FLAGS: dict[str, tuple[str, ...]] = {
+    "distill": ("samples", *_RUNS, "fresh"),
+    "train_experts": _RUNS,
+    "evaluate": ("set", *_RUNS),
+    "coreset": _RUNS,
+    "report": ("all",),
+}
+TASKS = tuple(_FLAGS)
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "dry-run": {"action": "store_true", "help": "check and print the resolved configuration, and run nothing"},
+    "local": {"action": "store_true", "help": "start a cluster on this machine even where one could be joined"},
+    "set": {"metavar": "FILE", "help": "a synthetic set to score (default: the one that the study itself distilled)"},
+    "all": {"action": "store_true", "help": "the studies of every space in the same storage folder"},
+    "fresh": {"action": "store_true", "help": "start over instead of resuming the study or printing its results"},
+}
+
+
+class TaskParser(argparse.ArgumentParser):
+    """A parser whose result has ``space`` and ``overrides``; flags may stand between them."""
+
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """Parse ``args``; a word with ``=`` is an override, any other one is the space."""
+        parsed = self.parse_intermixed_args(None if args is None else list(args), namespace)
+        words: list[str] = parsed.words
+        named = [word for word in words if "=" not in word] + ([parsed.config] if parsed.config else [])
+        if len(named) > 1:
+            self.error(f"expected one space, found {' and '.join(named)}")
+        parsed.space = named[0] if named else DEFAULT_SPACE
+        parsed.overrides = [word for word in words if "=" in word]
+        del parsed.words, parsed.config
+        return parsed
+
+
+def parser(task: str, description: str) -> TaskParser:
+    """Return the parser of a task, with the flags that the task understands."""
+    built = TaskParser(
+        prog=f"{task}.py",
+        description=description,
+        epilog=_examples(task),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    built.add_argument(
+        "words",
+        nargs="*",
+        metavar="[space] [key=value ...]",
+        help=f"a space of tune_spaces or the path of a YAML file (default: {DEFAULT_SPACE}), and values that replace "
+        "its own; a searched key that is given a value is no longer searched",
+    )
+    built.add_argument("--config", metavar="PATH", help="the path of a YAML file, in place of a space")
+    built.add_argument("--list", action="store_true", help="list the spaces with their notes, and run nothing")
+    for flag in _FLAGS[task]:
+        if flag == "samples":
+            built.add_argument("--samples", type=_count, metavar="N", help="search with N trials, the defaults first")
+        else:
+            built.add_argument(f"--{flag}", **_OPTIONS[flag])
+    return built
+
+
+def run(
+    main: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser
+) -> int:
+    """Parse ``argv``, call ``main`` and return its exit code; ``--list`` is answered here.
+
+    An error of the user's is one line on stderr and 2, unless ``VLDD_TRACEBACK`` is 1; an interrupt is 130.
+    """
+    args = parser.parse_args(argv)
+    try:
+        if args.list:
+            print(list_spaces())
+            return 0
+        return main(args)
+    except KeyboardInterrupt:
+        print("interrupted; repeat the command to go on", file=sys.stderr)
+        return 130
+    except (ValueError, FileNotFoundError) as error:
+        if os.environ.get("VLDD_TRACEBACK") == "1":
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def list_spaces() -> str:
+    """Return a table of the spaces and their notes."""
+    from engine.spaces import spaces
+
+    notes = spaces()
+    width = max(map(len, notes), default=0)
+    return "\n".join(f"{name:<{width}}  {note}".rstrip() for name, note in notes.items())
+
+
+def _one_line(error: Exception) -> str:
+    """Return the message of an error on one line; of a missing file, with its name."""
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"{error.filename}: there is no such file or folder."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _count(text: str) -> int:
+    """Read a positive integer."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, found {text!r}")
+    return int(text)
+
+
+def _examples(task: str) -> str:
+    """Return the examples below the help of a task."""
+    lines = [
+        (f"{task}.py", f"the space {DEFAULT_SPACE}"),
+        (f"{task}.py flickr8k_100", "another space"),
+        (f"{task}.py method.inner_steps=4 seed=1", "other values"),
+        (f"{task}.py --config my_space.yaml", "a space of your own"),
+        (f"{task}.py --list", "all spaces"),
+    ]
+    if "samples" in _FLAGS[task]:
+        lines.insert(2, (f"{task}.py flickr8k_100 --samples 8", "search with eight trials"))
+    width = max(len(command) for command, _ in lines)
+    shown = "\n".join(f"  {command:<{width}}  {meaning}" for command, meaning in lines)
+    return f"examples:\n{shown}\n\nVLDD_TRACEBACK=1 shows where an error was raised."

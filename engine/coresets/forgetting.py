@@ -1,0 +1,39 @@
+"""Forgetting: pairs ranked by how often a student unlearns them."""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from engine.coresets import Evidence, check_budget
+
+Direction = Literal["ascending", "descending"]
+
+
+def select(
+    evidence: Evidence,
+    num_pairs: int,
+    generator: torch.Generator,
+    *,
+    direction: Direction = "ascending",
+    penalty: int = 10_000,
+) -> Int64[Tensor, " p"]:
+    """Choose the pairs that are forgotten least (``ascending``) or most often (``descending``).
+
+    ``penalty`` is added to the count of a pair that was never learned; no value is published, the default lies above
+    any count and so puts these pairs last, or first. Equal counts are told apart by ``generator``.
+
+    Raises:
+        ValueError: ``num_pairs`` is below 1 or above the number of pairs, or ``direction`` is unknown.
+
+    References:
+        Toneva et al., arXiv 1812.05159, who keep the most forgotten; arXiv 2605.23482, S3.5.2, keeps the least
+        forgotten image-text pairs and is the default here.
+    """
+    check_budget(evidence, num_pairs)
+    if direction not in get_args(Direction):
+        raise ValueError(f"direction: expected one of {', '.join(get_args(Direction))}, found {direction!r}.")
+    count = (evidence.forgetting + penalty * evidence.never_learned).cpu()
+    order = torch.randperm(len(evidence), generator=generator)
+    return order[count[order].argsort(stable=True, descending=direction == "descending")][:num_pairs]

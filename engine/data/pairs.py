@@ -1,0 +1,55 @@
+"""Pairs: images, their captions, and which caption belongs to which image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+
+@dataclass(frozen=True, eq=False)
+class PairDataset:
+    """Images and the captions that describe them; one caption is one pair.
+
+    ``images`` are RGB and usually a read-only memory map, so a batch is copied out by indexing. Every image has at
+    least one caption.
+    """
+
+    images: UInt8[np.ndarray, "n 3 h w"]
+    image_names: tuple[str, ...]
+    captions: tuple[str, ...]
+    caption_image: Int64[np.ndarray, " m"]
+    """Index of the image each caption belongs to."""
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    @property
+    def num_images(self) -> int:
+        """Number of images; at most the number of pairs."""
+        return len(self.image_names)
+
+    def validate(self) -> None:
+        """Check that the four fields belong together.
+
+        Raises:
+            ValueError: lengths or indices disagree, or an image has no caption.
+        """
+        if self.images.ndim != 4 or self.images.shape[1] != 3 or self.images.dtype != np.uint8:
+            raise ValueError(f"images: expected uint8 [n, 3, h, w], got {self.images.dtype} {self.images.shape}.")
+        if len(self.images) != self.num_images:
+            raise ValueError(f"image_names: {self.num_images} names for {len(self.images)} images.")
+        if self.caption_image.shape != (len(self),) or self.caption_image.dtype != np.int64:
+            given = f"{self.caption_image.dtype} {self.caption_image.shape}"
+            raise ValueError(f"caption_image: expected int64 [{len(self)}], one index a caption, got {given}.")
+        self._validate_indices()
+
+    def _validate_indices(self) -> None:
+        if np.any((self.caption_image < 0) | (self.caption_image >= self.num_images)):
+            raise ValueError(f"caption_image: expected indices of {self.num_images} images, got others.")
+        counts = np.bincount(self.caption_image, minlength=self.num_images)
+        if np.any(counts == 0):
+            name = self.image_names[int(np.argmin(counts))]
+            raise ValueError(f"captions: image {name!r} has no caption, but every image needs at least one.")

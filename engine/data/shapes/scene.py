@@ -1,0 +1,115 @@
+"""What a scene is made of, and how scenes are drawn at random."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SHAPES = ("circle", "square", "triangle", "star", "cross", "heart", "ring", "moon")
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
+SIZES = ("small", "large")
+TEXTURES = ("plain", "striped", "dotted", "checked")
+BACKDROPS = ("sky", "night", "grass", "sand", "sea", "snow", "bricks", "planks", "sunset", "tiles")
+
+LAYOUTS = {"beside": 2, "stacked": 2, "overlapping": 2, "row": 3, "column": 3, "pyramid": 3}
+"""Number of things of each layout; things are ordered left to right, top to bottom, or front to back."""
+
+LAYOUT_WEIGHTS = (0.3, 0.3, 0.15, 0.08, 0.08, 0.09)
+TEXTURE_WEIGHTS = (0.4, 0.2, 0.2, 0.2)
+
+DIAMETERS = {"small": 0.28, "large": 0.46}
+DIAMETERS_OF_THREE = {"small": 0.22, "large": 0.34}
+
+CENTRES = {
+    "beside": ((0.26, 0.5), (0.74, 0.5)),
+    "stacked": ((0.5, 0.26), (0.5, 0.74)),
+    "overlapping": ((0.42, 0.6), (0.54, 0.46)),
+    "row": ((0.18, 0.5), (0.5, 0.5), (0.82, 0.5)),
+    "column": ((0.5, 0.18), (0.5, 0.5), (0.5, 0.82)),
+    "pyramid": ((0.5, 0.27), (0.26, 0.72), (0.74, 0.72)),
+}
+"""Centres (x to the right, y downwards, as fractions of the image) of the things of each layout."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One coloured shape."""
+
+    shape: str
+    colour: str
+    size: str
+    texture: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a picture shows; two equal scenes are the same scene, however they are drawn."""
+
+    backdrop: str
+    layout: str
+    things: tuple[Thing, ...]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how one thing is drawn: centre and radius as fractions of the image, tilt in radians."""
+
+    x: float
+    y: float
+    radius: float
+    tilt: float
+    shade: float
+
+
+def distinct_scenes(count: int, rng: np.random.Generator) -> list[Scene]:
+    """Draw ``count`` scenes of which no two are equal."""
+    scenes: dict[Scene, None] = {}
+    while len(scenes) < count:
+        scenes[draw_scene(rng)] = None
+    return list(scenes)
+
+
+def draw_scene(rng: np.random.Generator) -> Scene:
+    """Draw one scene; its things differ in colour."""
+    layout = str(rng.choice(tuple(LAYOUTS), p=LAYOUT_WEIGHTS))
+    things: list[Thing] = []
+    while len(things) < LAYOUTS[layout]:
+        thing = _draw_thing(rng)
+        if all(thing.colour != other.colour for other in things):
+            things.append(thing)
+    if layout == "overlapping":
+        things = _small_before_large(things)
+    return Scene(backdrop=_one_of(BACKDROPS, rng), layout=layout, things=tuple(things))
+
+
+def place(scene: Scene, rng: np.random.Generator) -> list[Placement]:
+    """Draw where the things of a scene lie, close to the centres of its layout."""
+    diameters = DIAMETERS if len(scene.things) == 2 else DIAMETERS_OF_THREE
+    shift_x, shift_y = rng.uniform(-0.03, 0.03, 2).tolist()
+    placements = []
+    for thing, (x, y) in zip(scene.things, CENTRES[scene.layout], strict=True):
+        dx, dy, size, tilt, shade = rng.uniform(-1, 1, 5).tolist()
+        radius = diameters[thing.size] / 2 * (1 + 0.08 * size)
+        placements.append(Placement(x + shift_x + 0.03 * dx, y + shift_y + 0.03 * dy, radius, 0.2 * tilt, 0.08 * shade))
+    return placements
+
+
+def _draw_thing(rng: np.random.Generator) -> Thing:
+    return Thing(
+        shape=_one_of(SHAPES, rng),
+        colour=_one_of(COLOURS, rng),
+        size=_one_of(SIZES, rng),
+        texture=str(rng.choice(TEXTURES, p=TEXTURE_WEIGHTS)),
+    )
+
+
+def _small_before_large(things: list[Thing]) -> list[Thing]:
+    """The thing in front is small and the one behind it large, so that both are seen."""
+    front, back = things
+    return [
+        Thing(front.shape, front.colour, "small", front.texture),
+        Thing(back.shape, back.colour, "large", back.texture),
+    ]
+
+
+def _one_of(words: tuple[str, ...], rng: np.random.Generator) -> str:
+    return words[int(rng.integers(len(words)))]

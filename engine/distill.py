@@ -1,0 +1,102 @@
+"""The outer loop: a method's gradient, an optimiser's step, and checkpoints that resume exactly."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.files import atomic_path
+from engine.methods import Method, Metrics, Sources, State
+from engine.rng import stream
+
+FORMAT_VERSION = 1
+OnStep = Callable[[int, State, Metrics], None]
+
+
+class NonFiniteLossError(ArithmeticError):
+    """An outer step gave a loss that is not a number; repeating it would give the same."""
+
+
+@dataclass
+class Distillation:
+    """A run of a method: its state, its optimiser and the number of outer steps taken.
+
+    Outer step ``k`` draws from the stream ``outer/<k>`` of ``seed``, so that a resumed run goes on as if uninterrupted.
+    """
+
+    method: Method
+    state: State
+    optimiser: torch.optim.Optimizer
+    sources: Sources
+    seed: int
+    step: int = 0
+
+    def run(self, steps: int, on_step: OnStep | None = None) -> Metrics:
+        """Take ``steps`` outer steps and return the last one's metrics.
+
+        Raises:
+            NonFiniteLossError: the loss is not finite; the set is as it was before that step.
+        """
+        metrics: Metrics = {}
+        for _ in range(steps):
+            self.state.zero_grad()
+            metrics = self.method.backward(self.state, self.sources, stream(self.seed, f"outer/{self.step}"))
+            if not math.isfinite(metrics["loss"]):
+                name = type(self.method).__module__.rpartition(".")[2]
+                raise NonFiniteLossError(f"method {name}: the loss of outer step {self.step} is not finite: {metrics}.")
+            self.optimiser.step()
+            self.step += 1
+            if on_step is not None:
+                on_step(self.step, self.state, metrics)
+        return metrics
+
+    def save(self, path: Path) -> None:
+        """Write the state, the optimiser and the step as one safetensors file, atomically."""
+        tensors = {f"state.{name}": value for name, value in self.state.state_dict().items()}
+        tensors |= {f"optimiser.{name}": value for name, value in _optimiser_tensors(self.optimiser).items()}
+        header = {"format_version": str(FORMAT_VERSION), "step": str(self.step), "metadata": _metadata(self.state)}
+        with atomic_path(path) as temporary:
+            save_file({name: v.detach().cpu().contiguous() for name, v in tensors.items()}, temporary, metadata=header)
+
+    def load(self, path: Path) -> None:
+        """Continue from what ``save`` wrote for a run of the same method, data and seed.
+
+        Raises:
+            ValueError: the file is damaged or belongs to another run.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                header = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            state = {k.removeprefix("state."): v for k, v in tensors.items() if k.startswith("state.")}
+            self.state.load_state_dict(state)
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{path}: expected a checkpoint of this run, but {error}.") from error
+        _load_optimiser(self.optimiser, {k.removeprefix("optimiser."): v for k, v in tensors.items()})
+        self.step = int(header["step"])
+
+
+def _metadata(state: State) -> str:
+    return json.dumps(state.synthetic.metadata, sort_keys=True)
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's state as tensors named ``<parameter>.<entry>``."""
+    states = optimiser.state_dict()["state"]
+    return {f"{index}.{entry}": torch.as_tensor(value) for index, s in states.items() for entry, value in s.items()}
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what ``_optimiser_tensors`` returned; hyper-parameters stay those of the present optimiser."""
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, entry = name.partition(".")
+        if index.isdigit():
+            states.setdefault(int(index), {})[entry] = value
+    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,138 @@
+"""The protocol: how a small set of pairs is scored, the same way for every set."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine.evaluation.student import METRICS, StudentRecipe, score, train_student
+from engine.models.prepared import PreparedPairs
+from engine.models.two_tower import TwoTower
+from engine.rng import stream
+from engine.synthetic.set import SyntheticSet
+from engine.tensors import MODALITIES, Modality, Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Fresh students, one a seed, are trained on the set; rates are chosen on val, results are reported on test.
+
+    ``rates`` are the learning rates that every set may choose from (one for both towers); a distilled set may also
+    choose those it learned. With ``select_epoch`` ``best_on_val`` a student is scored on val ten times while it trains
+    and its best moment counts; with ``last`` its end does.
+    """
+
+    recipe: StudentRecipe = field(default_factory=StudentRecipe)
+    seeds: int = 5
+    rates: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    select_epoch: Literal["last", "best_on_val"] = "last"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Test metrics of each seed, the val mean recall they were chosen by, and the learning rates used."""
+
+    seeds: list[dict[str, float]]
+    val: list[dict[str, float]]
+    rates: dict[Modality, float]
+
+    def mean(self) -> dict[str, float]:
+        """Return the mean of each test metric over seeds, in percent."""
+        return {name: float(np.mean([one[name] for one in self.seeds])) for name in METRICS}
+
+    def std(self) -> dict[str, float]:
+        """Return the sample standard deviation of each test metric over seeds (0 for one seed)."""
+        ddof = min(1, len(self.seeds) - 1)
+        return {name: float(np.std([one[name] for one in self.seeds], ddof=ddof)) for name in METRICS}
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A small set, ready to train students on: prepared images, text embeddings, and learned rates if it has any."""
+
+    images: Float[Tensor, "n ..."]
+    texts: Float[Tensor, "n d"]
+    rates: dict[Modality, float] | None
+
+
+@torch.no_grad()
+def prepare_set(student: TwoTower, synthetic: SyntheticSet, device: torch.device, *, chunk: int = 128) -> TrainingSet:
+    """Run the frozen image encoder on a synthetic set once."""
+    prepared = [student.image.prepare(part) for part in synthetic.images.detach().to(device).split(chunk)]
+    return TrainingSet(torch.cat(prepared), synthetic.texts.detach().to(device), synthetic.rates())
+
+
+def real_set(pairs: PreparedPairs, chosen: Tensor, device: torch.device) -> TrainingSet:
+    """Return the real pairs ``chosen`` of a training split as a set without learned rates."""
+    return TrainingSet(pairs.image_rows(pairs.images_of(chosen), device), pairs.text_rows(chosen, device), None)
+
+
+def student_of_seed(
+    student: TwoTower,
+    training: TrainingSet,
+    protocol: Protocol,
+    *,
+    rates: dict[Modality, float],
+    seed: int,
+    name: str,
+    val: PreparedPairs,
+) -> Params:
+    """Train the fresh student of stream ``eval/<name>`` of ``seed``, and return its selected parameters."""
+    start = student.fresh(stream(seed, f"eval/{name}/init"))
+    moments = train_student(
+        student,
+        start,
+        training.images,
+        training.texts,
+        rates=rates,
+        recipe=protocol.recipe,
+        generator=stream(seed, f"eval/{name}/order"),
+        moments=1 if protocol.select_epoch == "last" else 10,
+    )
+    return _best(moments, lambda params: score(student, params, val)["mean_recall"])
+
+
+def _best(moments: Iterator[Params], value: Callable[[Params], float]) -> Params:
+    """Return the moment of the highest ``value``, which is asked for only where there is a choice."""
+    candidates = list(moments)
+    return candidates[0] if len(candidates) == 1 else max(candidates, key=value)
+
+
+def choose_rates(
+    student: TwoTower, training: TrainingSet, protocol: Protocol, *, seed: int, val: PreparedPairs
+) -> dict[Modality, float]:
+    """Return the learning rates with the highest val mean recall of one student of its own."""
+    candidates = [dict.fromkeys(MODALITIES, rate) for rate in protocol.rates]
+    if training.rates is not None:
+        candidates.insert(0, training.rates)
+    if len(candidates) == 1:
+        return candidates[0]
+
+    def value(rates: dict[Modality, float]) -> float:
+        params = student_of_seed(student, training, protocol, rates=rates, seed=seed, name="choose", val=val)
+        return score(student, params, val)["mean_recall"]
+
+    return max(candidates, key=value)
+
+
+def evaluate(
+    student: TwoTower,
+    training: TrainingSet,
+    protocol: Protocol,
+    *,
+    seed: int,
+    val: PreparedPairs,
+    test: PreparedPairs,
+) -> Scores:
+    """Score a set under the protocol: choose rates on val, then train one student a seed and test each once."""
+    rates = choose_rates(student, training, protocol, seed=seed, val=val)
+    scores = Scores(seeds=[], val=[], rates=rates)
+    for index in range(protocol.seeds):
+        params = student_of_seed(student, training, protocol, rates=rates, seed=seed, name=str(index), val=val)
+        scores.val.append(score(student, params, val))
+        scores.seeds.append(score(student, params, test))
+    return scores

@@ -1,0 +1,95 @@
+"""Training a fresh student on a set of pairs, and scoring a student on a split."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine.evaluation.retrieval import retrieval_metrics
+from engine.models.prepared import PreparedPairs
+from engine.models.two_tower import TwoTower
+from engine.tensors import MODALITIES, Modality, Params
+
+Schedule = Literal["constant", "step", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentRecipe:
+    """How a student is trained on a small set: SGD with momentum, as in arXiv 2308.07545 and its successors.
+
+    ``step`` divides the rates by ten after half the epochs; ``cosine`` lets them fall to zero.
+    """
+
+    epochs: int = 100
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Schedule = "step"
+
+
+def rate_factor(schedule: Schedule, done: float) -> float:
+    """Return the factor on the learning rates when the fraction ``done`` of all steps has been taken."""
+    if schedule == "step":
+        return 1.0 if done < 0.5 else 0.1
+    return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def train_student(
+    student: TwoTower,
+    params: Params,
+    images: Float[Tensor, "n ..."],
+    texts: Float[Tensor, "n d"],
+    *,
+    rates: dict[Modality, float],
+    recipe: StudentRecipe,
+    generator: torch.Generator,
+    moments: int = 1,
+) -> Iterator[Params]:
+    """Yield copies of what ``params`` become by training on the prepared pairs, at ``moments`` evenly spaced moments.
+
+    The last moment is the end. ``params`` is not changed. Batches of an epoch cover all pairs; where they do not divide
+    evenly, the last one is smaller.
+    """
+    params = {name: value.clone().requires_grad_() for name, value in params.items()}
+    groups = [{"params": [v for k, v in params.items() if k.startswith(m)], "lr": rates[m]} for m in MODALITIES]
+    optimiser = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
+    total = recipe.epochs * steps_per_epoch
+    for step in range(total):
+        if step % steps_per_epoch == 0:
+            batches = torch.randperm(len(images), generator=generator).split(recipe.batch_size)
+        for entry, modality in zip(optimiser.param_groups, MODALITIES, strict=True):
+            entry["lr"] = rates[modality] * rate_factor(recipe.schedule, step / total)
+        rows = batches[step % steps_per_epoch].to(images.device)
+        optimiser.zero_grad()
+        student.loss(params, images[rows], texts[rows]).backward()
+        optimiser.step()
+        if (step + 1) * moments // total > step * moments // total:
+            yield {name: value.detach().clone() for name, value in params.items()}
+
+
+@torch.no_grad()
+def embed_split(
+    student: TwoTower, params: Params, pairs: PreparedPairs, *, chunk: int = 1024
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
+    """Return the embeddings of all images and all captions of a split."""
+    device = next(iter(params.values())).device
+    image_rows, text_rows = torch.arange(len(pairs.images)), torch.arange(len(pairs.texts))
+    images = [student.image.apply(params, pairs.image_rows(rows, device)) for rows in image_rows.split(chunk)]
+    texts = [student.text.apply(params, pairs.text_rows(rows, device)) for rows in text_rows.split(chunk)]
+    return torch.cat(images), torch.cat(texts)
+
+
+def score(student: TwoTower, params: Params, pairs: PreparedPairs) -> dict[str, float]:
+    """Return the retrieval metrics of a student on a split, in percent; all zero for one that diverged."""
+    images, texts = embed_split(student, params, pairs)
+    if not (images.isfinite().all() and texts.isfinite().all()):
+        return dict.fromkeys(METRICS, 0.0)
+    return retrieval_metrics(images, texts, torch.from_numpy(pairs.caption_image).to(images.device))
+
+
+METRICS = ("IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall")

@@ -1,0 +1,1 @@
+"""Experts: students trained on real pairs, and the trajectories they leave."""

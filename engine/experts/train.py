@@ -1,0 +1,112 @@
+"""Training a student on real pairs with plain SGD: the experts, and every other student of real pairs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from engine.data.augmentation import augment
+from engine.models.prepared import PreparedPairs
+from engine.models.two_tower import TwoTower
+from engine.rng import stream
+from engine.tensors import MODALITIES, Modality, Params
+
+Captions = Literal["all", "one"]
+OnBatch = Callable[[Int64[Tensor, " b"], Tensor, Tensor], None]
+"""Called after a batch with its pairs and the embeddings of both sides (before the step)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertRecipe:
+    """How an expert is trained: SGD without momentum, which students imitate most easily (arXiv 2203.11932)."""
+
+    rates: Mapping[Modality, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0.1))
+    batch_size: int = 128
+    weight_decay: float = 0.0
+    augmentation: str = "none"
+    captions: Captions = "all"
+    """What an epoch goes through: every pair, or every image once with one of its captions drawn anew."""
+
+
+def epoch_batches(pairs: PreparedPairs, recipe: ExpertRecipe, generator: torch.Generator) -> list[Int64[Tensor, " b"]]:
+    """Return one epoch's shuffled batches of pair indices; a last, smaller one is dropped unless it is the only one.
+
+    With one caption an image, no image is its own negative: no batch holds it twice.
+    """
+    order, batch_size = torch.randperm(len(pairs), generator=generator), recipe.batch_size
+    if recipe.captions == "one":
+        _, first = np.unique(pairs.caption_image[order.numpy()], return_index=True)
+        order = order[np.sort(first)]
+    batches = order.split(batch_size)
+    return list(batches[:-1] if len(batches) > 1 and len(batches[-1]) < batch_size else batches)
+
+
+def train_epoch(
+    student: TwoTower,
+    params: Params,
+    pairs: PreparedPairs,
+    *,
+    recipe: ExpertRecipe,
+    generator: torch.Generator,
+    on_batch: OnBatch | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Params:
+    """Return the parameters after one epoch over all ``pairs``; ``params`` is not changed.
+
+    ``on_progress`` is told the fraction of the epoch that is done.
+    """
+    device = next(iter(params.values())).device
+    params = {name: value.clone().requires_grad_() for name, value in params.items()}
+    groups = [{"params": [v for k, v in params.items() if k.startswith(m)], "lr": recipe.rates[m]} for m in MODALITIES]
+    optimiser = torch.optim.SGD(groups, lr=0.0, weight_decay=recipe.weight_decay)
+    batches = epoch_batches(pairs, recipe, generator)
+    for done, rows in enumerate(batches, start=1):
+        images = pairs.image_rows(pairs.images_of(rows), device)
+        if images.ndim == 4:
+            images = augment(images, recipe.augmentation, generator)
+        embedded = student.image.apply(params, images), student.text.apply(params, pairs.text_rows(rows, device))
+        if on_batch is not None:
+            on_batch(rows, embedded[0].detach(), embedded[1].detach())
+        optimiser.zero_grad()
+        student.contrast(*embedded).backward()
+        optimiser.step()
+        if on_progress is not None:
+            on_progress(done / len(batches))
+    return {name: value.detach() for name, value in params.items()}
+
+
+def train_expert(
+    student: TwoTower,
+    pairs: PreparedPairs,
+    *,
+    seed: int,
+    name: str,
+    epochs: int,
+    recipe: ExpertRecipe | None = None,
+    resume: tuple[int, Params] | None = None,
+    on_batch: OnBatch | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Iterator[tuple[int, Params]]:
+    """Yield ``(epoch, parameters)`` of an expert, epoch 0 (its initial parameters) included.
+
+    Every epoch draws from the stream ``<name>/epoch/<number>`` of ``seed``, so that an expert resumed from a snapshot
+    (``resume``, which is not yielded again) goes on bitwise as if it had never stopped.
+    """
+    start, params = resume or (0, student.fresh(stream(seed, f"{name}/init")))
+    if resume is None:
+        yield 0, params
+    for epoch in range(start + 1, epochs + 1):
+        params = train_epoch(
+            student,
+            params,
+            pairs,
+            recipe=recipe or ExpertRecipe(),
+            generator=stream(seed, f"{name}/epoch/{epoch}"),
+            on_batch=on_batch,
+            on_progress=on_progress,
+        )
+        yield epoch, params

@@ -1,0 +1,1 @@
+"""Losses: the contrast between towers and the match between trajectories."""

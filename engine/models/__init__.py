@@ -1,0 +1,1 @@
+"""The student: image and text towers, their encoders and heads."""

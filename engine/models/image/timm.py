@@ -1,0 +1,44 @@
+"""Any image encoder of timm, by its name there."""
+
+import timm
+from timm.layers import set_fused_attn
+from torch import nn
+
+from engine.models.image import Normalised, load_weights
+from engine.places import Places
+
+
+def build(places: Places, *, model: str, weights: str | None = None, pretrained: bool = True) -> nn.Module:
+    """Build ``timm.create_model(model)`` without its classifier, with the mean and std of its own configuration.
+
+    ``weights`` names a local safetensors file; otherwise ``pretrained`` weights come from the local folder of the same
+    name below the weights folder, or from the hub. Fused attention is switched off, because it has no second
+    derivative on the CPU.
+
+    Raises:
+        ValueError: timm knows no such model, or its weights cannot be reached.
+    """
+    set_fused_attn(False)
+    if not timm.is_model(model.split(".")[0].removeprefix("timm/")):
+        raise ValueError(
+            f"student.image.model: timm {timm.__version__} knows no model {model!r} (see timm.list_models())."
+        )
+    name = model.removeprefix("timm/")
+    from_hub = pretrained and weights is None
+    try:
+        backbone = timm.create_model(name, pretrained=from_hub, num_classes=0)
+    except Exception as error:
+        raise ValueError(
+            f"student.image.model: the weights of {model!r} could not be had from the hub ({type(error).__name__}); "
+            "name a local safetensors file in student.image.weights, or set pretrained: false."
+        ) from error
+    if weights is not None:
+        load_weights(backbone, places, weights)
+    config = backbone.default_cfg
+    return Normalised(
+        backbone,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        features=backbone.num_features,
+        pretrained=pretrained or weights is not None,
+    ).eval()

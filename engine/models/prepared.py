@@ -1,0 +1,55 @@
+"""Real pairs as the trained parts of a student take them: pixels or frozen features, and text embeddings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from engine.data.pairs import PairDataset
+from engine.models.two_tower import Tower
+
+
+@dataclass(frozen=True)
+class PreparedPairs:
+    """Images and texts of a split, each an array with one row an image or a caption; usually memory-mapped.
+
+    ``images`` are uint8 pixels [n, 3, h, w] where the image encoder is trained, else its float32 features [n, f].
+    """
+
+    images: np.ndarray
+    texts: np.ndarray
+    caption_image: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of pairs, which is the number of captions."""
+        return len(self.caption_image)
+
+    def image_rows(self, rows: Int64[Tensor, " b"], device: torch.device) -> Tensor:
+        """Return a copy of the inputs of the images ``rows``; pixels come as floats in [0, 1]."""
+        return as_inputs(self.images[rows.numpy()], device)
+
+    def text_rows(self, rows: Int64[Tensor, " b"], device: torch.device) -> Float[Tensor, "b f"]:
+        """Return a copy of the embeddings of the captions ``rows``."""
+        return torch.from_numpy(self.texts[rows.numpy()]).to(device)
+
+    def images_of(self, pairs: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """Return the image index of each of ``pairs``."""
+        return torch.from_numpy(self.caption_image[pairs.numpy()])
+
+
+def as_inputs(rows: np.ndarray, device: torch.device) -> Tensor:
+    """Return array rows as a float tensor of their own; uint8 pixels are scaled to [0, 1]."""
+    values = torch.from_numpy(np.array(rows)).to(device)
+    return values.float().div_(255) if values.dtype == torch.uint8 else values
+
+
+@torch.no_grad()
+def write_features(
+    tower: Tower, dataset: PairDataset, out: np.ndarray, *, device: torch.device, chunk: int = 256
+) -> None:
+    """Fill ``out`` [n, f] with what the frozen part of ``tower`` makes of every image, ``chunk`` at a time."""
+    for first in range(0, len(dataset.images), chunk):
+        pixels = as_inputs(dataset.images[first : first + chunk], device)
+        out[first : first + chunk] = tower.prepare(pixels).cpu().numpy()

@@ -1,0 +1,30 @@
+"""Text encoders, one a file: ``build(places, *, options...) -> TextEncoder``."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float32
+from torch import Tensor
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """A frozen encoder that turns captions into vectors."""
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding; known before ``fit``."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Identity for caches: name, options, and a digest of the weights or of the captions fitted on."""
+        ...
+
+    def fit(self, captions: Sequence[str]) -> None:
+        """Fit on training captions; does nothing where the encoder is not fitted."""
+        ...
+
+    def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
+        """Return one embedding a caption on the CPU, without a graph."""
+        ...

@@ -1,0 +1,74 @@
+"""Bag of words: TF-IDF followed by a truncated SVD, fitted on the training captions; needs no weights."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import Pipeline
+from torch import Tensor
+
+from engine.files import digest
+from engine.places import Places
+
+
+class TfidfEncoder:
+    """Latent semantic analysis of captions; ``embed`` before ``fit`` is a mistake of the caller."""
+
+    def __init__(self, *, dim: int, ngrams: int) -> None:
+        self.dim = dim
+        self.ngrams = ngrams
+        self._captions: Sequence[str] = ()
+        self._fitted: Pipeline | None = None
+
+    @property
+    def key(self) -> str:
+        """Options and a digest of the captions to fit on."""
+        options = json.dumps({"dim": self.dim, "ngrams": self.ngrams})
+        return f"tfidf/1 {options} {digest(*self._captions) if self._captions else 'not fitted'}"
+
+    def fit(self, captions: Sequence[str]) -> None:
+        """Take the training captions; words, weights and projection are learned when the first caption is embedded.
+
+        Where all embeddings are cached, nothing is therefore fitted.
+        """
+        self._captions = captions
+        self._fitted = None
+
+    def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
+        """Return unit vectors; a caption without a known word is the zero vector.
+
+        Raises:
+            ValueError: the training captions hold fewer words, or are fewer, than ``dim``.
+        """
+        assert self._captions, "fit the encoder on the training captions first"
+        if self._fitted is None:
+            self._fitted = self._fit()
+        rows = self._fitted.transform(captions).astype(np.float32)
+        return torch.nn.functional.normalize(torch.from_numpy(rows), dim=1)
+
+    def _fit(self) -> Pipeline:
+        vectorizer = TfidfVectorizer(ngram_range=(1, self.ngrams), sublinear_tf=True, dtype=np.float32)
+        counts = vectorizer.fit_transform(self._captions)
+        if self.dim > min(counts.shape):
+            raise ValueError(
+                f"text.dim: {self.dim} is too many for {counts.shape[0]} captions with {counts.shape[1]} terms, "
+                f"expected at most {min(counts.shape)}."
+            )
+        projection = TruncatedSVD(self.dim, n_iter=5, random_state=0).fit(counts)
+        return Pipeline([("weights", vectorizer), ("projection", projection)])
+
+
+def build(places: Places, *, dim: int = 128, ngrams: int = 2) -> TfidfEncoder:
+    """Return an unfitted encoder with ``dim`` components over runs of 1 to ``ngrams`` words; ``places`` is not read.
+
+    Raises:
+        ValueError: an option is not positive.
+    """
+    for name, value in {"dim": dim, "ngrams": ngrams}.items():
+        if value < 1:
+            raise ValueError(f"student.text.{name}: expected a positive number, got {value}.")
+    return TfidfEncoder(dim=dim, ngrams=ngrams)

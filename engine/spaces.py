@@ -1,0 +1,113 @@
+"""Spaces: the YAML files of ``tune_spaces`` and of users, read strictly."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.problems import COMMAND_LINE, ConfigError, one_of, shown
+
+# Beside this package in a checkout as in a wheel. importlib.resources cannot read a namespace package that is installed
+# in editable mode (NotADirectoryError on Python 3.11).
+SPACES = Path(__file__).resolve().parents[1] / "tune_spaces"
+
+
+def spaces() -> dict[str, str]:
+    """Return the names of the spaces with their notes; what is wrong with an unreadable one stands in its place."""
+    return {name: _note(entry) for name, entry in sorted(_shipped().items())}
+
+
+def read_space(space: str | Path) -> tuple[str, dict[str, Any]]:
+    """Read a space of ``tune_spaces`` by its name, or a YAML file by its path; return what to call it, and its content.
+
+    Raises:
+        ConfigError: it is not there, or no usable YAML.
+    """
+    name, text = _text(space)
+    return name, _mapping(text, name)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without repeated keys, and without anchors, aliases and tags, so that a file says what it says."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(problem="found an anchor, an alias or a tag", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"found the key {key!r} twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Read YAML strictly; ``name`` says in messages where it is from.
+
+    Raises:
+        ConfigError: it is no YAML, repeats a key, or has anchors, aliases or tags.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        raise ConfigError(f"{name}:{line or ' the text'} is not usable YAML, {_flat(problem)}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: the configuration is nested too deeply, expected a few levels.") from error
+    except ValueError as error:  # what PyYAML's constructors of dates and numbers raise
+        raise ConfigError(f"{name}: the text is not usable YAML, {_flat(error)}.") from error
+
+
+def _flat(problem: object) -> str:
+    """Return a message on one line."""
+    return " ".join(str(problem).split()).rstrip(".")
+
+
+def _mapping(text: str, name: str) -> dict[str, Any]:
+    """Read YAML that has to be a mapping."""
+    tree = parse_yaml(text, name)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{name}: the file holds {shown(tree)}, expected a mapping with data, student and method.")
+    return tree
+
+
+def _shipped() -> dict[str, Path]:
+    """Return the files of ``tune_spaces`` by the names of the spaces."""
+    return {path.stem: path for path in SPACES.glob("*.yaml")}
+
+
+def _text(space: str | Path) -> tuple[str, str]:
+    """Return what to call a space in messages, and its text."""
+    if isinstance(space, Path) or space.endswith((".yaml", ".yml")) or "/" in space:
+        return str(space), _read(Path(space).expanduser().read_text, str(space))
+    shipped = _shipped()
+    if space not in shipped:
+        expected = f"the path of a YAML file or {one_of(space, sorted(shipped))}"
+        raise ConfigError(f"{COMMAND_LINE}: the space is {space!r}, expected {expected}.")
+    return f"tune_spaces/{space}.yaml", _read(shipped[space].read_text, space)
+
+
+def _read(reader: Callable[..., str], name: str) -> str:
+    """Read a text file."""
+    try:
+        return reader(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"{name}: the file cannot be read ({reason}), expected a YAML file.") from error
+
+
+def _note(entry: Path) -> str:
+    """Return the note of a space, or what keeps it from being read."""
+    name = f"tune_spaces/{entry.name}"
+    try:
+        return str(_mapping(_read(entry.read_text, name), name).get("note", ""))
+    except ConfigError as error:
+        return str(error)

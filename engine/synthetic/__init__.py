@@ -1,0 +1,1 @@
+"""The synthetic set: what is learned, and how it starts."""

@@ -1,0 +1,94 @@
+"""The synthetic set: images and text embeddings that are learned, and the student's learning rates with them."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from engine.files import atomic_path
+from engine.tensors import MODALITIES, Modality
+
+FORMAT_VERSION = 1
+
+
+class SyntheticSet(nn.Module):
+    """``n`` pairs of an image and a text embedding; row i of each side belongs together.
+
+    ``images`` are RGB pixels nominally in [0, 1], not clamped. ``texts`` live in the embedding space of one text
+    encoder. ``log_rates`` are the natural logarithms of the student's learning rate a modality, so that a rate never
+    turns negative. ``metadata`` holds plain JSON values (encoders, seed, protocol).
+    """
+
+    def __init__(
+        self,
+        images: Float[Tensor, "n 3 h w"],
+        texts: Float[Tensor, "n d"],
+        rates: Mapping[Modality, float],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(images) != len(texts):
+            raise ValueError(f"a synthetic set needs as many texts as images, but got {len(texts)} and {len(images)}.")
+        self.images = nn.Parameter(images.detach().clone())
+        self.texts = nn.Parameter(texts.detach().clone())
+        self.log_rates = nn.ParameterDict({m: nn.Parameter(torch.tensor(math.log(rates[m]))) for m in MODALITIES})
+        self.metadata = dict(metadata or {})
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.images)
+
+    def rates(self) -> dict[Modality, float]:
+        """Return the student's learning rate a modality."""
+        return {m: math.exp(self.log_rates[m].item()) for m in MODALITIES}
+
+    def size_bytes(self) -> int:
+        """Return the bytes of everything that is learned, as it is stored."""
+        return sum(value.numel() * value.element_size() for value in self.parameters())
+
+    def save(self, path: Path) -> None:
+        """Write the set as one safetensors file, atomically; ``metadata`` goes into its header."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        header = {"format_version": str(FORMAT_VERSION), "metadata": json.dumps(self.metadata, sort_keys=True)}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata=header)
+
+
+def load_set(path: Path) -> SyntheticSet:
+    """Read a set that ``SyntheticSet.save`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, of another kind, or of a later format version.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no synthetic set here.")
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a synthetic set in safetensors, but {error}.") from error
+    if header.get("format_version") != str(FORMAT_VERSION):
+        raise ValueError(
+            f"{path}: expected format_version {FORMAT_VERSION}, but the file has {header.get('format_version')!r}."
+        )
+    return _from_tensors(path, tensors, json.loads(header["metadata"]))
+
+
+def _from_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> SyntheticSet:
+    """Build the set that ``tensors`` describe."""
+    expected = {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}
+    if tensors.keys() != expected:
+        raise ValueError(f"{path}: expected the tensors {sorted(expected)}, but it holds {sorted(tensors)}.")
+    rates = {m: math.exp(tensors[f"log_rates.{m}"].item()) for m in MODALITIES}
+    synthetic = SyntheticSet(tensors["images"], tensors["texts"], rates, metadata)
+    synthetic.load_state_dict(tensors)
+    return synthetic

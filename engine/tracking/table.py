@@ -1,0 +1,271 @@
+"""Result tables: one row a set and protocol, as terminal text, Markdown, JSON and CSV."""
+
+import csv
+import math
+import statistics
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.files import atomic_path, read_json, write_json
+from engine.rng import draw_seed
+
+FORMAT_VERSION = 1
+METRICS = {
+    "IR1": "IR@1",
+    "IR5": "IR@5",
+    "IR10": "IR@10",
+    "TR1": "TR@1",
+    "TR5": "TR@5",
+    "TR10": "TR@10",
+    "mean_recall": "mean",
+}
+NAME_WIDTH = 26
+WIDTH = 120
+MISSING = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The score of one set under one protocol; recalls in percent, ± over student seeds.
+
+    ``full`` marks training on all real pairs, against which ``recovery`` (percent of mean recall) is taken.
+    ``learning_rate`` is the student's, ``seconds`` the time to learn or choose the set, ``size`` its bytes.
+    """
+
+    name: str
+    pairs: int
+    mean: Mapping[str, float]
+    std: Mapping[str, float] = field(default_factory=dict)
+    seeds: int = 1
+    full: bool = False
+    recovery: float | None = None
+    learning_rate: float | None = None
+    seconds: float | None = None
+    size: int | None = None
+    protocol: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        unknown = [key for key in (*self.mean, *self.std) if key not in METRICS]
+        if unknown:
+            raise ValueError(f"row {self.name!r}: got the metric {unknown[0]!r}, expected one of {', '.join(METRICS)}.")
+
+    @classmethod
+    def of_seeds(cls, name: str, pairs: int, scores: Sequence[Mapping[str, float]], **rest: Any) -> "Row":
+        """Make a row of the scores of each student seed; the standard deviation divides by n - 1, one seed has none.
+
+        Other keys than the metrics of a table are left out.
+        """
+        assert scores, "a row needs the scores of at least one seed"
+        columns = {key: [float(score[key]) for score in scores] for key in METRICS if key in scores[0]}
+        mean = {key: statistics.fmean(values) for key, values in columns.items()}
+        std = {key: statistics.stdev(values) for key, values in columns.items() if len(values) > 1}
+        return cls(name=name, pairs=pairs, mean=mean, std=std, seeds=len(scores), **rest)
+
+
+def with_recovery(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with ``recovery`` taken against the first full-data row of the same protocol, if there is one."""
+    full = {row.protocol: row.mean["mean_recall"] for row in reversed(rows) if row.full and "mean_recall" in row.mean}
+    return [
+        replace(row, recovery=100 * row.mean["mean_recall"] / full[row.protocol])
+        if full.get(row.protocol) and "mean_recall" in row.mean
+        else row
+        for row in rows
+    ]
+
+
+def ratio_interval(
+    a: Sequence[float], b: Sequence[float], generator: torch.Generator, *, draws: int = 10_000
+) -> tuple[float, float, float]:
+    """Return mean(a) / mean(b) with the ends of its 95 % percentile bootstrap interval.
+
+    The seeds of ``a`` and of ``b`` are drawn again with replacement, independently of each other.
+
+    Raises:
+        ValueError: a side is empty, or ``b`` holds a number that is not above zero.
+    """
+    top, bottom = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if top.size == 0 or bottom.size == 0 or not bool(np.all(bottom > 0)):
+        raise ValueError(f"ratio: got {list(a)} over {list(b)}, expected numbers on both sides, positive ones below.")
+    random = np.random.default_rng(draw_seed(generator))
+    ratios = _drawn_means(top, draws, random) / _drawn_means(bottom, draws, random)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return float(top.mean() / bottom.mean()), float(low), float(high)
+
+
+def _drawn_means(values: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
+    return values[random.integers(0, values.size, (draws, values.size))].mean(axis=1)
+
+
+def render_text(rows: Sequence[Row]) -> str:
+    """Return an aligned table of at most 120 columns, with protocols and notes below."""
+    header = ["set", "pairs", *METRICS.values(), "rec. %"]
+    body = [_text_cells(row) for row in rows]
+    columns = [_column(title, cells) for title, *cells in zip(header, *body, strict=True)]
+    columns[0] = [cell.ljust(max(map(len, columns[0]))) for cell in map(str.lstrip, columns[0])]
+    gap = 2 if sum(len(column[0]) for column in columns) + 2 * (len(columns) - 1) <= WIDTH else 1
+    lines = [(" " * gap).join(cells).rstrip() for cells in zip(*columns, strict=True)]
+    rule = "─" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:], *_wrapped_remarks(rows)]) + "\n"
+
+
+def _column(title: str, cells: Sequence[str]) -> list[str]:
+    """Return the cells padded to one width, numbers on the right with their ± below each other."""
+    parts = [cell.partition("±") for cell in cells]
+    left = max((len(number) for number, _, _ in parts), default=0)
+    right = max((len(sign + spread) for _, sign, spread in parts), default=0)
+    padded = [number.rjust(left) + (sign + spread).ljust(right) for number, sign, spread in parts]
+    width = max(left + right, len(title))
+    return [cell.rjust(width) for cell in (title, *padded)]
+
+
+def _text_cells(row: Row) -> list[str]:
+    name = row.name if len(row.name) <= NAME_WIDTH else f"{row.name[: NAME_WIDTH - 1]}…"
+    return [name, str(row.pairs), *(_score(row, key) for key in METRICS), _decimal(row.recovery)]
+
+
+def _score(row: Row, key: str, separator: str = "±") -> str:
+    if key not in row.mean or not math.isfinite(row.mean[key]):
+        return MISSING
+    spread = row.std.get(key, math.nan)
+    return f"{row.mean[key]:.1f}" + (f"{separator}{spread:.1f}" if math.isfinite(spread) else "")
+
+
+def _decimal(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1f}"
+
+
+def _wrapped_remarks(rows: Sequence[Row]) -> list[str]:
+    return [line for remark in _remarks(rows) for line in textwrap.wrap(remark, WIDTH, subsequent_indent="  ")]
+
+
+def _remarks(rows: Sequence[Row]) -> list[str]:
+    """Return one sentence a protocol, naming its rows where there are several, and one a note."""
+    protocols = list(dict.fromkeys(row.protocol for row in rows if row.protocol))
+    labels = [
+        f"Protocol: {protocol}" if len(protocols) == 1 else f"Protocol of {_names(rows, protocol)}: {protocol}"
+        for protocol in protocols
+    ]
+    counts = sorted({row.seeds for row in rows if row.std})
+    spread = [f"± is the standard deviation over {' or '.join(map(str, counts))} student seeds."] if counts else []
+    return [*labels, *spread, *(f"{row.name}: {row.note}" for row in rows if row.note)]
+
+
+def _names(rows: Sequence[Row], protocol: str) -> str:
+    return ", ".join(row.name for row in rows if row.protocol == protocol)
+
+
+def render_markdown(rows: Sequence[Row]) -> str:
+    """Return a Markdown table; among small sets with the same number of pairs, the best value of a column is bold."""
+    header = ["set", "pairs", *METRICS.values(), "recovery %", "seeds", "student lr", "time", "size"]
+    best = _best(rows)
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *(_markdown_cells(row, best) for row in rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n\n".join([table, *map(_escaped, _remarks(rows))]) + "\n"
+
+
+def _best(rows: Sequence[Row]) -> dict[tuple[int, str, str], str]:
+    """Return the largest printed value by pairs, protocol and metric, where at least two small sets compete."""
+    small = [row for row in rows if not row.full]
+    rivals = Counter((row.pairs, row.protocol) for row in small)
+    best: dict[tuple[int, str, str], str] = {}
+    for row in sorted(small, key=lambda row: row.pairs):
+        for key, value in row.mean.items():
+            group = (row.pairs, row.protocol, key)
+            if rivals[group[:2]] > 1 and value > float(best.get(group, "-inf")):
+                best[group] = f"{value:.1f}"
+    return best
+
+
+def _markdown_cells(row: Row, best: Mapping[tuple[int, str, str], str]) -> list[str]:
+    scores = [_bold(row, key, best.get((row.pairs, row.protocol, key))) for key in METRICS]
+    rate = MISSING if row.learning_rate is None else f"{row.learning_rate:g}"
+    cost = [_duration(row.seconds), _size(row.size)]
+    return [_escaped(row.name), str(row.pairs), *scores, _decimal(row.recovery), str(row.seeds), rate, *cost]
+
+
+def _bold(row: Row, key: str, best: str | None) -> str:
+    text = _score(row, key, separator=" ± ")
+    return f"**{text}**" if not row.full and best is not None and text.split()[0] == best else text
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return MISSING
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return MISSING
+    return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+
+
+def write(folder: Path, rows: Sequence[Row]) -> None:
+    """Write ``table.md``, ``table.csv`` and, last, ``table.json`` into ``folder``, each whole or not at all."""
+    with atomic_path(folder / "table.md") as temporary:
+        temporary.write_text(render_markdown(rows), encoding="utf-8")
+    with atomic_path(folder / "table.csv") as temporary:
+        _write_csv(temporary, rows)
+    write_json(folder / "table.json", {"format_version": FORMAT_VERSION, "rows": [_stored(row) for row in rows]})
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    plain = [item.name for item in fields(Row) if item.name not in ("mean", "std")]
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow([*plain, *METRICS, *(f"{key}_std" for key in METRICS)])
+        for row in rows:
+            values = [getattr(row, name) for name in plain]
+            writer.writerow([*values, *map(row.mean.get, METRICS), *map(row.std.get, METRICS)])
+
+
+def _stored(row: Row) -> dict[str, Any]:
+    return asdict(replace(row, mean=_finite(row.mean), std=_finite(row.std)))
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    """Return the numbers JSON can hold; one that is missing is shown as a dash."""
+    return {key: float(value) for key, value in values.items() if math.isfinite(value)}
+
+
+def read(path: Path) -> list[Row]:
+    """Read the rows of a ``table.json``, or of the folder that holds one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a table of this format.
+    """
+    file = path / "table.json" if path.is_dir() else path
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: expected a result table, but there is no such file.")
+    stored = read_json(file)
+    version = stored.get("format_version") if isinstance(stored, dict) else None
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{file}: got format_version {version!r}, expected {FORMAT_VERSION}.")
+    if not isinstance(stored.get("rows"), list):
+        raise ValueError(f"{file}: got no list 'rows', expected the rows of a result table.")
+    return [_loaded(file, number, row) for number, row in enumerate(stored["rows"])]
+
+
+def _loaded(file: Path, number: int, stored: Any) -> Row:
+    try:
+        row = Row(**stored)
+        if not (isinstance(row.name, str) and isinstance(row.pairs, int) and isinstance(row.seeds, int)):
+            raise TypeError("name must be text, pairs and seeds whole numbers")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{file}: rows[{number}] is not a row of a result table ({error}).") from error
+    return row

@@ -1,0 +1,23 @@
+"""Autograd through the whole unroll: the reference. Its memory grows with the number of steps."""
+
+import torch
+
+from engine.losses.matching import matching_losses
+from engine.unroll import Unroll, UnrollGradient, leaves, step_gradient, total_loss, updated
+
+
+def gradient(problem: Unroll) -> UnrollGradient:
+    """Return the exact gradient by keeping the graph of every step."""
+    data, rates = leaves(problem.data), leaves(problem.rates)
+    params = leaves(problem.start)
+    for draw in problem.draws:
+        params = updated(params, step_gradient(problem, params, data, draw, create_graph=True), rates)
+    losses = matching_losses(params, problem.start, problem.target)
+    wanted = [*data.values(), *rates.values()]
+    total = total_loss(losses, wanted)
+    gradients = torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)
+    return UnrollGradient(
+        losses={m: loss.detach() for m, loss in losses.items()},
+        data=dict(zip(data, gradients[: len(data)], strict=True)),
+        rates=dict(zip(rates, gradients[len(data) :], strict=True)),
+    )

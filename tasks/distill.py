@@ -1,0 +1,27 @@
+"""Distil a synthetic set: train experts, search, score against coresets and the full data, and print the table."""
+
+import sys
+from argparse import Namespace
+
+from engine import command
+
+PARSER = command.parser("distill", __doc__)
+
+
+def main(args: Namespace) -> int:
+    """Run the study that the arguments name, or describe it with ``--dry-run``."""
+    from engine.cluster.describe import describe
+    from engine.cluster.distillation import distill
+    from engine.cluster.job import make_job
+    from engine.config import load, resolve
+
+    job = make_job(args.space, resolve(load(args.space, args.overrides)), samples=args.samples)
+    if args.dry_run:
+        print(describe(job))
+    else:
+        distill(job, local=args.local, fresh=args.fresh)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main, parser=PARSER))

@@ -1,0 +1,31 @@
+"""Train the experts of a study, as far as they are not there yet: nothing else is run."""
+
+import sys
+from argparse import Namespace
+
+from engine import command
+
+PARSER = command.parser("train_experts", __doc__)
+
+
+def main(args: Namespace) -> int:
+    """Train the experts that the arguments name, or describe them with ``--dry-run``."""
+    from engine.cluster import runtime
+    from engine.cluster.describe import describe
+    from engine.cluster.job import make_job, say, train_experts
+    from engine.config import load, resolve
+
+    job = make_job(args.space, resolve(load(args.space, args.overrides)))
+    if args.dry_run:
+        print(describe(job))
+        return 0
+    cluster = runtime.start(local=args.local)
+    say(cluster.sentence())
+    job.specification.problem()
+    train_experts(job, cluster)
+    say(f"experts: {job.specification.expert_folder()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main, parser=PARSER))

@@ -1,0 +1,384 @@
+"""Rules of the source itself, kept by reading it: who imports whom, where randomness comes from, what files hold."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from engine import components
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its own layer and those before it
+    (
+        "engine.rng",
+        "engine.tensors",
+        "engine.files",
+        "engine.places",
+        "engine.search",
+        "engine.strict",
+        "engine.problems",
+        "engine.components",
+        "engine.optimiser",
+        "engine.spaces",
+        "engine.study",
+        "engine.config",
+        "engine.command",
+    ),
+    ("engine.data", "engine.models", "engine.losses"),
+    ("engine.experts", "engine.synthetic"),
+    ("engine.unroll",),
+    ("engine.methods", "engine.coresets"),
+    ("engine.distill", "engine.evaluation"),
+    ("engine.tracking",),
+    ("engine.assemble",),
+    ("engine.cluster",),
+    ("tasks",),
+)
+AT_THE_BORDER = {
+    "engine.config",
+    "engine.command",
+    "engine.spaces",
+    "engine.study",
+}  # they know the whole configuration
+ABOVE_THE_BORDER = {"tasks", "engine.cluster", "engine.assemble", *AT_THE_BORDER}
+
+TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
+TORCH_DRAWS |= {"rand_like", "randn_like", "randint_like"}
+IN_PLACE_DRAWS = {"normal_", "uniform_", "bernoulli_", "random_", "exponential_", "cauchy_", "geometric_"}
+IN_PLACE_DRAWS |= {"log_normal_", "trunc_normal_", "orthogonal_", "xavier_uniform_", "xavier_normal_"}
+IN_PLACE_DRAWS |= {"kaiming_uniform_", "kaiming_normal_"}
+GLOBAL_SEEDS = {"torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all"}
+NUMPY_GENERATORS = {"default_rng", "Generator", "SeedSequence", "PCG64"}
+PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+POSITIONAL = {
+    "load": ["places"],
+    "build": ["places"],
+    "select": ["evidence", "num_pairs", "generator"],
+}
+
+
+def sources(*folders: str) -> list[Path]:
+    """Return the Python files below folders of the project."""
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """Parse a file once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a file of the project."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_module(name: str) -> bool:
+    """Say whether a dotted name is a file or a folder of the project."""
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or path.is_dir()
+
+
+def imported(path: Path, module: ast.Module | None = None) -> Iterator[tuple[str, int]]:
+    """Yield the full name and the line of every import, those inside functions too."""
+    package = module_name(path).split(".") if path.name == "__init__.py" else module_name(path).split(".")[:-1]
+    for node in ast.walk(module or tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                if origin == "engine" and alias.name.startswith("__"):
+                    continue  # what the package says of itself, like its version
+                full = f"{origin}.{alias.name}"
+                yield (full if is_module(full) or not is_module(origin) else origin), node.lineno
+
+
+def layer(module: str) -> int | None:
+    """Return the number of the layer that ``module`` belongs to."""
+    for number, names in enumerate(LAYERS):
+        if any(belongs(module, name) for name in names):
+            return number
+    return None
+
+
+def belongs(module: str, package: str) -> bool:
+    """Say whether ``module`` is ``package`` or lies inside it."""
+    return module == package or module.startswith(f"{package}.")
+
+
+def belongs_to_any(module: str, packages: set[str]) -> bool:
+    """Say whether ``module`` lies inside one of ``packages``."""
+    return any(belongs(module, package) for package in packages)
+
+
+def dotted(node: ast.expr) -> str:
+    """Return ``a.b.c`` for such an expression, else an empty string."""
+    if isinstance(node, ast.Attribute):
+        inner = dotted(node.value)
+        return f"{inner}.{node.attr}" if inner else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def calls(path: Path, module: ast.Module | None = None) -> Iterator[ast.Call]:
+    """Yield every call of a file."""
+    return (node for node in ast.walk(module or tree(path)) if isinstance(node, ast.Call))
+
+
+def upward_imports(path: Path, module: ast.Module | None = None) -> list[str]:
+    """Return the imports of a file that reach a higher layer, or past the border."""
+    name, found = module_name(path), []
+    own = layer(name)
+    for other, line in imported(path, module):
+        if not belongs_to_any(other, {"engine", "tasks"}):
+            continue
+        theirs = layer(other)
+        if theirs is None:
+            found.append(f"{name}:{line} imports {other} instead of the module that holds the name")
+        elif own is not None and theirs > own:
+            found.append(f"{name}:{line} imports {other}, a layer above")
+        elif belongs_to_any(other, AT_THE_BORDER) and not belongs_to_any(name, ABOVE_THE_BORDER):
+            found.append(f"{name}:{line} imports {other}, which only tasks, cluster and assemble may")
+    return found
+
+
+def global_draws(path: Path, module: ast.Module | None = None) -> list[str]:
+    """Return the uses of global random state, except inside ``with forked(generator)``."""
+    module = module or tree(path)
+    exempt = {id(inner) for node in ast.walk(module) if is_forked(node) for inner in ast.walk(node)}
+    found = [f"{line}: {other}" for other, line in imported(path, module) if draws_by_import(other)]
+    for node in ast.walk(module):
+        if id(node) in exempt:
+            continue
+        if isinstance(node, ast.Call) and draws_globally(node):
+            found.append(f"{node.lineno}: {ast.unparse(node.func)}(...) without a generator")
+        elif isinstance(node, ast.Attribute) and is_numpy_draw(dotted(node)):
+            found.append(f"{node.lineno}: {dotted(node)}")
+    return [f"{module_name(path)}:{item}" for item in found]
+
+
+def is_forked(node: ast.AST) -> bool:
+    """Say whether a node is a with-block of ``rng.forked``."""
+    if not isinstance(node, ast.With):
+        return False
+    contexts = [item.context_expr for item in node.items]
+    return any(isinstance(c, ast.Call) and dotted(c.func).split(".")[-1] == "forked" for c in contexts)
+
+
+def draws_by_import(name: str) -> bool:
+    """Say whether an import brings in a source of global randomness under its own name."""
+    origin, _, last = name.rpartition(".")
+    if origin == "torch" and last in TORCH_DRAWS | {"manual_seed"}:
+        return True
+    return belongs_to_any(name, {"random", "numpy.random", "torch.distributions"})
+
+
+def draws_globally(call: ast.Call) -> bool:
+    """Say whether a call draws from torch's global generator, or seeds it."""
+    name = dotted(call.func)
+    if name in GLOBAL_SEEDS or name.startswith("torch.distributions."):
+        return True
+    if name in {"np.random.default_rng", "numpy.random.default_rng"}:
+        return not (call.args or call.keywords)
+    attribute = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    of_torch = name.startswith("torch.") and name.count(".") == 1 and attribute in TORCH_DRAWS
+    of_tensor = attribute in IN_PLACE_DRAWS or (attribute == "multinomial" and not of_torch)
+    return (of_torch or of_tensor) and all(keyword.arg != "generator" for keyword in call.keywords)
+
+
+def is_numpy_draw(name: str) -> bool:
+    """Say whether a dotted name is one of numpy's global random functions."""
+    parts = name.split(".")
+    return len(parts) == 3 and parts[0] in {"np", "numpy"} and parts[1] == "random" and parts[2] not in NUMPY_GENERATORS
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(sources("engine")) > 20
+    assert sources("tasks")
+
+
+@pytest.mark.parametrize(("package", "allowed"), [("ray", {"engine.cluster"}), ("mlflow", {"engine.tracking.mlflow"})])
+def test_the_library_is_imported_in_one_place_only(package: str, allowed: set[str]) -> None:
+    for path in sources("engine", "tasks"):
+        if not belongs_to_any(module_name(path), allowed):
+            found = [f"{path}:{line}" for name, line in imported(path) if belongs(name, package)]
+            assert not found, f"{package} is imported outside {allowed}: {found}"
+
+
+def test_every_module_is_in_a_layer() -> None:
+    modules = {module_name(path) for path in sources("engine", "tasks")} - {"engine"}
+    assert not {name for name in modules if layer(name) is None}
+
+
+def test_no_module_imports_a_layer_above_it() -> None:
+    found = [problem for path in sources("engine", "tasks") for problem in upward_imports(path)]
+    assert not found, "\n".join(["", *found])
+
+
+def test_importing_the_package_loads_no_heavy_library() -> None:
+    code = "import sys, engine; print(*sorted({'ray', 'mlflow', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_only_the_border_prints() -> None:
+    quiet = [p for p in sources("engine") if not belongs_to_any(module_name(p), {"engine.cluster", "engine.command"})]
+    found = [f"{path}:{call.lineno}" for path in quiet for call in calls(path) if dotted(call.func) == "print"]
+    assert not found, "\n".join(["", *found])
+
+
+def test_randomness_comes_from_a_generator() -> None:
+    found = [use for path in sources("engine") if path.name != "rng.py" for use in global_draws(path)]
+    assert not found, "\n".join(["", *found])
+
+
+def test_no_bare_except() -> None:
+    handlers = [
+        f"{path}:{node.lineno}"
+        for path in sources("engine", "tasks", "tests")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert not handlers, "\n".join(["", *handlers])
+
+
+def test_no_file_is_named_after_nothing() -> None:
+    vague = {"utils", "util", "helpers", "helper", "base", "manager", "managers", "misc", "common"}
+    assert [path for path in sources("engine", "tasks", "tests") if vague & set(path.stem.split("_"))] == []
+
+
+def test_nothing_is_pickled() -> None:
+    found = [
+        f"{path}:{line} {name}"
+        for path in sources("engine")
+        for name, line in imported(path)
+        if belongs_to_any(name, PICKLES)
+    ]
+    assert not found, "\n".join(["", *found])
+
+
+@pytest.mark.parametrize(
+    ("function", "keyword", "value", "required"),
+    [("torch.load", "weights_only", True, True), ("np.load", "allow_pickle", False, False)],
+)
+def test_loading_never_unpickles(function: str, keyword: str, value: bool, required: bool) -> None:
+    for path in sources("engine", "tasks"):
+        for call in calls(path):
+            if dotted(call.func) == function:
+                given = [ast.literal_eval(k.value) for k in call.keywords if k.arg == keyword]
+                assert given == [value] or not (given or required), f"{path}:{call.lineno}"
+
+
+def test_shapes_are_not_turned_into_strings() -> None:
+    for path in sources("engine"):
+        names = {name for name, _ in imported(path)}
+        assert not ("__future__.annotations" in names and any(belongs(n, "jaxtyping") for n in names)), path
+
+
+def test_protocols_can_be_checked_at_run_time() -> None:
+    found = [
+        f"{path}:{node.lineno} {node.name} lacks @runtime_checkable, which the shape checks of the tests need"
+        for path in sources("engine")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef) and is_protocol(node)
+        if "runtime_checkable" not in {dotted(item).split(".")[-1] for item in node.decorator_list}
+    ]
+    assert not found, "\n".join(["", *found])
+
+
+def is_protocol(node: ast.ClassDef) -> bool:
+    """Say whether a class is a typing.Protocol itself."""
+    bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+    return any(dotted(base) in {"Protocol", "typing.Protocol"} for base in bases)
+
+
+@pytest.mark.parametrize("family", sorted(components.FAMILIES))
+def test_every_component_of_the_folder_has_its_entry(family: str) -> None:
+    entry = components.FAMILIES[family].entry
+    for name in components.names(family):
+        found = components.find(family, name)
+        assert found.__doc__, f"{family} {name}: {entry} has no docstring"
+        if entry in POSITIONAL:
+            check_parameters(found, POSITIONAL[entry])
+
+
+def check_parameters(entry: Callable[..., object], positional: list[str]) -> None:
+    """Assert that the engine's parameters come first and all others are keyword-only options."""
+    parameters = list(inspect.signature(entry).parameters.values())
+    assert [parameter.name for parameter in parameters[: len(positional)]] == positional
+    options = parameters[len(positional) :]
+    assert all(p.kind is p.KEYWORD_ONLY and p.annotation is not p.empty for p in options), entry.__module__
+
+
+# The rules above are code too: each is shown something it must find.
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("engine/models/x.py", "from engine.methods import Method"),
+        ("engine/models/x.py", "def f():\n    import engine.cluster.trial"),
+        ("engine/models/image/x.py", "from ...coresets import random"),
+        ("engine/tracking/x.py", "from engine import cluster"),
+        ("engine/models/x.py", "from engine import TwoTower"),
+        ("engine/methods/x.py", "from engine.config import Study"),
+    ],
+)
+def test_an_upward_import_is_found(module: str, code: str) -> None:
+    assert len(upward_imports(ROOT / module, ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("engine/methods/x.py", "from engine import rng"),
+        ("engine/coresets/x.py", "from . import Evidence"),
+        ("tasks/x.py", "from engine.config import Study"),
+        ("engine/models/x.py", "import torch, tasksmith"),
+    ],
+)
+def test_a_downward_import_is_not(module: str, code: str) -> None:
+    assert upward_imports(ROOT / module, ast.parse(code)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "torch.randn(3)",
+        "torch.randint(0, 3, (2,), device=device)",
+        "torch.rand_like(x)",
+        "x.normal_(0, 1)",
+        "torch.nn.init.xavier_uniform_(w)",
+        "weights.multinomial(3)",
+        "torch.manual_seed(0)",
+        "torch.distributions.Beta(1.0, 1.0).sample()",
+        "np.random.rand(3)",
+        "np.random.default_rng()",
+        "import random",
+        "from random import choice",
+        "from torch import randn",
+    ],
+)
+def test_a_global_draw_is_found(code: str) -> None:
+    assert len(global_draws(ROOT / "engine/x.py", ast.parse(code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "torch.randn(3, generator=generator)",
+        "x.uniform_(generator=generator)",
+        "np.random.default_rng(seed)",
+        "from engine.coresets import random",
+        "with rng.forked(generator):\n    torch.nn.init.xavier_uniform_(w)",
+    ],
+)
+def test_a_draw_from_a_generator_is_not(code: str) -> None:
+    assert global_draws(ROOT / "engine/x.py", ast.parse(code)) == []

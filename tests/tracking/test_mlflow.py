@@ -1,0 +1,336 @@
+import math
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from engine.tracking import Tracker
+from engine.tracking.mlflow import MlflowTracker, default_uri, prepare
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # inside MLflow
+
+Open = Callable[..., MlflowTracker]
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="module")
+def uri(storage: Path) -> str:
+    return f"sqlite:///{storage / 'mlflow.db'}"
+
+
+@pytest.fixture
+def open_study(storage: Path, uri: str, request: pytest.FixtureRequest) -> Open:
+    """Open a study whose key is the test's name."""
+
+    def opened(**changes: Any) -> MlflowTracker:
+        settings = {"experiment": "tests", "name": "a study", "key": request.node.name, "note": "why?"} | changes
+        return MlflowTracker.open_study(uri, artifacts=storage / "artifacts", spool=storage / "spool", **settings)
+
+    return opened
+
+
+def study_run(uri: str, tracker: MlflowTracker) -> Run:
+    return MlflowClient(uri).get_run(tracker.study_id)
+
+
+def children(uri: str, tracker: MlflowTracker) -> dict[str, Run]:
+    run = study_run(uri, tracker)
+    wanted = f"tags.mlflow.parentRunId = '{tracker.study_id}'"
+    return {found.info.run_name: found for found in MlflowClient(uri).search_runs([run.info.experiment_id], wanted)}
+
+
+def history(uri: str, run: Run, name: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.info.run_id, name)]
+
+
+def test_a_study_with_children(uri: str, open_study: Open, tmp_path: Path) -> None:
+    study = open_study()
+    assert isinstance(study, Tracker)
+    study.params({"method": {"name": "lors", "inner_lr": {"image": 0.1}}, "seeds": [0, 1], "empty": {}, "none": None})
+    for number, status in enumerate(("FINISHED", "FAILED", "KILLED")):
+        child = study.child(f"trial {number}", f"k{number}")
+        child.metrics({"val/IR1": 1.5 * number, "loss": 0.5}, 3)
+        child.tags({"stopped": "early"})
+        child.finish(status)
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"png")
+    study.artifact(picture)
+    picture.unlink()
+    study.finish("FINISHED")
+
+    run = study_run(uri, study)
+    assert study.address == f"mlflow server --backend-store-uri {uri}"
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "a study"
+    assert run.data.tags["mlflow.note.content"] == "why?"
+    assert run.data.params == {
+        "method.name": "lors",
+        "method.inner_lr.image": "0.1",
+        "seeds": "[0, 1]",
+        "empty": "{}",
+        "none": "null",
+    }
+    assert [file.path for file in MlflowClient(uri).list_artifacts(study.study_id)] == ["picture.png"]
+    found = children(uri, study)
+    assert {name: child.info.status for name, child in found.items()} == {
+        "trial 0": "FINISHED",
+        "trial 1": "FAILED",
+        "trial 2": "KILLED",
+    }
+    assert found["trial 2"].data.metrics == {"val/IR1": 3.0, "loss": 0.5}
+    assert found["trial 2"].data.tags["stopped"] == "early"
+
+
+def test_the_same_keys_find_the_same_runs_running_again(uri: str, open_study: Open) -> None:
+    first = open_study()
+    first.child("trial", "k").metrics({"loss": 1.0}, 0)
+    first.finish("KILLED")
+    assert children(uri, first)["trial"].info.status == "KILLED", "a study's end ends children nobody finished"
+
+    again = open_study(note="because")
+    child = again.child("trial, resumed", "k")
+    child.metrics({"loss": 1.0}, 0)
+    child.metrics({"loss": 0.5}, 1)
+    assert again._sender.flush(10)
+    assert again.study_id == first.study_id
+    run = study_run(uri, again)
+    assert (run.info.status, run.data.tags["mlflow.note.content"]) == ("RUNNING", "because")
+    assert children(uri, again)["trial, resumed"].info.status == "RUNNING"
+    again.finish("FINISHED")
+    found = children(uri, again)
+    assert list(found) == ["trial, resumed"]
+    assert history(uri, found["trial, resumed"], "loss") == [(0, 1.0), (1, 0.5)], "a repeated step is logged once"
+
+
+def test_fresh_starts_a_new_run_and_later_finds_it(uri: str, open_study: Open) -> None:
+    old = open_study()
+    old.child("trial", "k").metrics({"loss": 1.0}, 0)
+    old.finish("FINISHED")
+    new = open_study(fresh=True)
+    new.child("trial", "k").metrics({"loss": 2.0}, 0)
+    new.finish("FINISHED")
+    assert new.study_id != old.study_id
+    assert history(uri, children(uri, new)["trial"], "loss") == [(0, 2.0)]
+    found = open_study()
+    found.finish("FINISHED")
+    assert found.study_id == new.study_id
+
+
+def test_parameters_on_resume(uri: str, open_study: Open) -> None:
+    first = open_study()
+    first.params({"lr": 0.1, "cpu": 1, "long": "x" * 9000})
+    first.finish("KILLED")
+    again = open_study()
+    again.params({"lr": 0.1, "cpu": 2, "long": "x" * 9000, "new": True})
+    again.finish("FINISHED")
+    run = study_run(uri, again)
+    assert {name: value for name, value in run.data.params.items() if name != "long"} == {
+        "lr": "0.1",
+        "cpu": "1",
+        "new": "true",
+    }
+    assert len(run.data.params["long"]) == 6000
+    assert run.data.params["long"].endswith("x…")
+    assert run.data.tags["resumed.cpu"] == "2"
+
+
+def test_more_parameters_than_one_batch(uri: str, open_study: Open) -> None:
+    study = open_study()
+    study.params({f"p{number}": number for number in range(250)})
+    study.metrics({f"m{number}": number for number in range(1100)}, 0)
+    study.finish("FINISHED")
+    run = study_run(uri, study)
+    assert (len(run.data.params), len(run.data.metrics)) == (250, 1100)
+
+
+def test_numbers_that_are_not_finite_are_shown_as_nan(uri: str, open_study: Open) -> None:
+    study = open_study()
+    for step, value in enumerate((1.0, math.nan, math.inf, 2.0)):
+        study.metrics({"loss": value}, step)
+    study.finish("FINISHED")
+    values = [value for _, value in history(uri, study_run(uri, study), "loss")]
+    assert [math.isnan(value) for value in values] == [False, True, True, False]
+
+
+def test_a_tracker_survives_pickling_before_and_after_use(uri: str, open_study: Open) -> None:
+    study = pickle.loads(pickle.dumps(open_study()))
+    child = study.child("trial", "k")
+    child.metrics({"loss": 1.0}, 0)
+    study, child = pickle.loads(pickle.dumps((study, child)))
+    child.metrics({"loss": 1.0}, 0)
+    child.metrics({"loss": 0.0}, 1)
+    child.finish("FINISHED")
+    study.finish("FINISHED")
+    assert history(uri, children(uri, study)["trial"], "loss") == [(0, 1.0), (1, 0.0)]
+
+
+def test_a_folder_as_artifact(uri: str, open_study: Open, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "manifest.json").write_text("{}")
+    study = open_study()
+    study.artifact(tmp_path / "set")
+    study.finish("FINISHED")
+    assert [file.path for file in MlflowClient(uri).list_artifacts(study.study_id, "set")] == ["set/manifest.json"]
+    assert not any((study.folder / "files").iterdir()), "the spooled copy is gone"
+
+
+def test_what_cannot_be_recorded_is_said_at_once(open_study: Open, tmp_path: Path) -> None:
+    study = open_study()
+    with pytest.raises(ValueError, match=r"metric: got 'r@1', expected .*no '@'"):
+        study.metrics({"r@1": 1.0}, 0)
+    with pytest.raises(ValueError, match=r"metric loss: got tensor.*, expected one number"):
+        study.metrics({"loss": torch.zeros(2)}, 0)
+    with pytest.raises(ValueError, match=r"parameter: got 'a\.b@c'"):
+        study.params({"a": {"b@c": 1}})
+    with pytest.raises(FileNotFoundError, match=r"nothing\.png: expected a file or folder"):
+        study.artifact(tmp_path / "nothing.png")
+    with pytest.raises(ValueError, match=r"key: got \"it's\""):
+        study.child("a", "it's")
+    study.finish("FINISHED")
+
+
+def test_a_deleted_run_is_reported_and_its_records_kept(uri: str, open_study: Open) -> None:
+    study = open_study()
+    assert study._sender.flush(10)
+    MlflowClient(uri).delete_run(study.study_id)
+    study.metrics({"loss": 1.0}, 0)
+    with pytest.raises(ValueError, match=r"MLflow refused 2 record\(s\) of this study, .*rejected\.log"):
+        study.finish("FINISHED")
+    assert '"loss": 1.0' in (study.folder / "rejected.log").read_text()
+
+
+def test_default_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert default_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org")
+    assert default_uri(tmp_path) == "http://example.org"
+
+
+@pytest.mark.slow
+def test_several_processes_prepare_one_database(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from engine.tracking.mlflow import prepare\n"
+        "print(prepare(sys.argv[1], experiment='together', artifacts=Path(sys.argv[2])))"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", str(tmp_path / "artifacts")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    answers = [process.communicate(timeout=60) for process in processes]
+    assert answers == [("1\n", ""), ("1\n", "")], "the same experiment, and a silent console"
+
+
+def test_addresses_that_do_not_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tracking URI: MLflow refuses to work with 'file:"):
+        prepare("file:/nowhere", experiment="e", artifacts=tmp_path)
+    with pytest.raises(ConnectionError, match=r"No MLflow answered at http://127\.0\.0\.1:9 within 0\.5 s"):
+        prepare("http://127.0.0.1:9", experiment="e", artifacts=tmp_path, patience=0.5)
+
+
+def test_a_deleted_experiment_is_not_written_to(uri: str, tmp_path: Path) -> None:
+    MlflowClient(uri).delete_experiment(prepare(uri, experiment="old", artifacts=tmp_path))
+    with pytest.raises(ValueError, match="experiment: 'old' is deleted in MLflow"):
+        prepare(uri, experiment="old", artifacts=tmp_path)
+
+
+class Server:
+    """A real MLflow server on loopback that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}", "--workers", "1"]
+        command += ["--artifacts-destination", str(self.folder / "served")]
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, cwd=self.folder, start_new_session=True
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise TimeoutError((self.folder / "server.log").read_text())
+
+    def stop(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(timeout=10)
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path, uri: str) -> Iterator[Server]:
+    prepare(uri, experiment="tests", artifacts=tmp_path)  # its schema is copied, as making one takes seconds
+    shutil.copy(uri.removeprefix("sqlite:///"), tmp_path / "server.db")
+    made = Server(tmp_path)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_loses_nothing(server: Server, tmp_path: Path) -> None:
+    def opened(patience: float = 20.0) -> MlflowTracker:
+        paths = {"artifacts": tmp_path / "artifacts", "spool": tmp_path / "spool"}
+        return MlflowTracker.open_study(
+            server.uri, experiment="away", name="s", key="k", note="", patience=patience, **paths
+        )
+
+    study = opened(patience=3.0)
+    child = study.child("trial 0", "0")
+    child.metrics({"loss": 0.0}, 0)
+    assert study._sender.flush(20)
+    server.stop()
+
+    start = time.monotonic()
+    for step in range(1, 100):
+        child.metrics({"loss": float(step) if step != 50 else math.nan}, step)
+    (tmp_path / "note.txt").write_text("made while away")
+    child.artifact(tmp_path / "note.txt")
+    child.finish("FINISHED")
+    study.child("trial 1", "1").finish("FAILED")
+    assert time.monotonic() - start < 5, "the caller does not wait for a server that is away"
+    with pytest.raises(ConnectionError, match=r"did not take everything within 3 s \(.*refused\).*spool"):
+        study.finish("FINISHED")
+
+    server.start()
+    again = opened()
+    assert again.study_id == study.study_id
+    assert again.address.startswith(f"{server.uri}/#/experiments/")
+    again.finish("FINISHED")
+    found = children(server.uri, again)
+    assert {name: run.info.status for name, run in found.items()} == {"trial 0": "FINISHED", "trial 1": "FAILED"}
+    points = history(server.uri, found["trial 0"], "loss")
+    assert [step for step, _ in points] == list(range(100))
+    assert math.isnan(points[50][1])
+    artifacts = MlflowClient(server.uri).list_artifacts(found["trial 0"].info.run_id)
+    assert [file.path for file in artifacts] == ["note.txt"]

@@ -1,0 +1,91 @@
+"""The heart: each gradient mode against the others, against finite differences and against hand-made steps."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from engine import components
+from engine.losses.matching import matching_losses
+from engine.places import Places
+from engine.unroll import exact, leaves, step_gradient, stored, updated, walk
+from tests.problems import tiny_unroll
+
+
+def flat(result) -> torch.Tensor:
+    return torch.cat([*(v.flatten() for v in result.data.values()), *(v.flatten() for v in result.rates.values())])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_exact_equals_stored_in_float64(places: Places, steps: int) -> None:
+    problem = tiny_unroll(places, steps=steps)
+    ours, reference = exact.gradient(problem), stored.gradient(problem)
+    assert flat(reference).abs().max() > 1e-4
+    torch.testing.assert_close(flat(ours), flat(reference), rtol=1e-9, atol=1e-12)
+    for modality, loss in reference.losses.items():
+        torch.testing.assert_close(ours.losses[modality], loss, rtol=1e-12, atol=0)
+
+
+def test_exact_is_the_derivative_by_finite_differences(places: Places) -> None:
+    problem = tiny_unroll(places, steps=3)
+    result = exact.gradient(problem)
+
+    def total(name: str, index: tuple[int, ...], shift: float) -> float:
+        data = {key: value.clone() for key, value in problem.data.items()}
+        rates = {key: value.clone() for key, value in problem.rates.items()}
+        (data | rates)[name][index] += shift
+        moved = replace(problem, data=data, rates=rates)
+        return sum(loss.item() for loss in matching_losses(walk(moved)[-1], problem.start, problem.target).values())
+
+    places_to_try = [("images", (0, 1, 3, 4)), ("images", (4, 2, 7, 0)), ("texts", (2, 3)), ("image", ()), ("text", ())]
+    for name, index in places_to_try:
+        slope = (total(name, index, 1e-6) - total(name, index, -1e-6)) / 2e-6
+        assert (result.data | result.rates)[name][index].item() == pytest.approx(slope, rel=1e-5, abs=1e-9)
+
+
+def test_one_inner_step_is_plain_sgd_on_the_inner_loss(places: Places) -> None:
+    problem = tiny_unroll(places, steps=1)
+    params = leaves(problem.start)
+    problem.loss(params, problem.data, problem.draws[0]).backward()
+    end = walk(problem)[-1]
+    for name, value in params.items():
+        rate = 0.3 if name.startswith("image.") else 0.2
+        torch.testing.assert_close(end[name] - problem.start[name], -rate * value.grad, rtol=1e-12, atol=1e-15)
+
+
+def test_a_modality_whose_expert_did_not_move_is_dropped(places: Places) -> None:
+    problem = tiny_unroll(places, steps=2)
+    still = {name: problem.start[name] if name.startswith("text.") else v for name, v in problem.target.items()}
+    problem = replace(problem, target=still)
+    for mode in (exact, stored):
+        result = mode.gradient(problem)
+        assert set(result.losses) == {"image"}
+        assert result.rates["text"].isfinite()
+    torch.testing.assert_close(flat(exact.gradient(problem)), flat(stored.gradient(problem)), rtol=1e-9, atol=1e-12)
+
+
+def test_nothing_that_was_given_is_written_to(places: Places) -> None:
+    problem = tiny_unroll(places, steps=3)
+    before = [value.clone() for group in (problem.start, problem.target, problem.data) for value in group.values()]
+    exact.gradient(problem)
+    after = [value for group in (problem.start, problem.target, problem.data) for value in group.values()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", components.names("gradient"))
+def test_every_mode_gives_every_gradient_its_shape(places: Places, name: str) -> None:
+    problem = tiny_unroll(places, steps=2, dtype=torch.float32)
+    result = components.find("gradient", name)(problem)
+    assert {k: v.shape for k, v in result.data.items()} == {k: v.shape for k, v in problem.data.items()}
+    assert {k: v.shape for k, v in result.rates.items()} == {k: v.shape for k, v in problem.rates.items()}
+    assert all(v.isfinite().all() and v.abs().max() > 0 for v in (result.data | result.rates).values())
+
+
+def test_an_update_moves_each_modality_at_its_own_rate(places: Places) -> None:
+    problem = tiny_unroll(places, steps=1)
+    params = leaves(problem.start)
+    gradients = step_gradient(problem, params, problem.data, problem.draws[0], create_graph=False)
+    still = updated(problem.start, gradients, {"image": torch.tensor(0.0), "text": torch.tensor(1.0)})
+    assert all(
+        torch.equal(still[n], v) == n.startswith("image.") for n, v in problem.start.items() if gradients[n].any()
+    )

@@ -1,0 +1,1 @@
+"""The shipped spaces: one YAML a study, found by name."""
