@@ -23,7 +23,7 @@ def tiny_student(places: Places, *, train: str = "full", dtype: torch.dtype = to
     """Return a student with a two-block ConvNet and an MLP head on texts."""
 
     def build_encoder() -> nn.Module:
-        return convnet.build(places, width=8, depth=2, growth=1.0).to(dtype)
+        return convnet.build(places, width=8, depth=2, growth=1.0, grid=1).to(dtype)
 
     image = make_tower(
         "image",

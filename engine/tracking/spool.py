@@ -59,6 +59,7 @@ class Spool:
         line = json.dumps({"time": int(time.time() * 1000), **record}).encode() + b"\n"
         descriptor = os.open(self._records(channel), os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # a long line grows page by page, and would look torn meanwhile
             os.write(descriptor, b"\n" + line if _is_torn(descriptor) else line)
         finally:
             os.close(descriptor)

@@ -42,7 +42,7 @@ class TfidfEncoder:
         """Return unit vectors; a caption without a known word is the zero vector.
 
         Raises:
-            ValueError: the training captions hold fewer words, or are fewer, than ``dim``.
+            ValueError: the training captions hold fewer words, or are fewer, than ``dim``, or hold none.
         """
         assert self._captions, "fit the encoder on the training captions first"
         if self._fitted is None:
@@ -52,7 +52,10 @@ class TfidfEncoder:
 
     def _fit(self) -> Pipeline:
         vectorizer = TfidfVectorizer(ngram_range=(1, self.ngrams), sublinear_tf=True, dtype=np.float32)
-        counts = vectorizer.fit_transform(self._captions)
+        try:
+            counts = vectorizer.fit_transform(self._captions)
+        except ValueError as error:  # an empty vocabulary
+            raise ValueError(f"captions: none of the {len(self._captions)} training captions holds a word.") from error
         if self.dim > min(counts.shape):
             raise ValueError(
                 f"text.dim: {self.dim} is too many for {counts.shape[0]} captions with {counts.shape[1]} terms, "

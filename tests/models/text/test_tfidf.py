@@ -63,7 +63,7 @@ def test_more_components_than_terms(places: Places) -> None:
 
 def test_captions_without_words(places: Places) -> None:
     with pytest.raises(ValueError, match=r"captions: none of the 2 training captions holds a word"):
-        fitted(places, ["!", ""])
+        fitted(places, ["!", ""]).embed(["!"])
 
 
 @pytest.mark.parametrize("option", ["dim", "ngrams"])
