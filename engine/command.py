@@ -74,7 +74,8 @@ def run(
 ) -> int:
     """Parse ``argv``, call ``main`` and return its exit code; ``--list`` is answered here.
 
-    An error of the user's is one line on stderr and 2, unless ``VLDD_TRACEBACK`` is 1; an interrupt is 130.
+    An error of the user's is one line on stderr and 2, one of the machinery's (a worker that dies, a server that is
+    away) one line and 1, unless ``VLDD_TRACEBACK`` is 1; an interrupt is 130.
     """
     args = parser.parse_args(argv)
     try:
@@ -85,11 +86,11 @@ def run(
     except KeyboardInterrupt:
         print("interrupted; repeat the command to go on", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, RuntimeError, ConnectionError) as error:
         if os.environ.get("VLDD_TRACEBACK") == "1":
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ValueError | FileNotFoundError) else 1
 
 
 def list_spaces() -> str:

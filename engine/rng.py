@@ -29,5 +29,5 @@ def forked(generator: torch.Generator) -> Iterator[None]:
     For library initialisers (timm, ``nn.Linear.reset_parameters``) that accept no generator.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draw_seed(generator))
+        torch.default_generator.manual_seed(draw_seed(generator))
         yield

@@ -156,6 +156,8 @@ class Baselines(Strict):
 
     @model_validator(mode="after")
     def _coherent(self) -> "Baselines":
+        require(self.warmup_epochs <= self.full_epochs, "warmup_epochs", "full_epochs", value=self.warmup_epochs,
+                expected=f"at most full_epochs, which is {self.full_epochs}")  # fmt: skip
         require(self.feature_epoch <= self.warmup_epochs, "feature_epoch", "warmup_epochs", value=self.feature_epoch,
                  expected=f"at most warmup_epochs, which is {self.warmup_epochs}")  # fmt: skip
         require(len(set(self.coresets)) == len(self.coresets), "coresets", value=self.coresets,

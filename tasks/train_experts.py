@@ -10,8 +10,9 @@ PARSER = command.parser("train_experts", __doc__)
 
 def main(args: Namespace) -> int:
     """Train the experts that the arguments name, or describe them with ``--dry-run``."""
-    from engine.cluster import runtime
     from engine.cluster.describe import describe
+    from engine.cluster.distillation import start
+    from engine.cluster.errors import own_sentences
     from engine.cluster.job import make_job, say, train_experts
     from engine.config import load, resolve
 
@@ -19,10 +20,8 @@ def main(args: Namespace) -> int:
     if args.dry_run:
         print(describe(job))
         return 0
-    cluster = runtime.start(local=args.local)
-    say(cluster.sentence())
-    job.specification.problem()
-    train_experts(job, cluster)
+    with own_sentences():
+        train_experts(job, start(job, local=args.local))
     say(f"experts: {job.specification.expert_folder()}")
     return 0
 

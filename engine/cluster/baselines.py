@@ -1,45 +1,42 @@
 """What a distilled set is held against: coresets of the same budgets, and students of all pairs."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
 from engine.cluster.job import Job
-from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data
+from engine.cluster.scoring import Result, Score, Scorer, evidence_path, score_coreset, score_full_data, waited
 from engine.config import Study
 from engine.tracking.table import Row
 
 
 @dataclass
 class Baselines:
-    """Scores on their way, computed by Ray tasks that a few threads of this process wait for.
+    """Scores on their way; Ray computes them as fast as it has room.
 
     The first full-data student comes first, because coresets are chosen by what it learned.
     """
 
     job: Job
     scorer: Scorer
-    pool: ThreadPoolExecutor
-    coresets: dict[tuple[str, int], Future[Result]] = field(default_factory=dict)
-    full: list[Future[Result]] = field(default_factory=list)
+    coresets: dict[tuple[str, int], Score] = field(default_factory=dict)
+    full: list[Score] = field(default_factory=list)
 
     def submit_first(self) -> None:
-        """Queue the first full-data student."""
-        self.full.append(self.pool.submit(self.scorer, score_full_data, 0, key="full/0"))
+        """Queue the first full-data student, again where the evidence that it leaves is gone."""
+        if not evidence_path(self.job.specification).exists():
+            self.scorer.forget("full/0")
+        self.full.append(self.scorer.submit(score_full_data, 0, key="full/0"))
 
     def submit_rest(self) -> None:
         """Queue the coresets and the other full-data students."""
-        given = self.job.study.baselines
+        given, first = self.job.study.baselines, self.full[0]
         for pairs in given.pairs or [self.job.study.method.num_pairs]:
             for name in given.coresets:
-                self.coresets[name, pairs] = self.pool.submit(self._coreset, name, pairs)
+                score = self.scorer.submit(score_coreset, name, pairs, key=f"coreset/{name}/{pairs}", after=first)
+                self.coresets[name, pairs] = score
         for index in range(1, given.full_seeds):
-            self.full.append(self.pool.submit(self.scorer, score_full_data, index, key=f"full/{index}"))
-
-    def _coreset(self, name: str, pairs: int) -> Result:
-        self.full[0].result()
-        return self.scorer(score_coreset, name, pairs, key=f"coreset/{name}/{pairs}")
+            self.full.append(self.scorer.submit(score_full_data, index, key=f"full/{index}"))
 
     def __len__(self) -> int:
         """Return the number of scores."""
@@ -47,12 +44,12 @@ class Baselines:
 
     def rows(self, bar: tqdm) -> list[Row]:
         """Wait for all scores and return their rows, coresets first; ``bar`` advances by one a score."""
-        rows = [score_row(self.job, name, n, _waited(bar, future)) for (name, n), future in self.coresets.items()]
-        return [*rows, full_row(self.job, [_waited(bar, future) for future in self.full])]
+        rows = [score_row(self.job, name, n, _counted(bar, score)) for (name, n), score in self.coresets.items()]
+        return [*rows, full_row(self.job, [_counted(bar, score) for score in self.full])]
 
 
-def _waited(bar: tqdm, future: Future[Result]) -> Result:
-    result = future.result()
+def _counted(bar: tqdm, score: Score) -> Result:
+    result = waited(score)
     bar.update()
     return result
 

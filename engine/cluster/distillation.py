@@ -1,19 +1,23 @@
 """The main job: experts, search, scores and table of one study, each part skipped where it is already done."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from ray import tune
 from tqdm import tqdm
 
 from engine.cluster import runtime, tuner
 from engine.cluster.baselines import Baselines, score_row
+from engine.cluster.errors import own_sentences
+from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_study
 from engine.cluster.job import Job, conclude, forget, say, tracked, train_experts
+from engine.cluster.registry import get_registry
 from engine.cluster.reports import TrialReports
-from engine.cluster.scoring import Scorer, score_set
+from engine.cluster.scoring import Scorer, score_set, waited
 from engine.cluster.trial import BEST_SET
+from engine.config import assign
 from engine.files import atomic_path, digest
 from engine.tracking import Tracker, table
 from engine.tracking.table import Row
@@ -26,56 +30,84 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
 
     Raises:
         ValueError: the study cannot be run as it is configured.
+        FileNotFoundError: its data or weights are not there.
         RuntimeError: experts or trials failed for good.
     """
-    if fresh:
-        forget(job)
-    if (job.folder / "table.json").exists():
+    if not fresh and (job.folder / "table.json").exists():
         say("This study is finished, and this is its table (--fresh starts over).")
         rows = table.read(job.folder)
     else:
-        say((cluster := runtime.start(local=local)).sentence())
-        with tracked(job, fresh=fresh) as tracker:
-            rows = _run(job, cluster, tracker)
+        cluster = start(job, local=local)
+        if fresh:
+            forget(job)
+        baselines = _begin(job, cluster)
+        with own_sentences(), tracked(job, fresh=fresh) as tracker:
+            rows = _run(job, cluster, baselines, tracker)
     conclude(job, rows, f"synthetic set:  {job.folder / BEST_SET}")
     return rows
 
 
-def _run(job: Job, cluster: runtime.Cluster, tracker: Tracker) -> list[Row]:
-    """Train experts, search, and score; baselines run beside the trials where these leave CPUs free."""
-    started = time.perf_counter()
-    chosen = tuner.plan(job.study, cluster, runtime.granted(job.study.resources.trial, cluster), job.samples)
+def start(job: Job, *, local: bool) -> runtime.Cluster:
+    """Check the study and its data, start or join Ray, say which, and check the study against that.
+
+    Raises:
+        ValueError: the study cannot be run as it is configured.
+        FileNotFoundError: its data or weights are not there.
+    """
+    check_study(job)
+    check_data(job)
+    cluster = runtime.start(local=local)
+    say(cluster.sentence())
+    check_cluster(job, cluster)
+    if warning := buffer_warning(job, cluster):
+        say(warning)
+    return cluster
+
+
+def _begin(job: Job, cluster: runtime.Cluster) -> Baselines:
+    """Start the registry and the first full-data student, whose processes come up while MLflow does."""
+    get_registry(job.specification.expert_folder())
     evaluation = runtime.granted(job.study.resources.evaluation, cluster)
-    scorer = Scorer(job.specification, runtime.actor_options(evaluation))
-    beside = chosen.idle_cpus(cluster)
-    job.specification.problem()
-    with ThreadPoolExecutor(max_workers=beside or int(max(1, cluster.cpus // max(1, evaluation["cpu"])))) as pool:
-        baselines = Baselines(job, scorer, pool)
-        baselines.submit_first()
-        train_experts(job, cluster)
-        if beside:
-            baselines.submit_rest()
-        reports = TrialReports(tracker, job.specification, job.folder / "trials", trials=chosen.samples)
-        best = tuner.search(job.specification, chosen, job.folder / "tune", [reports])[0]
-        if not beside:
-            baselines.submit_rest()
-        rows = _scored(job, scorer, best, baselines)
+    baselines = Baselines(job, Scorer(job.specification, runtime.actor_options(evaluation)))
+    baselines.submit_first()
+    return baselines
+
+
+def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Tracker) -> list[Row]:
+    """Train experts, search, and score; baselines run beside the trials where these leave room for them."""
+    started = time.perf_counter()
+    resources = job.study.resources
+    chosen = tuner.plan(runtime.granted(resources.trial, cluster), cluster, job.samples)
+    train_experts(job, cluster)
+    beside = chosen.leaves(cluster, runtime.granted(resources.evaluation, cluster))
+    if beside:
+        baselines.submit_rest()
+    reports = TrialReports(tracker, job.specification, job.folder / "trials", trials=chosen.samples)
+    best = tuner.search(job.specification, chosen, job.folder / "tune", reports)[0]
+    if not beside:
+        baselines.submit_rest()
+    rows = _scored(job, best, baselines)
     _record(job, rows, tracker, seconds=time.perf_counter() - started)
     return rows
 
 
-def _scored(job: Job, scorer: Scorer, best: tune.Result, baselines: Baselines) -> list[Row]:
+def _scored(job: Job, best: tune.Result, baselines: Baselines) -> list[Row]:
     """Score the best trial's set and wait for the baselines."""
     assert best.checkpoint is not None
+    assert best.metrics is not None
     data = (Path(best.checkpoint.path) / BEST_SET).read_bytes()
     with atomic_path(job.folder / BEST_SET) as temporary:
         temporary.write_bytes(data)
     with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
-        ours = scorer(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}")
+        ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
         bar.update()
-        ours["seconds"] = cast(dict, best.metrics)["time_total_s"]
-        row = score_row(job, job.study.method.name, job.study.method.num_pairs, ours)
-        return table.with_recovery([row, *baselines.rows(bar)])
+        return table.with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
+
+
+def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
+    """Return the row of the best trial, whose method may have been searched for too."""
+    method = assign(job.study, metrics["config"]).method
+    return score_row(job, method.name, method.num_pairs, {**score, "seconds": metrics["time_total_s"]})
 
 
 def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:

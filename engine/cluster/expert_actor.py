@@ -1,18 +1,23 @@
-"""An actor that trains one expert at a time and leaves each finished epoch in the store."""
+"""An actor that trains one expert at a time and leaves each finished epoch in the store.
+
+The registry imports this module without ever training, so that what training needs is imported by the actor alone.
+"""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import ray
-import torch
 from ray.actor import ActorHandle
 
-from engine.assemble import expert_recipe
 from engine.cluster.runtime import use_cpus
 from engine.cluster.specification import Specification
 from engine.experts.store import ExpertStore
-from engine.experts.train import train_expert
 from engine.experts.trajectory import ExpertId
-from engine.tensors import Params
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.tensors import Params
 
 Report = Callable[[float], None]
 """Told how many epochs are done, fractions included."""
@@ -22,6 +27,9 @@ def train_into_store(
     specification: Specification, expert: ExpertId, *, epochs: int, report: Report | None = None
 ) -> None:
     """Train one expert up to ``epochs``, going on from its last epoch in the store."""
+    from engine.assemble import expert_recipe
+    from engine.experts.train import train_expert
+
     study, problem = specification.load(), specification.problem()
     store = ExpertStore(specification.expert_folder())
     finished = store.index().get(expert, ())
@@ -47,7 +55,7 @@ def train_into_store(
         done = float(epoch)
 
 
-def _on_device(store: ExpertStore, expert: ExpertId, epoch: int, device: torch.device) -> Params:
+def _on_device(store: ExpertStore, expert: ExpertId, epoch: int, device: "torch.device") -> "Params":
     return {name: value.to(device) for name, value in store.load(expert, epoch).items()}
 
 
@@ -57,6 +65,10 @@ class ExpertTrainer:
     def __init__(self, specification: Specification, cpus: float) -> None:
         use_cpus(cpus)
         self.specification = specification
+
+    def ready(self) -> None:
+        """Return once the actor runs and its data are at hand."""
+        self.specification.problem()
 
     def train(self, expert: ExpertId, epochs: int, registry: ActorHandle) -> None:
         """Train one expert and tell the registry how far it is, about once a percent."""

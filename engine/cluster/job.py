@@ -4,15 +4,15 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 from tqdm import tqdm
 
-from engine import assemble
 from engine.cluster import runtime
+from engine.cluster.needs import epochs_read, experts_read
 from engine.cluster.registry import get_registry
 from engine.cluster.specification import Specification
 from engine.config import Study, as_yaml, identity
@@ -45,9 +45,14 @@ class Job:
         return self.specification.storage / "studies" / f"{self.name}-{self.key}"
 
     @property
+    def expert_count(self) -> int:
+        """How many experts there are: as many as any trial reads."""
+        return experts_read(self.study)
+
+    @property
     def expert_epochs(self) -> int:
-        """How many epochs each expert is trained: as configured, else as many as the method reads."""
-        return self.study.experts.epochs or assemble.method(self.study).epochs()[-1]
+        """How many epochs each expert is trained: as configured, else as many as any trial reads."""
+        return self.study.experts.epochs or epochs_read(self.study)
 
     @property
     def mlflow_uri(self) -> str:
@@ -62,7 +67,7 @@ def make_job(space: str, study: Study, *, samples: int | None = None) -> Job:
         ValueError: the storage folder lies inside Ray's temporary directory.
     """
     storage = Path(study.storage).expanduser().absolute()
-    if storage.is_relative_to(os.environ.get("RAY_TMPDIR", "/tmp/ray")):
+    if storage.is_relative_to(runtime.temporary_folder()):
         raise ValueError(f"storage: {storage} is in Ray's temporary directory, which is deleted; name another folder.")
     specification = Specification(study.model_dump(), default_places(storage), storage)
     wanted = samples or study.budget.samples or 1
@@ -90,7 +95,8 @@ def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
         _record_configuration(job, tracker)
         yield tracker
     except BaseException as error:
-        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        with suppress(ConnectionError, ValueError):  # what went wrong first is what should be told
+            tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     tracker.finish("FINISHED")
 
@@ -103,11 +109,22 @@ def _record_configuration(job: Job, tracker: Tracker) -> None:
 
 
 def train_experts(job: Job, cluster: runtime.Cluster) -> None:
-    """Have the study's experts trained, as far as the store lacks them, with a bar."""
-    count, epochs = job.study.experts.count, job.expert_epochs
+    """Have the study's experts trained, as far as the store lacks them, with a bar.
+
+    Raises:
+        ValueError: an expert cannot be trained as it is configured.
+        RuntimeError: an expert could not be trained.
+    """
+    count, epochs = job.expert_count, job.expert_epochs
     registry = get_registry(job.specification.expert_folder())
-    resources = runtime.actor_options(runtime.granted(job.study.resources.expert, cluster))
-    training = registry.ensure.remote(job.specification, count=count, epochs=epochs, resources=resources)
+    granted = runtime.granted(job.study.resources.expert, cluster)
+    training = registry.ensure.remote(
+        job.specification,
+        count=count,
+        epochs=epochs,
+        resources=runtime.actor_options(granted),
+        at_once=cluster.slots(granted),
+    )
     layout = "{l_bar}{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}]"
     with tqdm(total=count * epochs, desc=f"training {count} experts", bar_format=layout, disable=None) as bar:
         while not ray.wait([training], timeout=0.5)[0]:

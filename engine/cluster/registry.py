@@ -17,7 +17,7 @@ import torch
 from ray import ObjectRef
 from ray.actor import ActorHandle
 
-from engine.cluster.expert_actor import ExpertActor
+from engine.cluster.expert_pool import train_in_pool
 from engine.cluster.specification import Specification
 from engine.experts.store import FORMAT_VERSION, ExpertStore
 from engine.experts.trajectory import ExpertId
@@ -38,39 +38,23 @@ class TrajectoryRegistry:
         self._putting = threading.Lock()
 
     def ensure(
-        self, specification: Specification, *, count: int, epochs: int, resources: dict[str, float]
+        self, specification: Specification, *, count: int, epochs: int, resources: dict[str, float], at_once: int
     ) -> dict[ExpertId, tuple[int, ...]]:
         """Have the experts 0 .. count - 1 trained up to ``epochs``, as far as the store lacks them, in parallel actors.
 
         Returns the epochs of these experts. An expert whose training fails does not keep the others from being stored.
 
         Raises:
+            ValueError: an expert cannot be trained as it is configured.
             RuntimeError: an expert could not be trained.
         """
         with self._training:
             index = self.store.index()
             self.progress_of = {e: float(max(index.get(e, (0,)))) for e in range(count)}
             missing = [e for e in range(count) if max(index.get(e, (-1,))) < epochs]
-            self._train(specification, missing, epochs, resources)
+            own = ray.get_runtime_context().current_actor
+            train_in_pool(specification, missing, epochs=epochs, resources=resources, at_once=at_once, registry=own)
         return {e: epochs_of for e, epochs_of in self.store.index().items() if e < count}
-
-    def _train(
-        self, specification: Specification, experts: list[ExpertId], epochs: int, resources: dict[str, float]
-    ) -> None:
-        own = ray.get_runtime_context().current_actor
-        actors = {e: ExpertActor.options(**resources).remote(specification, resources["num_cpus"]) for e in experts}
-        waiting = {actor.train.remote(e, epochs, own): e for e, actor in actors.items()}
-        failures = []
-        while waiting:
-            done, _ = ray.wait(list(waiting))
-            expert = waiting.pop(done[0])
-            try:
-                ray.get(done[0])
-            except ray.exceptions.RayError as error:
-                failures.append(f"expert {expert}: {error}")
-            ray.kill(actors[expert])
-        if failures:
-            raise RuntimeError("; ".join(failures))
 
     def report(self, expert: ExpertId, done: float) -> None:
         """Take note of how many epochs an expert has finished, fractions included."""

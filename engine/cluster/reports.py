@@ -6,6 +6,7 @@ from typing import Any
 from ray import tune
 from tqdm import tqdm
 
+from engine.cluster.errors import plain
 from engine.cluster.specification import Specification
 from engine.cluster.trial import BEST_SET, INITIAL_SET
 from engine.config import as_yaml, assign
@@ -15,7 +16,10 @@ from engine.tracking.sets import write_set_pictures
 
 
 class TrialReports(tune.Callback):
-    """Writes every trial's parameters, metrics and artifacts; a trial that is started again finds its run again."""
+    """Writes every trial's parameters, metrics and artifacts; a trial that is started again finds its run again.
+
+    A trial's run is known by the trial's number, which a search that is resumed gives again where Tune gives new names.
+    """
 
     def __init__(self, tracker: Tracker, specification: Specification, folder: Path, *, trials: int) -> None:
         study = specification.load()
@@ -26,9 +30,6 @@ class TrialReports(tune.Callback):
         self.validations = trials * -(-study.budget.outer_steps // study.budget.evaluate_every)
         self._children: dict[str, Tracker] = {}
         self._bar: tqdm | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_children": {}, "_bar": None}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run and record what it was given."""
@@ -50,16 +51,20 @@ class TrialReports(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Keep the trial's set with its pictures, and end its run as it ended."""
         child, result = self._child(trial), trial.last_result
-        if trial.checkpoint is not None:
+        if trial.checkpoint is not None and (Path(trial.checkpoint.path) / BEST_SET).exists():
             self._keep(trial, child)
-        early = result.get("outer_step", 0) < self.study.budget.outer_steps and "failure" not in result
-        child.tags({"stopped": "early" if early else "at its end", **_failure(result)})
-        child.finish("FAILED" if "failure" in result else "FINISHED")
+        if "failure" in result:
+            child.tags({"stopped": "by a failure", "failure": str(result["failure"])})
+            child.finish("FAILED")
+        else:
+            early = result.get("outer_step", 0) < self.study.budget.outer_steps
+            child.tags({"stopped": "early" if early else "at its end"})
+            child.finish("FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """End the run of a trial that could not be repeated."""
         child = self._child(trial)
-        child.tags({"failure": str(trial.get_error())[-500:]})
+        child.tags({"stopped": "by a failure", "failure": str(plain(trial.get_error()))})
         child.finish("FAILED")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
@@ -68,12 +73,13 @@ class TrialReports(tune.Callback):
             self._bar.close()
 
     def _child(self, trial: Any) -> Tracker:
-        if trial.trial_id not in self._children:
-            self._children[trial.trial_id] = self.tracker.child(str(trial), key=trial.trial_id)
-        return self._children[trial.trial_id]
+        name = trial_name(trial)
+        if name not in self._children:
+            self._children[name] = self.tracker.child(name, key=name)
+        return self._children[name]
 
     def _keep(self, trial: Any, child: Tracker) -> None:
-        folder = self.folder / f"trial_{trial.trial_id}"
+        folder = self.folder / trial_name(trial)
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = Path(trial.checkpoint.path)
         (folder / "configuration.yaml").write_text(as_yaml(assign(self.study, trial.config)), encoding="utf-8")
@@ -95,5 +101,6 @@ class TrialReports(tune.Callback):
             )
 
 
-def _failure(result: dict[str, Any]) -> dict[str, str]:
-    return {"failure": str(result["failure"])} if "failure" in result else {}
+def trial_name(trial: Any) -> str:
+    """Return the name of a trial by its number in the order of the search; the first is at the defaults."""
+    return f"trial_{trial.experiment_tag.partition('_')[0]}"

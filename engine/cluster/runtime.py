@@ -1,17 +1,20 @@
 """Joining a Ray cluster, or starting a private one, and sizing a process for what it was given."""
 
+import math
 import os
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
-import torch
 
 from engine.study import Request
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the work runs, as the first line of a command says it."""
+    """Where the work runs; ``object_store_bytes`` is that of the node with the smallest one."""
 
     joined: bool
     cpus: float
@@ -19,32 +22,52 @@ class Cluster:
     object_store_bytes: float
 
     def sentence(self) -> str:
-        """Return one line about this cluster."""
+        """Return the one line about this cluster with which every command begins."""
         where = "the running cluster" if self.joined else "a private one on this machine"
         store = f"{self.object_store_bytes / 2**30:.1f} GiB object store"
         return f"Ray: {where} ({self.cpus:g} CPUs, {self.gpus:g} GPUs, {store})"
 
+    def slots(self, resources: Mapping[str, float]) -> int:
+        """Return how many holders of ``granted`` resources fit at once, one at least."""
+        fits = [
+            have // resources[name] for name, have in (("cpu", self.cpus), ("gpu", self.gpus)) if resources[name] > 0
+        ]
+        return int(max(1, min(fits, default=self.cpus)))
+
 
 def start(*, local: bool = False) -> Cluster:
-    """Join the cluster of ``RAY_ADDRESS`` or of this machine; with ``local``, or where none is, start a private one.
+    """Join the cluster of ``RAY_ADDRESS``, or that of ``ray start`` on this machine, else start a private one.
+
+    ``local`` starts a private one in any case. A private one of another command is never joined: it ends with its own.
 
     Raises:
         ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
     """
     if ray.is_initialized():
         return _described(joined=False)
-    address = os.environ.get("RAY_ADDRESS")
-    if local:
+    address = os.environ.get("RAY_ADDRESS") or _started_here()
+    if local or not address:
         return _start_private()
     try:
-        ray.init(address=address or "auto", logging_level="ERROR", log_to_driver=False)
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     except ConnectionError as error:
-        if address:
+        if os.environ.get("RAY_ADDRESS"):
             raise ConnectionError(
                 f"RAY_ADDRESS: no cluster answers at {address!r}; unset it or pass --local."
             ) from error
         return _start_private()
     return _described(joined=True)
+
+
+def temporary_folder() -> Path:
+    """Return the folder that Ray keeps for itself, and deletes."""
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
+
+
+def _started_here() -> str | None:
+    """Return the address that ``ray start`` left on this machine (``ray stop`` deletes it), or None."""
+    file = temporary_folder() / "ray_current_cluster"
+    return file.read_text(encoding="utf-8").strip() or None if file.is_file() else None
 
 
 def _start_private() -> Cluster:
@@ -55,11 +78,12 @@ def _start_private() -> Cluster:
 
 def _described(*, joined: bool) -> Cluster:
     resources = ray.cluster_resources()
+    stores = [node["Resources"].get("object_store_memory", math.inf) for node in ray.nodes() if node["Alive"]]
     return Cluster(
         joined=joined,
         cpus=resources.get("CPU", 0),
         gpus=resources.get("GPU", 0),
-        object_store_bytes=resources.get("object_store_memory", 0),
+        object_store_bytes=min(stores, default=math.inf),
     )
 
 
@@ -76,11 +100,13 @@ def granted(request: Request, cluster: Cluster) -> dict[str, float]:
     return {"cpu": request.cpu, "gpu": gpu}
 
 
-def actor_options(resources: dict[str, float]) -> dict[str, float]:
+def actor_options(resources: Mapping[str, float]) -> dict[str, float]:
     """Return ``granted`` resources under the names that Ray's remote functions and actors use."""
     return {"num_cpus": resources["cpu"], "num_gpus": resources["gpu"]}
 
 
 def use_cpus(cpus: float) -> None:
     """Let torch use as many threads as this process was given CPUs; Ray's own setting misses reused workers."""
+    import torch
+
     torch.set_num_threads(max(1, int(cpus)))

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
-from ray.remote_function import RemoteFunction
+from ray import ObjectRef
 
 from engine import assemble, components
 from engine.assemble import Problem
@@ -22,6 +22,9 @@ from engine.synthetic.set import load_set
 
 Result = dict[str, Any]
 """``seeds`` and ``val`` (metrics a student), ``rates``, ``seconds`` to learn or choose the set, ``size`` in bytes."""
+
+Score: TypeAlias = Result | ObjectRef
+"""A result, or the reference of one that is on its way."""
 
 
 def score_full_data(specification: Specification, index: int) -> Result:
@@ -105,15 +108,17 @@ class Scorer:
     specification: Specification
     resources: dict[str, float]
 
-    def __call__(self, function: Callable[..., Result], *arguments: Any, key: str) -> Result:
-        """Return the remembered result of ``key``, or run ``function(specification, *arguments)`` and remember it."""
+    def submit(self, function: Callable[..., Result], *arguments: Any, key: str, after: Score | None = None) -> Score:
+        """Return the remembered result of ``key``, or have ``function(specification, *arguments)`` computed.
+
+        It starts once ``after`` is done, and fails where that fails. What a task has computed is remembered even where
+        nobody waits for it any more.
+        """
         path = self._path(key)
         if path.exists():
             result: Result = read_json(path)
             return result
-        result = ray.get(_remote(function).options(**self.resources).remote(self.specification, *arguments))
-        write_json(path, result)
-        return result
+        return _remember.options(**self.resources).remote(path, function, self.specification, *arguments, after=after)
 
     def forget(self, key: str) -> None:
         """Forget the result of ``key``."""
@@ -128,14 +133,16 @@ class Scorer:
         return self.specification.storage / "scores" / f"{digest('scores/1', *parts, baselines, key)}.json"
 
 
-def _remote(function: Callable[..., Result]) -> RemoteFunction:
-    """Return ``function`` as a task that sizes its process for the CPUs it was given."""
-
-    def task(*arguments: Any) -> Result:
-        use_cpus(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
-        return function(*arguments)
-
-    return ray.remote(task)
+def waited(score: Score) -> Result:
+    """Return a result, waiting for it where it is still computed."""
+    result: Result = ray.get(score) if isinstance(score, ObjectRef) else score
+    return result
 
 
-__all__ = ["Scorer", "score_coreset", "score_full_data", "score_set"]
+@ray.remote
+def _remember(path: Path, function: Callable[..., Result], *arguments: Any, after: Result | None) -> Result:
+    """Compute a result in a process sized for the CPUs it was given, and write it."""
+    use_cpus(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
+    result = function(*arguments)
+    write_json(path, result)
+    return result

@@ -1,15 +1,16 @@
 """Parts of the main job that people run alone: scoring one set, and the coresets."""
 
 import csv
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
 from engine.cluster import runtime
 from engine.cluster.baselines import Baselines, score_row
+from engine.cluster.distillation import start
+from engine.cluster.errors import own_sentences
 from engine.cluster.job import Job, conclude, say
-from engine.cluster.scoring import Result, Scorer, score_set
+from engine.cluster.scoring import Result, Scorer, score_set, waited
 from engine.cluster.trial import BEST_SET
 from engine.files import atomic_path, digest
 from engine.synthetic.set import load_set
@@ -26,8 +27,9 @@ def score_file(job: Job, path: str | None, *, local: bool) -> Row:
     """
     file = Path(path).expanduser().absolute() if path else job.folder / BEST_SET
     pairs = check_fits(job, file)
-    scorer, _ = _start(job, local=local)
-    result = scorer(score_set, file, key=f"set/{digest(file.read_bytes())}")
+    scorer = _scorer(job, start(job, local=local))
+    with own_sentences():
+        result = waited(scorer.submit(score_set, file, key=f"set/{digest(file.read_bytes())}"))
     row = score_row(job, file.stem, pairs, result)
     say(f"\n{table.render_text([row])}")
     return row
@@ -52,17 +54,14 @@ def check_fits(job: Job, file: Path) -> int:
 
 def score_coresets(job: Job, *, local: bool) -> list[Row]:
     """Choose and score the job's coresets, write each as ``image,caption`` rows, print the table and return it."""
-    scorer, cpus = _start(job, local=local)
-    job.specification.problem()
-    with ThreadPoolExecutor(max_workers=cpus) as pool:
-        baselines = Baselines(job, scorer, pool)
-        baselines.submit_first()
-        baselines.submit_rest()
-        with tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
-            rows = table.with_recovery(baselines.rows(bar))
+    baselines = Baselines(job, _scorer(job, start(job, local=local)))
+    baselines.submit_first()
+    baselines.submit_rest()
+    with own_sentences(), tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
+        rows = table.with_recovery(baselines.rows(bar))
     folder = job.specification.storage / "coresets" / f"{job.name}-{job.key}"
-    for (name, pairs), future in baselines.coresets.items():
-        _write_pairs(job, folder / f"{name}_{pairs}.csv", future.result())
+    for (name, pairs), score in baselines.coresets.items():
+        _write_pairs(job, folder / f"{name}_{pairs}.csv", waited(score))
     conclude(job, rows, f"chosen pairs:   {folder}")
     return rows
 
@@ -76,11 +75,6 @@ def _write_pairs(job: Job, path: Path, result: Result) -> None:
         writer.writerows([train.image_names[train.caption_image[i]], train.captions[i]] for i in result["chosen"])
 
 
-def _start(job: Job, *, local: bool) -> tuple[Scorer, int]:
-    """Start or join Ray, and return the scorer with the number of scores that fit at once."""
-    cluster = runtime.start(local=local)
-    say(cluster.sentence())
+def _scorer(job: Job, cluster: runtime.Cluster) -> Scorer:
     granted = runtime.granted(job.study.resources.evaluation, cluster)
-    return Scorer(job.specification, runtime.actor_options(granted)), int(
-        max(1, cluster.cpus // max(1, granted["cpu"]))
-    )
+    return Scorer(job.specification, runtime.actor_options(granted))

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.assemble import Problem, assemble
 from engine.config import Study, experts_identity, resolve
 from engine.files import digest
 from engine.places import Places
+
+if TYPE_CHECKING:
+    from engine.assemble import Problem
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ class Specification:
         """Return the folder of the trajectories that belong to this configuration."""
         return self.storage / "experts" / experts_identity(self.load())
 
-    def problem(self) -> Problem:
+    def problem(self) -> "Problem":
         """Return the assembled data and student; one process keeps the last one that it was asked for."""
+        from engine.assemble import assemble  # the registry needs specifications, but never a model
+
         key = digest(repr(self.study["data"]), repr(self.study["student"]), repr(self.places))
         if key not in _assembled:
             _assembled.clear()
@@ -35,4 +39,4 @@ class Specification:
         return _assembled[key]
 
 
-_assembled: dict[str, Problem] = {}
+_assembled: "dict[str, Problem]" = {}

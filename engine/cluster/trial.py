@@ -10,6 +10,7 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from engine import assemble
+from engine.cluster.errors import USER_ERRORS, own_sentences
 from engine.cluster.registry import RemoteSource, get_registry
 from engine.cluster.runtime import use_cpus
 from engine.cluster.specification import Specification
@@ -28,30 +29,61 @@ _PROGRESS = "progress.json"
 
 
 class DistillTrial(tune.Trainable):
-    """Tune calls ``step`` until it reports ``done``; its configuration holds the searched keys alone."""
+    """Tune calls ``step`` until it reports ``done``; its configuration holds the searched keys alone.
+
+    A loss that is not finite, and an error of the user's, end a trial with the result ``failure``: Tune would repeat
+    whatever is raised, and these would come again. ``refused`` says that it was the user's.
+    """
 
     def setup(self, config: dict[str, Any], specification: Specification, cpus: float) -> None:
         """Assemble the run of the searched values in ``config``."""
         use_cpus(cpus)
-        self.study = assign(specification.load(), config)
-        self.problem = specification.problem()
-        registry = get_registry(specification.expert_folder())
+        self.specification = specification
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Assemble the run of another trial in the same process."""
+        self.study = self.specification.load()
+        self.refusal: str | None = None
+        self.best: dict[str, float] = {}
+        try:
+            with own_sentences():
+                self._assemble(new_config)
+        except USER_ERRORS as error:
+            self.refusal = str(error)
+        return True
+
+    def _assemble(self, config: dict[str, Any]) -> None:
+        self.study = assign(self.study, config)
+        self.problem = self.specification.problem()
+        registry = get_registry(self.specification.expert_folder())
         experts = RemoteSource(registry, expert_epochs(self.study.experts.count, registry))
         self.run = assemble.distillation(self.study, self.problem, experts)
         self.protocol = assemble.protocol(self.study)
-        self.best: dict[str, float] = {}
         self.initial_set = deepcopy(self.run.state.synthetic)
         self.best_set = self.initial_set
 
     def step(self) -> dict[str, Any]:
         """Take ``evaluate_every`` outer steps and validate one student."""
+        if self.refusal is not None:
+            return self._failed(self.refusal, refused=True)
+        try:
+            with own_sentences():
+                return self._steps()
+        except NonFiniteLossError as error:
+            return self._failed(str(error), refused=False)
+        except USER_ERRORS as error:
+            return self._failed(str(error), refused=True)
+
+    def _failed(self, reason: str, *, refused: bool) -> dict[str, Any]:
+        done = 0 if self.refusal is not None else self.run.step
+        return {self.study.budget.metric: -1.0, "outer_step": done, "failure": reason, "refused": refused, "done": True}
+
+    def _steps(self) -> dict[str, Any]:
         budget = self.study.budget
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
-        try:
-            metrics = self.run.run(steps)
-        except NonFiniteLossError as error:
-            return {budget.metric: -1.0, "outer_step": self.run.step, "failure": str(error), "done": True}
+        metrics = self.run.run(steps)
         elapsed = time.perf_counter() - started
         val = self.validate()
         if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
@@ -79,14 +111,17 @@ class DistillTrial(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the run, its best set and its first set, and the best metrics last."""
         folder = Path(checkpoint_dir)
-        self.run.save(folder / _CHECKPOINT)
-        self.best_set.save(folder / BEST_SET)
-        self.initial_set.save(folder / INITIAL_SET)
+        if self.refusal is None:
+            self.run.save(folder / _CHECKPOINT)
+            self.best_set.save(folder / BEST_SET)
+            self.initial_set.save(folder / INITIAL_SET)
         write_json(folder / _PROGRESS, {"best": self.best})
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from what ``save_checkpoint`` wrote."""
         folder = Path(checkpoint_dir)
+        if self.refusal is not None:
+            return
         self.run.load(folder / _CHECKPOINT)
         self.best_set = load_set(folder / BEST_SET)
         self.initial_set = load_set(folder / INITIAL_SET)

@@ -1,15 +1,18 @@
-"""The search: trials of distillation over a study's domains, with Optuna and ASHA, restored where they had stopped."""
+"""The search: trials of distillation over a study's domains, with Optuna and ASHA, resumed where they had stopped."""
 
+import json
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, Searcher
 
+from engine.cluster.errors import plain
+from engine.cluster.reports import TrialReports, trial_name
 from engine.cluster.runtime import Cluster
 from engine.cluster.specification import Specification
 from engine.cluster.trial import DistillTrial
@@ -25,71 +28,100 @@ class Plan:
     concurrent: int
     resources: dict[str, float]
 
-    def idle_cpus(self, cluster: Cluster) -> int:
-        """Return the whole CPUs that trials leave free."""
-        return int(cluster.cpus - self.concurrent * self.resources["cpu"])
+    def leaves(self, cluster: Cluster, resources: dict[str, float]) -> bool:
+        """Say whether trials leave room for other tasks that take ``resources``."""
+        free = {"cpu": cluster.cpus, "gpu": cluster.gpus}
+        return all(free[kind] - self.concurrent * self.resources[kind] >= resources[kind] for kind in free)
 
 
-def plan(study: Study, cluster: Cluster, resources: dict[str, float], samples: int) -> Plan:
+def plan(resources: dict[str, float], cluster: Cluster, samples: int) -> Plan:
     """Return how ``samples`` trials are spread over a cluster."""
-    fits = [cluster.cpus // resources["cpu"]] if resources["cpu"] else [math.inf]
-    if resources["gpu"]:
-        fits.append(cluster.gpus // resources["gpu"])
-    return Plan(samples=samples, concurrent=int(max(1, min(samples, *fits))), resources=resources)
+    return Plan(samples=samples, concurrent=min(samples, cluster.slots(resources)), resources=resources)
 
 
-def search(
-    specification: Specification, chosen: Plan, folder: Path, callbacks: list[tune.Callback]
-) -> list[tune.Result]:
+def search(specification: Specification, chosen: Plan, folder: Path, reports: TrialReports) -> list[tune.Result]:
     """Run the trials of a study, or what is left of them, and return those that have a best value, best first.
 
     ``folder`` holds Tune's own state of the study (its pickles are the owner's own); trials in it go on from their
-    checkpoints.
+    checkpoints. ``tune.run`` is called rather than ``Tuner``, which would resume with callbacks of the dead process.
 
     Raises:
+        ValueError: no trial can run as it is configured.
         RuntimeError: no trial came to a validation.
     """
     study = specification.load()
-    trainable = tune.with_resources(
-        tune.with_parameters(DistillTrial, specification=specification, cpus=chosen.resources["cpu"]),
-        tune.PlacementGroupFactory([{"CPU": chosen.resources["cpu"], "GPU": chosen.resources["gpu"]}]),
-    )
-    if tune.Tuner.can_restore(str(folder)):
-        tuner = tune.Tuner.restore(str(folder), trainable=trainable, resume_errored=True, resume_unfinished=True)
-    else:
-        tuner = _new_tuner(study, trainable, chosen, folder, callbacks)
-    return _ranked(list(tuner.fit()), study)
-
-
-def _new_tuner(study: Study, trainable: Any, chosen: Plan, folder: Path, callbacks: list[tune.Callback]) -> tune.Tuner:
-    """Return the tuner of a study that starts; one trial at the defaults needs neither searcher nor scheduler."""
     searching = chosen.samples > 1 and bool(study.search)
-    return tune.Tuner(
-        trainable,
-        param_space={key: tune_domain(domain) for key, domain in study.search.items()} if searching else {},
-        tune_config=tune.TuneConfig(
-            metric=study.budget.metric,
-            mode="max",
-            num_samples=chosen.samples if searching else 1,
-            max_concurrent_trials=chosen.concurrent,
-            search_alg=_searcher(study) if searching else None,
-            scheduler=_scheduler(study) if searching else None,
-            trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
-            trial_name_creator=lambda trial: f"trial_{trial.trial_id}",
-        ),
-        run_config=tune.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
-            verbose=0,
-            callbacks=callbacks,
-            failure_config=tune.FailureConfig(max_failures=3),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
-        ),
+    scheduler = _scheduler(study) if searching else FIFOScheduler()
+    resuming = _can_resume(folder)
+    if not resuming:
+        shutil.rmtree(folder, ignore_errors=True)
+    analysis = tune.run(
+        _trainable(specification, chosen),
+        name=folder.name,
+        storage_path=str(folder.parent),
+        metric=study.budget.metric,
+        mode="max",
+        config={key: tune_domain(domain) for key, domain in study.search.items()} if searching else {},
+        num_samples=chosen.samples if searching else 1,
+        max_concurrent_trials=chosen.concurrent,
+        search_alg=_searcher(study) if searching else BasicVariantGenerator(),
+        scheduler=scheduler,
+        trial_name_creator=trial_name,
+        trial_dirname_creator=trial_name,
+        checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
+        resume=resuming,
+        resume_config=_EVERYTHING_LEFT if resuming else None,
+        callbacks=[reports, SchedulerState(scheduler)],
+        reuse_actors=True,
+        max_failures=3,
+        raise_on_failed_trial=False,
+        verbose=0,
+    )
+    return _ranked(list(tune.ResultGrid(analysis)), study)
+
+
+_EVERYTHING_LEFT = tune.ResumeConfig(
+    unfinished=tune.ResumeConfig.ResumeType.RESUME, errored=tune.ResumeConfig.ResumeType.RESUME
+)
+
+
+class SchedulerState(tune.Callback):
+    """Keeps with Tune's own state what the scheduler has seen of trials, which Tune alone would forget."""
+
+    def __init__(self, scheduler: TrialScheduler) -> None:
+        self.scheduler = scheduler
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what the scheduler knows."""
+        return dict(self.scheduler.__dict__)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Let the scheduler know what it knew."""
+        self.scheduler.__dict__.update(state)
+
+
+def _trainable(specification: Specification, chosen: Plan) -> Any:
+    cpus, gpus = chosen.resources["cpu"], chosen.resources["gpu"]
+    return tune.with_resources(
+        tune.with_parameters(DistillTrial, specification=specification, cpus=cpus),
+        tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}]),
     )
 
 
-def _searcher(study: Study) -> OptunaSearch:
+def _can_resume(folder: Path) -> bool:
+    """Say whether ``folder`` holds the whole state of a search that has trials."""
+    states = sorted(folder.glob("experiment_state-*.json"), key=lambda file: file.stat().st_mtime)
+    try:
+        return bool(states) and bool(json.loads(states[-1].read_text(encoding="utf-8"))["trial_data"])
+    except (ValueError, KeyError):  # cut off as it was written
+        return False
+
+
+def _searcher(study: Study) -> Searcher:
     """Return Optuna's tree-structured Parzen estimator, whose first trial is at the defaults."""
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     defaults = {key: domain.default for key, domain in study.search.items()}
     return OptunaSearch(seed=study.seed, points_to_evaluate=[defaults])
@@ -125,11 +157,20 @@ def _ranked(results: list[tune.Result], study: Study) -> list[tune.Result]:
     """Return the trials that have a best value, best first.
 
     Raises:
-        RuntimeError: there is none; the message names the first trial's error.
+        ValueError: there is none, for a reason that the user can mend.
+        RuntimeError: there is none; the message tells of the first trial.
     """
     usable = [result for result in results if result.checkpoint and result.metrics and "best" in result.metrics]
-    if not usable:
-        reasons = [str(result.error or (result.metrics or {}).get("failure", "it never ran")) for result in results]
-        first = reasons[0].strip().splitlines()[-1] if reasons else "no trial was started"
-        raise RuntimeError(f"no trial reached a validation of {study.budget.metric}: {first}")
-    return sorted(usable, key=lambda result: -float((result.metrics or {})["best"]))
+    if usable:
+        return sorted(usable, key=lambda result: -float((result.metrics or {})["best"]))
+    refused = [result.metrics["failure"] for result in results if result.metrics and result.metrics.get("refused")]
+    if refused:
+        raise ValueError(refused[0])
+    reasons = [_reason(result) for result in results] or ["no trial was started"]
+    raise RuntimeError(f"none of {len(results)} trials gave {study.budget.metric}; the first: {reasons[0]}")
+
+
+def _reason(result: tune.Result) -> str:
+    if result.error is not None:
+        return str(plain(result.error))
+    return str((result.metrics or {}).get("failure", "it never ran."))

@@ -3,17 +3,20 @@
 from dataclasses import fields
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from engine.coresets import Evidence
 from engine.files import atomic_path
 
+FORMAT_VERSION = 1
+
 
 def save_evidence(path: Path, evidence: Evidence) -> None:
     """Write the evidence as one safetensors file, atomically."""
     with atomic_path(path) as temporary:
-        save_file({entry.name: getattr(evidence, entry.name).contiguous() for entry in fields(Evidence)}, temporary)
+        tensors = {entry.name: getattr(evidence, entry.name).contiguous() for entry in fields(Evidence)}
+        save_file(tensors, temporary, metadata={"format_version": str(FORMAT_VERSION)})
 
 
 def load_evidence(path: Path) -> Evidence:
@@ -26,6 +29,11 @@ def load_evidence(path: Path) -> Evidence:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no evidence for coresets here; the full-data student leaves it.")
     try:
-        return Evidence(**load_file(path))
+        with safe_open(path, "pt") as file:
+            version = (file.metadata() or {}).get("format_version")
+        evidence = Evidence(**load_file(path))
     except (SafetensorError, TypeError) as error:
         raise ValueError(f"{path}: expected the evidence of a warm-up, but {error}.") from error
+    if version != str(FORMAT_VERSION):
+        raise ValueError(f"{path}: expected format_version {FORMAT_VERSION}, but the file has {version!r}.")
+    return evidence

@@ -73,12 +73,12 @@ def train_on_everything(
 
     Training ends after ``max_epochs``, or when val mean recall has not risen for ``patience`` epochs (None: never
     early). With a ``feature_epoch`` the same run leaves the coresets' evidence: features after that epoch and
-    forgetting over the first ``forgetting_epochs`` (training goes on at least so long).
+    forgetting over the first ``forgetting_epochs`` (val ends it no sooner, and ``max_epochs`` cuts both short).
     """
     counter = ForgettingCounter(len(train)) if feature_epoch is not None else None
     least = max(feature_epoch or 0, forgetting_epochs) if counter else 0
     best: tuple[float, int, Params] = (-1.0, 0, {})
-    features = None
+    features = forgetting = None
     epochs = train_expert(
         student,
         train,
@@ -94,11 +94,13 @@ def train_on_everything(
         best = max(best, (recall, epoch, params), key=lambda one: one[0])
         if epoch == feature_epoch:
             features = pair_embeddings(student, params, train)
+        if counter is not None and epoch <= forgetting_epochs:
+            forgetting = counter.forgotten.clone(), ~counter.learned
         if patience is not None and epoch >= least and epoch - best[1] >= patience:
             break
     evidence = None
-    if counter is not None:
+    if forgetting is not None:
         images, texts = features or pair_embeddings(student, best[2], train)
-        evidence = Evidence(images, texts, counter.forgotten, ~counter.learned)
+        evidence = Evidence(images, texts, *forgetting)
     chosen = best[2]
     return FullData(score(student, chosen, test), score(student, chosen, val), best[1], evidence)

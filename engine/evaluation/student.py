@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from engine.evaluation.retrieval import retrieval_metrics
 from engine.models.prepared import PreparedPairs
@@ -74,7 +75,7 @@ def train_student(
 
 @torch.no_grad()
 def embed_split(
-    student: TwoTower, params: Params, pairs: PreparedPairs, *, chunk: int = 1024
+    student: TwoTower, params: Params, pairs: PreparedPairs, *, chunk: int = 256
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
     """Return the embeddings of all images and all captions of a split."""
     device = next(iter(params.values())).device
@@ -85,11 +86,12 @@ def embed_split(
 
 
 def score(student: TwoTower, params: Params, pairs: PreparedPairs) -> dict[str, float]:
-    """Return the retrieval metrics of a student on a split, in percent; all zero for one that diverged."""
+    """Return the retrieval metrics of a student on a split by cosine, in percent; all zero for one that diverged."""
     images, texts = embed_split(student, params, pairs)
     if not (images.isfinite().all() and texts.isfinite().all()):
         return dict.fromkeys(METRICS, 0.0)
-    return retrieval_metrics(images, texts, torch.from_numpy(pairs.caption_image).to(images.device))
+    caption_image = torch.from_numpy(pairs.caption_image).to(images.device)
+    return retrieval_metrics(normalize(images, dim=-1), normalize(texts, dim=-1), caption_image)
 
 
 METRICS = ("IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall")

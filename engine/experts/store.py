@@ -51,7 +51,7 @@ class ExpertStore:
         write_json(folder / "manifest.json", manifest)
 
     def load(self, expert: ExpertId, epoch: int) -> Params:
-        """Read one snapshot and check it against its manifest.
+        """Read one snapshot and check it against its manifest; names come sorted, so that sums repeat bitwise.
 
         Raises:
             FileNotFoundError: the expert has no such snapshot.
@@ -67,7 +67,8 @@ class ExpertStore:
             raise ValueError(
                 f"{path}: its checksum is not the one in manifest.json, so the file is damaged; delete {folder}."
             )
-        return load(data)
+        tensors = load(data)  # in an order, and at alignments in memory, that change from call to call
+        return {name: tensors[name].clone() for name in sorted(tensors)}
 
     def _expert_folder(self, expert: ExpertId) -> Path:
         return self.folder / f"expert_{expert:04d}"
@@ -87,6 +88,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {"format_version": FORMAT_VERSION, "snapshots": {}}
     manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
-        raise ValueError(f"{path}: expected a manifest with format_version {FORMAT_VERSION}.")
+    found = manifest if isinstance(manifest, dict) else {}
+    if found.get("format_version") != FORMAT_VERSION or not isinstance(found.get("snapshots"), dict):
+        version = found.get("format_version")
+        raise ValueError(
+            f"{path}: expected snapshots and format_version {FORMAT_VERSION}, but it has format_version {version!r}."
+        )
     return manifest

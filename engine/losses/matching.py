@@ -26,6 +26,6 @@ def matching_losses(end: Params, start: Params, target: Params) -> dict[Modality
         if not start_part:
             continue
         moved = squared_distance(start_part, target_part)
-        if moved > 0:
+        if moved != 0:  # not a number where the expert diverged, which is to show in the loss
             losses[modality] = squared_distance(of_modality(end, modality), target_part) / moved
     return losses

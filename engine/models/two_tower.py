@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from engine.losses.contrastive import info_nce
-from engine.rng import forked
+from engine.rng import forked, stream
 from engine.tensors import Modality, Params
 
 Train = Literal["frozen", "lora", "full"]
@@ -82,14 +82,15 @@ def make_tower(
 ) -> Tower:
     """Split one encoder and its head into frozen and trained parts.
 
-    A frozen text tower takes embeddings, so its ``build_encoder`` is ``nn.Identity``.
+    A frozen text tower takes embeddings, so its ``build_encoder`` is ``nn.Identity``. A frozen encoder without
+    pretrained weights has the same random ones in every process: experts, students and cached features share it.
 
     Raises:
         ValueError: nothing would be trained.
     """
-    encoder = build_encoder().eval().requires_grad_(False)
-    trained_encoder = encoder if train == "full" else nn.Identity()
-    trained = EncoderWithHead(trained_encoder, build_head()).eval().requires_grad_(False)
+    with forked(stream(0, f"tower/{modality}")):
+        encoder, head = build_encoder().eval().requires_grad_(False), build_head()
+    trained = EncoderWithHead(encoder if train == "full" else nn.Identity(), head).eval().requires_grad_(False)
     if not any(True for _ in trained.parameters()):
         raise ValueError(f"student.{modality}: a frozen encoder with head 'none' has nothing to train.")
     return Tower(

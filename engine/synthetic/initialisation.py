@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from engine.data.pairs import PairDataset
@@ -51,6 +50,8 @@ def central_pairs(features: Float[Tensor, "m f"], num_pairs: int, generator: tor
     References:
         The initialisation of MDM (arXiv 2605.23482) and AMD: k-means on joint features, nearest real pair.
     """
+    from sklearn.cluster import MiniBatchKMeans
+
     values = features.numpy()
     clusters = MiniBatchKMeans(num_pairs, n_init=1, batch_size=4096, random_state=draw_seed(generator)).fit(values)
     distances = torch.cdist(torch.from_numpy(clusters.cluster_centers_).float(), features)

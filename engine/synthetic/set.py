@@ -80,7 +80,7 @@ def load_set(path: Path) -> SyntheticSet:
         raise ValueError(
             f"{path}: expected format_version {FORMAT_VERSION}, but the file has {header.get('format_version')!r}."
         )
-    return _from_tensors(path, tensors, json.loads(header["metadata"]))
+    return _from_tensors(path, tensors, json.loads(header.get("metadata", "{}")))
 
 
 def _from_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> SyntheticSet:
@@ -88,7 +88,6 @@ def _from_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, An
     expected = {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}
     if tensors.keys() != expected:
         raise ValueError(f"{path}: expected the tensors {sorted(expected)}, but it holds {sorted(tensors)}.")
-    rates = {m: math.exp(tensors[f"log_rates.{m}"].item()) for m in MODALITIES}
-    synthetic = SyntheticSet(tensors["images"], tensors["texts"], rates, metadata)
-    synthetic.load_state_dict(tensors)
+    synthetic = SyntheticSet(tensors["images"], tensors["texts"], dict.fromkeys(MODALITIES, 1.0), metadata)
+    synthetic.load_state_dict(tensors)  # the rates too, bitwise
     return synthetic

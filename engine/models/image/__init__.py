@@ -9,6 +9,7 @@ from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -59,11 +60,13 @@ def load_weights(backbone: nn.Module, places: Places, name: str) -> None:
         )
     try:
         state = load_file(path)
-        missing, unexpected = backbone.load_state_dict(state, strict=False)
-    except Exception as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected safetensors weights of this encoder, but {error}.") from error
-    wrong = sorted(name for name in [*missing, *unexpected] if not name.endswith("num_batches_tracked"))
+    given, own = ({name: value.shape for name, value in tensors.items()} for tensors in (state, backbone.state_dict()))
+    different = (name for name in given.keys() | own.keys() if given.get(name) != own.get(name))
+    wrong = sorted(name for name in different if not name.endswith("num_batches_tracked"))
     if wrong:
         raise ValueError(
             f"{path}: expected the weights of this encoder, but {len(wrong)} tensors differ ({wrong[0]}...)."
         )
+    backbone.load_state_dict(state, strict=False)

@@ -11,9 +11,9 @@ from engine.places import Places
 def build(places: Places, *, model: str, weights: str | None = None, pretrained: bool = True) -> nn.Module:
     """Build ``timm.create_model(model)`` without its classifier, with the mean and std of its own configuration.
 
-    ``weights`` names a local safetensors file; otherwise ``pretrained`` weights come from the local folder of the same
-    name below the weights folder, or from the hub. Fused attention is switched off, because it has no second
-    derivative on the CPU.
+    ``weights`` names a local safetensors file; otherwise ``pretrained`` weights come from ``model.safetensors`` in the
+    folder of the same name below the weights folder, or from the hub. Fused attention is switched off, because it has
+    no second derivative on the CPU.
 
     Raises:
         ValueError: timm knows no such model, or its weights cannot be reached.
@@ -25,12 +25,15 @@ def build(places: Places, *, model: str, weights: str | None = None, pretrained:
         )
     name = model.removeprefix("timm/")
     from_hub = pretrained and weights is None
+    local = places.weights_path(model) if from_hub else None
+    overlay = {"file": str(local / "model.safetensors"), "custom_load": False} if local else None
     try:
-        backbone = timm.create_model(name, pretrained=from_hub, num_classes=0)
+        backbone = timm.create_model(name, pretrained=from_hub, pretrained_cfg_overlay=overlay, num_classes=0)
     except Exception as error:
         raise ValueError(
-            f"student.image.model: the weights of {model!r} could not be had from the hub ({type(error).__name__}); "
-            "name a local safetensors file in student.image.weights, or set pretrained: false."
+            f"student.image.model: the weights of {model!r} could not be had from {local or 'the hub'} "
+            f"({type(error).__name__}); name a local safetensors file in student.image.weights, "
+            "or set pretrained: false."
         ) from error
     if weights is not None:
         load_weights(backbone, places, weights)
@@ -39,6 +42,6 @@ def build(places: Places, *, model: str, weights: str | None = None, pretrained:
         backbone,
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        features=backbone.num_features,
+        features=getattr(backbone, "head_hidden_size", backbone.num_features),
         pretrained=pretrained or weights is not None,
     ).eval()

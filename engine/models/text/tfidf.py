@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float32
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from engine.files import digest
 from engine.places import Places
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 class TfidfEncoder:
@@ -50,7 +51,11 @@ class TfidfEncoder:
         rows = self._fitted.transform(captions).astype(np.float32)
         return torch.nn.functional.normalize(torch.from_numpy(rows), dim=1)
 
-    def _fit(self) -> Pipeline:
+    def _fit(self) -> "Pipeline":
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import Pipeline
+
         vectorizer = TfidfVectorizer(ngram_range=(1, self.ngrams), sublinear_tf=True, dtype=np.float32)
         try:
             counts = vectorizer.fit_transform(self._captions)

@@ -1,0 +1,105 @@
+"""A pool of expert actors: as many as fit at once, each training one expert after another."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import ray
+from ray import ObjectRef
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from engine.cluster.errors import DEATHS, USER_ERRORS, plain
+from engine.cluster.expert_actor import ExpertActor
+from engine.cluster.specification import Specification
+from engine.experts.trajectory import ExpertId
+
+ATTEMPTS = 3
+"""How often an expert is begun whose process dies; each attempt goes on from the store."""
+
+
+@dataclass
+class _Pool:
+    """Experts that wait, and what each actor does; an actor takes an expert when it is free, not before."""
+
+    specification: Specification
+    epochs: int
+    resources: dict[str, float]
+    registry: ActorHandle
+    waiting: deque[ExpertId]
+    attempts: dict[ExpertId, int]
+    busy: dict[ObjectRef, tuple[ActorHandle, ExpertId | None]] = field(default_factory=dict)
+    failures: dict[ExpertId, Exception] = field(default_factory=dict)
+
+    def hire(self) -> None:
+        """Start one more actor."""
+        actor = ExpertActor.options(**self.resources).remote(self.specification, self.resources["num_cpus"])
+        self.busy[actor.ready.remote()] = actor, None
+
+    def step(self) -> None:
+        """Wait until one actor is free, and give it the next expert or dismiss it."""
+        [done], _ = ray.wait(list(self.busy))
+        actor, expert = self.busy.pop(done)
+        try:
+            ray.get(done)
+        except RayError as error:
+            self._note(expert, error)
+            ray.kill(actor)
+            if self.waiting:
+                self.hire()
+        else:
+            self._go_on(actor)
+
+    def _go_on(self, actor: ActorHandle) -> None:
+        if self.waiting:
+            expert = self.waiting.popleft()
+            self.attempts[expert] += 1
+            self.busy[actor.train.remote(expert, self.epochs, self.registry)] = actor, expert
+        else:
+            ray.kill(actor)
+            self._dismiss_unstarted()
+
+    def _note(self, expert: ExpertId | None, error: RayError) -> None:
+        """Queue an expert again whose process died; an actor that cannot start fails the expert that is next."""
+        if expert is None:
+            if not self.waiting:
+                return
+            expert = self.waiting.popleft()
+            self.attempts[expert] += 1
+        if isinstance(error, DEATHS) and self.attempts[expert] < ATTEMPTS:
+            self.waiting.append(expert)
+        else:
+            self.failures[expert] = plain(error)
+            if isinstance(self.failures[expert], USER_ERRORS):
+                self.waiting.clear()  # the others would find the same
+
+    def _dismiss_unstarted(self) -> None:
+        for reference, (actor, expert) in list(self.busy.items()):
+            if expert is None:
+                ray.kill(actor)
+                del self.busy[reference]
+
+
+def train_in_pool(
+    specification: Specification,
+    experts: Sequence[ExpertId],
+    *,
+    epochs: int,
+    resources: dict[str, float],
+    at_once: int,
+    registry: ActorHandle,
+) -> None:
+    """Train ``experts`` up to ``epochs`` into their store; one whose process dies for good does not keep the others.
+
+    Raises:
+        ValueError: an expert cannot be trained as it is configured.
+        FileNotFoundError: a file that it needs is not there.
+        RuntimeError: an expert could not be trained.
+    """
+    pool = _Pool(specification, epochs, resources, registry, deque(experts), dict.fromkeys(experts, 0))
+    for _ in experts[:at_once]:
+        pool.hire()
+    while pool.busy:
+        pool.step()
+    for expert, error in sorted(pool.failures.items()):
+        raise error if isinstance(error, USER_ERRORS) else RuntimeError(f"expert {expert}: {error}")

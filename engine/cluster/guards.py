@@ -1,0 +1,70 @@
+"""What would go wrong late, found early: each check raises one sentence before anything is trained or written."""
+
+from engine.cluster.job import Job
+from engine.cluster.needs import epochs_read, largest_budget, snapshot_bytes
+from engine.cluster.runtime import Cluster, granted
+from engine.config import Study, assign, experts_identity
+from engine.problems import ConfigError, inside
+from engine.search import Choice, Domain, probes
+
+
+def check_study(job: Job) -> None:
+    """Check what the configuration alone can tell.
+
+    Raises:
+        ValueError: a search would need several sets of experts or protocols, or experts are trained for too short.
+    """
+    for key, domain in job.study.search.items():
+        _check_shared(job.study, key, domain)
+    given, read = job.study.experts.epochs, epochs_read(job.study)
+    if given is not None and given < read:
+        raise ConfigError(f"experts.epochs is {given}, expected at least {read}, the last epoch that the method reads.")
+
+
+def _check_shared(study: Study, key: str, domain: Domain) -> None:
+    """Refuse a searched key that would change what all trials of a search share."""
+    if inside(key, "protocol"):
+        raise ConfigError(f"search.{key}: all trials are compared under one protocol, expected one value.")
+    values = domain.values if isinstance(domain, Choice) else probes(domain)[:2]
+    same = all(experts_identity(assign(study, {key: value})) == experts_identity(study) for value in values)
+    if key == "experts.epochs" or not same:
+        raise ConfigError(f"search.{key}: all trials share the trajectories of one set of experts, expected one value.")
+
+
+def check_data(job: Job) -> None:
+    """Load the data and build the student here, before Ray is started, and compare them with the configuration.
+
+    Raises:
+        ValueError: something cannot be read or built, or more pairs are asked for than there are.
+        FileNotFoundError: the data or the weights are not there.
+    """
+    pairs = len(job.specification.problem().pairs["train"])
+    wanted = {"method.num_pairs": largest_budget(job.study)}
+    if job.study.baselines.coresets and job.study.baselines.pairs:
+        wanted["baselines.pairs"] = max(job.study.baselines.pairs)
+    for key, number in wanted.items():
+        if number > pairs:
+            raise ConfigError(f"{key} is {number}, expected at most {pairs}, the number of training pairs.")
+
+
+def check_cluster(job: Job, cluster: Cluster) -> None:
+    """Check that every kind of task can be served.
+
+    Raises:
+        ValueError: the cluster is too small for one of them.
+    """
+    resources = job.study.resources
+    for request in (resources.expert, resources.trial, resources.evaluation):
+        granted(request, cluster)
+
+
+def buffer_warning(job: Job, cluster: Cluster) -> str | None:
+    """Return a sentence where the trajectories that trials read do not fit into a node's object store, else None."""
+    snapshots = job.expert_count * (epochs_read(job.study) + 1)
+    size = snapshots * snapshot_bytes(job.specification.problem().student)
+    if size <= cluster.object_store_bytes:
+        return None
+    return (
+        f"The trajectories take {size / 2**30:.2g} GiB and the object store of a node has "
+        f"{cluster.object_store_bytes / 2**30:.2g} GiB: Ray will move them to the disk and back, which is slow."
+    )

@@ -1,0 +1,50 @@
+"""What the trials of a study read: how many experts, how far they are trained, and how many bytes that makes."""
+
+from itertools import product
+from typing import Any
+
+import torch
+
+from engine import assemble
+from engine.config import Study, assign
+from engine.models.two_tower import TwoTower
+from engine.problems import inside
+from engine.rng import stream
+from engine.search import probes
+from engine.tensors import MODALITIES, Modality
+
+
+def experts_read(study: Study) -> int:
+    """Return the number of experts that the trials can read; a searched number counts with its largest value."""
+    domain = study.search.get("experts.count")
+    return study.experts.count if domain is None else int(max(probes(domain)))
+
+
+def epochs_read(study: Study) -> int:
+    """Return the last expert epoch that any trial can read, over all values of the method's searched options."""
+    searched = {key: probes(domain) for key, domain in study.search.items() if inside(key, "method")}
+    usual = _last_epoch(study, {})
+    matter = {k: values for k, values in searched.items() if any(_last_epoch(study, {k: v}) != usual for v in values)}
+    return max(_last_epoch(study, dict(zip(matter, values, strict=True))) for values in product(*matter.values()))
+
+
+def _last_epoch(study: Study, values: dict[str, Any]) -> int:
+    return assemble.method(assign(study, values) if values else study).epochs()[-1]
+
+
+def largest_budget(study: Study) -> int:
+    """Return the largest number of synthetic pairs that any trial learns."""
+    domain = study.search.get("method.num_pairs")
+    return study.method.num_pairs if domain is None else int(max(probes(domain)))
+
+
+def parameter_counts(student: TwoTower) -> dict[Modality, int]:
+    """Return the number of trained parameters of each tower."""
+    with torch.no_grad():
+        fresh = [tower.fresh(stream(0, "count")) for tower in student.towers()]
+    return {m: sum(v.numel() for v in params.values()) for m, params in zip(MODALITIES, fresh, strict=True)}
+
+
+def snapshot_bytes(student: TwoTower) -> int:
+    """Return the bytes of one expert's snapshot, whose numbers have 32 bits."""
+    return 4 * sum(parameter_counts(student).values())

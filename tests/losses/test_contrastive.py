@@ -1,0 +1,56 @@
+"""The contrastive loss against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from engine.losses.contrastive import info_nce, similarities
+from engine.rng import stream
+
+
+def random_sides(pairs: int = 5, width: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = stream(0, "sides")
+    images, texts = (torch.randn(pairs, width, generator=generator, dtype=torch.float64) for _ in range(2))
+    return images, texts
+
+
+def test_two_pairs_by_hand() -> None:
+    # Lengths do not count: image 0 points along x, image 1 along y, text 0 along x, text 1 halfway between.
+    images = torch.tensor([[2.0, 0.0], [0.0, 5.0]], dtype=torch.float64)
+    texts = torch.tensor([[3.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    half = math.sqrt(0.5)
+    cosines = [[1.0, half], [0.0, half]]
+    torch.testing.assert_close(similarities(images, texts), torch.tensor(cosines, dtype=torch.float64))
+    weights = [[math.exp(2 * cosine) for cosine in row] for row in cosines]  # temperature 0.5
+    by_image = -sum(math.log(weights[i][i] / sum(weights[i])) for i in range(2)) / 2
+    by_text = -sum(math.log(weights[i][i] / (weights[0][i] + weights[1][i])) for i in range(2)) / 2
+    assert by_image != pytest.approx(by_text)
+    loss = info_nce(images, texts, temperature=0.5)
+    assert loss.item() == pytest.approx((by_image + by_text) / 2, rel=1e-12)
+
+
+def test_is_symmetric_and_blind_to_order_and_length() -> None:
+    images, texts = random_sides()
+    loss = info_nce(images, texts, temperature=0.07)
+    torch.testing.assert_close(info_nce(texts, images, temperature=0.07), loss)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(info_nce(images[order], texts[order], temperature=0.07), loss)
+    torch.testing.assert_close(info_nce(3 * images, 0.2 * texts, temperature=0.07), loss)
+    assert info_nce(images[order], texts, temperature=0.07) != loss
+
+
+def test_equal_embeddings_cost_the_logarithm_of_the_batch() -> None:
+    ones = torch.ones(6, 3)
+    assert info_nce(ones, ones, temperature=0.07).item() == pytest.approx(math.log(6), rel=1e-6)
+
+
+def test_derivatives_of_both_orders_are_those_of_finite_differences() -> None:
+    images, texts = random_sides(pairs=3, width=4)
+    inputs = (images.requires_grad_(), texts.requires_grad_())
+
+    def loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return info_nce(a, b, temperature=0.5)
+
+    assert torch.autograd.gradcheck(loss, inputs)
+    assert torch.autograd.gradgradcheck(loss, inputs)

@@ -1,0 +1,138 @@
+"""The synthetic set and its file."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from engine.rng import stream
+from engine.synthetic.set import SyntheticSet, load_set
+
+METADATA = {"seed": 3, "student": {"image": {"encoder": "convnet", "width": 0.25}}, "note": "ü", "none": None}
+
+
+def synthetic_set(pairs: int = 4) -> SyntheticSet:
+    generator = stream(0, "set")
+    images = 3 * torch.randn(pairs, 3, 6, 5, generator=generator)  # far outside of [0, 1]
+    return SyntheticSet(images, torch.randn(pairs, 7, generator=generator), {"image": 0.1, "text": 0.37}, METADATA)
+
+
+def save_with(path: Path, *, header: dict[str, str] | None, **changes: torch.Tensor | None) -> None:
+    """Write the file of a set with another header and some tensors changed, or left out where None."""
+    tensors = {**{name: value.detach() for name, value in synthetic_set().state_dict().items()}, **changes}
+    save_file({name: value for name, value in tensors.items() if value is not None}, path, metadata=header)
+
+
+def test_everything_learned_is_a_parameter_and_a_copy() -> None:
+    images, texts = torch.rand(2, 3, 4, 4), torch.rand(2, 5)
+    synthetic = SyntheticSet(images, texts, {"image": 0.1, "text": 0.2})
+    assert {name for name, _ in synthetic.named_parameters()} == {
+        "images",
+        "texts",
+        "log_rates.image",
+        "log_rates.text",
+    }
+    assert all(isinstance(value, nn.Parameter) and value.requires_grad for value in synthetic.parameters())
+    with torch.no_grad():
+        synthetic.images.zero_()
+        synthetic.texts.zero_()
+    assert images.abs().sum() > 0
+    assert texts.abs().sum() > 0
+    assert len(synthetic) == 2
+
+
+def test_rates_are_kept_as_natural_logarithms_each_of_its_modality() -> None:
+    synthetic = synthetic_set()
+    assert synthetic.log_rates["image"].item() == pytest.approx(math.log(0.1))
+    assert synthetic.rates() == pytest.approx({"image": 0.1, "text": 0.37})
+    with torch.no_grad():
+        synthetic.log_rates["text"].add_(math.log(2))
+    assert synthetic.rates() == pytest.approx({"image": 0.1, "text": 0.74})
+
+
+def test_a_file_gives_the_set_back_bitwise(tmp_path: Path) -> None:
+    synthetic = synthetic_set()
+    synthetic.save(tmp_path / "set.safetensors")
+    again = load_set(tmp_path / "set.safetensors")
+    assert again.state_dict().keys() == synthetic.state_dict().keys()
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in synthetic.state_dict().items())
+    assert again.rates() == synthetic.rates()
+    assert again.metadata == METADATA
+    assert all(value.requires_grad for value in again.parameters())
+
+
+@pytest.mark.parametrize("log_rate", [-800.0, 800.0, math.nan])
+def test_rates_beyond_all_numbers_still_load(tmp_path: Path, log_rate: float) -> None:
+    synthetic = synthetic_set()
+    nn.init.constant_(synthetic.log_rates["text"], log_rate)
+    synthetic.save(tmp_path / "set.safetensors")
+    again = load_set(tmp_path / "set.safetensors").log_rates["text"]
+    torch.testing.assert_close(again, synthetic.log_rates["text"], equal_nan=True)
+
+
+def test_the_size_is_that_of_the_tensors_in_the_file(tmp_path: Path) -> None:
+    synthetic = synthetic_set()
+    synthetic.save(tmp_path / "set.safetensors")
+    stored = sum(value.numel() * value.element_size() for value in load_file(tmp_path / "set.safetensors").values())
+    assert synthetic.size_bytes() == stored == 4 * (4 * 3 * 6 * 5 + 4 * 7 + 2)
+
+
+def test_the_header_is_readable_without_the_library(tmp_path: Path) -> None:
+    synthetic_set().save(tmp_path / "set.safetensors")
+    with safe_open(tmp_path / "set.safetensors", "pt") as file:
+        header = file.metadata()
+    assert header["format_version"] == "1"
+    assert json.loads(header["metadata"]) == METADATA
+
+
+def test_metadata_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "set.safetensors"
+    synthetic = synthetic_set()
+    synthetic.save(path)
+    before = path.read_bytes()
+    synthetic.metadata["where"] = tmp_path
+    with pytest.raises(TypeError):
+        synthetic.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"set\.safetensors: there is no synthetic set here\."):
+        load_set(tmp_path / "set.safetensors")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_a_truncated_file_is_named(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "set.safetensors"
+    synthetic_set().save(path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"set\.safetensors: expected a synthetic set in safetensors, but "):
+        load_set(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (None, "None"),
+        ({"other": "1"}, "None"),
+        ({"format_version": "2", "metadata": "{}"}, "'2'"),
+        ({"format_version": "10", "metadata": "{}"}, "'10'"),
+    ],
+)
+def test_a_later_or_foreign_format_is_named(tmp_path: Path, header: dict[str, str] | None, found: str) -> None:
+    save_with(tmp_path / "set.safetensors", header=header)
+    with pytest.raises(ValueError, match=rf"expected format_version 1, but the file has {found}\.$"):
+        load_set(tmp_path / "set.safetensors")
+
+
+@pytest.mark.parametrize("changes", [{"texts": None}, {"optimiser": torch.zeros(1)}])
+def test_a_file_of_other_tensors_says_what_it_holds(tmp_path: Path, changes: dict[str, torch.Tensor | None]) -> None:
+    save_with(tmp_path / "set.safetensors", header={"format_version": "1"}, **changes)
+    with pytest.raises(ValueError, match=r"set\.safetensors: expected the tensors \['images', .*, but it holds \["):
+        load_set(tmp_path / "set.safetensors")

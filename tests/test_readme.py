@@ -1,0 +1,97 @@
+"""What the README says to type and to write works as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine import components
+from engine.command import TASKS, parser
+from engine.components import FAMILIES
+from engine.config import load, resolve
+from engine.places import Places
+from engine.synthetic.set import SyntheticSet
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in fenced if name == language]
+
+
+def commands(start: str) -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()] + re.findall(rf"`({start}[^`]*)`", README)
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(start)]
+
+
+def code(path: str) -> str:
+    return next(block for block in blocks("python") if path in block)
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(commands("python tasks/")) >= 10
+    assert {tuple(words) for words in commands("make ")} >= {("make", "demo"), ("make", "test")}
+
+
+@pytest.mark.parametrize("words", commands("make "), ids=" ".join)
+def test_make_targets_exist(words: list[str]) -> None:
+    assert re.search(rf"^{words[1]}:", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", commands("python tasks/"), ids=" ".join)
+def test_commands_are_understood(words: list[str]) -> None:
+    task = Path(words[1]).stem
+    assert task in TASKS
+    assert (ROOT / words[1]).is_file()
+    args = parser(task, "").parse_args(words[2:])
+    examples = {"method.name=image_only", "student.image.encoder=patches"}  # files that the reader writes
+    resolve(load(args.space, [word for word in args.overrides if word not in examples]))
+
+
+def test_the_tree_names_what_is_there() -> None:
+    tree = next(block for block in blocks("") if block.startswith("engine/"))
+    for line in tree.splitlines():
+        folder = ROOT / "engine" if line.startswith("  ") else ROOT
+        names = re.findall(r"[\w/]+(?:/|\.py)(?=\s|$)", line[:24])
+        assert names, line
+        assert all((folder / name).exists() for name in names), line
+
+
+def test_the_method_of_the_readme_is_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = _written("method", "image_only", tmp_path, monkeypatch)(num_pairs=3)
+    assert not method.learn.texts
+    images, texts = torch.zeros(3, 3, 4, 4), torch.zeros(3, 2)
+    from engine.methods import State
+
+    groups = method.param_groups(State(SyntheticSet(images, texts, {"image": 0.1, "text": 0.1})))
+    assert [entry["name"] for entry in groups] == ["image", "log"]
+
+
+def test_the_encoder_of_the_readme_is_an_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: Places
+) -> None:
+    encoder = _written("image", "patches", tmp_path, monkeypatch)(places, patch=4)
+    assert encoder(torch.rand(2, 3, 16, 16)).shape == (2, encoder.features)
+
+
+def _written(family: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Put the README's file into its family's package, and return what components find there."""
+    package = FAMILIES[family].package
+    (folder / f"{name}.py").write_text(code(f"{package.replace('.', '/')}/{name}.py"), encoding="utf-8")
+    module = __import__(package, fromlist=["__path__"])
+    monkeypatch.setattr(module, "__path__", [*module.__path__, str(folder)])
+    families = {family: FAMILIES[family]}
+    monkeypatch.setattr(components, "names", lambda family, families=families: [name])
+    return components.find(family, name, families=families)
+
+
+def test_the_library_lines_of_the_readme_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "set.safetensors"
+    SyntheticSet(torch.zeros(3, 3, 4, 4), torch.zeros(3, 2), {"image": 0.1, "text": 0.2}).save(path)
+    exec(code("load_set"), {"path": path})
+    assert capsys.readouterr().out.startswith("3 torch.Size([3, 3, 4, 4])")
