@@ -10,12 +10,15 @@ PARSER = command.parser("coreset", __doc__)
 
 def main(args: Namespace) -> int:
     """Score the coresets that the arguments name, or describe the study with ``--dry-run``."""
+    from engine.config import load, resolve
+
+    study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
+
     from engine.cluster.describe import describe
     from engine.cluster.job import make_job
     from engine.cluster.single import score_coresets
-    from engine.config import load, resolve
 
-    job = make_job(args.space, resolve(load(args.space, args.overrides)))
+    job = make_job(args.space, study)
     if args.dry_run:
         print(describe(job))
     else:

@@ -10,12 +10,15 @@ PARSER = command.parser("distill", __doc__)
 
 def main(args: Namespace) -> int:
     """Run the study that the arguments name, or describe it with ``--dry-run``."""
+    from engine.config import load, resolve
+
+    study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
+
     from engine.cluster.describe import describe
     from engine.cluster.distillation import distill
     from engine.cluster.job import make_job
-    from engine.config import load, resolve
 
-    job = make_job(args.space, resolve(load(args.space, args.overrides)), samples=args.samples)
+    job = make_job(args.space, study, samples=args.samples)
     if args.dry_run:
         print(describe(job))
     else:

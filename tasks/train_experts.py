@@ -10,13 +10,16 @@ PARSER = command.parser("train_experts", __doc__)
 
 def main(args: Namespace) -> int:
     """Train the experts that the arguments name, or describe them with ``--dry-run``."""
+    from engine.config import load, resolve
+
+    study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
+
     from engine.cluster.describe import describe
     from engine.cluster.distillation import start
     from engine.cluster.errors import own_sentences
     from engine.cluster.job import make_job, say, train_experts
-    from engine.config import load, resolve
 
-    job = make_job(args.space, resolve(load(args.space, args.overrides)))
+    job = make_job(args.space, study)
     if args.dry_run:
         print(describe(job))
         return 0

@@ -23,10 +23,11 @@ ENVIRONMENT = {
 for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 
-# Shapes and types are checked everywhere but in the modules of the configuration, where pydantic does it.
+# Shapes and types are checked everywhere but in the modules of the configuration, where pydantic does it, and in
+# engine/cluster, whose functions travel to Ray's workers by pickle, which checked ones cannot.
 ENGINE = Path(__file__).resolve().parents[1] / "engine"
 PYDANTIC = {path.stem for path in ENGINE.glob("*.py") if "pydantic" in path.read_text(encoding="utf-8")}
-CHECKED = {path.stem for path in ENGINE.iterdir() if not path.stem.startswith("_")} - PYDANTIC
+CHECKED = {path.stem for path in ENGINE.iterdir() if not path.stem.startswith("_")} - PYDANTIC - {"cluster"}
 install_import_hook([f"engine.{name}" for name in sorted(CHECKED)], "tests.typecheck.checked")
 
 import pytest  # noqa: E402

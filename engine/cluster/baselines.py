@@ -1,6 +1,9 @@
 """What a distilled set is held against: coresets of the same budgets, and students of all pairs."""
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tqdm import tqdm
 
@@ -28,15 +31,23 @@ class Baselines:
             self.scorer.forget("full/0")
         self.full.append(self.scorer.submit(score_full_data, 0, key="full/0"))
 
-    def submit_rest(self) -> None:
-        """Queue the coresets and the other full-data students."""
-        given, first = self.job.study.baselines, self.full[0]
+    def submit_rest(self, lanes: int) -> None:
+        """Queue the coresets and the other full-data students, at most ``lanes`` of them running at once.
+
+        Ray gives a free CPU to whatever is queued for it before it gives it to a trial; each score therefore waits for
+        the one that stands ``lanes`` before it, and so leaves the trials their share.
+        """
+        given, ahead = self.job.study.baselines, deque([self.full[0]] * lanes)
+
+        def submit(function: Callable[..., Result], *arguments: Any, key: str) -> Score:
+            ahead.append(self.scorer.submit(function, *arguments, key=key, after=ahead.popleft()))
+            return ahead[-1]
+
         for pairs in given.pairs or [self.job.study.method.num_pairs]:
             for name in given.coresets:
-                score = self.scorer.submit(score_coreset, name, pairs, key=f"coreset/{name}/{pairs}", after=first)
-                self.coresets[name, pairs] = score
+                self.coresets[name, pairs] = submit(score_coreset, name, pairs, key=f"coreset/{name}/{pairs}")
         for index in range(1, given.full_seeds):
-            self.full.append(self.scorer.submit(score_full_data, index, key=f"full/{index}"))
+            self.full.append(submit(score_full_data, index, key=f"full/{index}"))
 
     def __len__(self) -> int:
         """Return the number of scores."""

@@ -79,13 +79,14 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     resources = job.study.resources
     chosen = tuner.plan(runtime.granted(resources.trial, cluster), cluster, job.samples)
     train_experts(job, cluster)
-    beside = chosen.leaves(cluster, runtime.granted(resources.evaluation, cluster))
+    evaluation = runtime.granted(resources.evaluation, cluster)
+    beside = chosen.leaves(cluster, evaluation)
     if beside:
-        baselines.submit_rest()
+        baselines.submit_rest(beside)
     reports = TrialReports(tracker, job.specification, job.folder / "trials", trials=chosen.samples)
     best = tuner.search(job.specification, chosen, job.folder / "tune", reports)[0]
     if not beside:
-        baselines.submit_rest()
+        baselines.submit_rest(cluster.slots(evaluation))
     rows = _scored(job, best, baselines)
     _record(job, rows, tracker, seconds=time.perf_counter() - started)
     return rows

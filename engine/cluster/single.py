@@ -54,9 +54,10 @@ def check_fits(job: Job, file: Path) -> int:
 
 def score_coresets(job: Job, *, local: bool) -> list[Row]:
     """Choose and score the job's coresets, write each as ``image,caption`` rows, print the table and return it."""
-    baselines = Baselines(job, _scorer(job, start(job, local=local)))
+    cluster = start(job, local=local)
+    baselines = Baselines(job, _scorer(job, cluster))
     baselines.submit_first()
-    baselines.submit_rest()
+    baselines.submit_rest(cluster.slots(runtime.granted(job.study.resources.evaluation, cluster)))
     with own_sentences(), tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
         rows = table.with_recovery(baselines.rows(bar))
     folder = job.specification.storage / "coresets" / f"{job.name}-{job.key}"

@@ -28,10 +28,11 @@ class Plan:
     concurrent: int
     resources: dict[str, float]
 
-    def leaves(self, cluster: Cluster, resources: dict[str, float]) -> bool:
-        """Say whether trials leave room for other tasks that take ``resources``."""
-        free = {"cpu": cluster.cpus, "gpu": cluster.gpus}
-        return all(free[kind] - self.concurrent * self.resources[kind] >= resources[kind] for kind in free)
+    def leaves(self, cluster: Cluster, resources: dict[str, float]) -> int:
+        """Return how many tasks that take ``resources`` run beside the trials."""
+        total = {"cpu": cluster.cpus, "gpu": cluster.gpus}
+        free = {kind: total[kind] - self.concurrent * self.resources[kind] for kind in total}
+        return int(min((free[kind] // need for kind, need in resources.items() if need > 0), default=free["cpu"]))
 
 
 def plan(resources: dict[str, float], cluster: Cluster, samples: int) -> Plan:

@@ -1,0 +1,112 @@
+"""The registry owns trajectories: they are read bitwise as from the disk, by anybody, after everybody else is gone."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from engine import assemble
+from engine.cluster.errors import own_sentences
+from engine.cluster.job import train_experts
+from engine.cluster.registry import NAMESPACE, RemoteSource, get_registry, registry_name
+from engine.cluster.runtime import Cluster
+from engine.cluster.trial import expert_epochs
+from engine.experts.store import ExpertStore
+from engine.experts.trajectory import ExpertSource, sample_segment
+from engine.rng import stream
+from engine.tensors import Params
+from tests.cluster.conftest import Finished
+from tests.cluster.studies import tiny_job
+
+CLUSTER = Cluster(joined=False, cpus=2, gpus=0, object_store_bytes=300 * 2**20)
+
+
+def sources(finished: Finished) -> tuple[ExpertStore, RemoteSource]:
+    """Return the trajectories of the finished study on disk, and through the registry."""
+    folder = finished.job.specification.expert_folder()
+    registry = get_registry(folder)
+    return ExpertStore(folder), RemoteSource(registry, expert_epochs(2, registry))
+
+
+def checksum(params: Params) -> str:
+    """Return the digest of all bytes of a snapshot."""
+    return hashlib.sha256(b"".join(params[name].numpy().tobytes() for name in sorted(params))).hexdigest()
+
+
+def checksums(source: ExpertSource) -> dict[tuple[int, int], str]:
+    """Return the digest of every snapshot."""
+    return {(e, k): checksum(source.load(e, k)) for e, epochs in source.index().items() for k in epochs}
+
+
+def written(folder: Path) -> dict[str, int]:
+    """Return when each file below a folder was written."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_segment_from_the_registry_is_the_one_on_disk(finished: Finished) -> None:
+    disk, remote = sources(finished)
+    assert remote.index() == disk.index() == {0: (0, 1, 2), 1: (0, 1, 2)}
+    for draw in range(3):
+        a, b = (sample_segment(s, stream(draw, "segment"), span=1, max_start=2) for s in (disk, remote))
+        for ours, theirs in ((a.start, b.start), (a.target, b.target)):
+            assert list(ours) == list(theirs)
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_experts_are_gone_and_their_trajectories_are_not(finished: Finished) -> None:
+    code = f"""
+import hashlib, sys, ray
+ray.init(address={ray.get_runtime_context().gcs_address!r}, logging_level="ERROR", log_to_driver=False)
+registry = ray.get_actor({registry_name(finished.job.specification.expert_folder())!r}, namespace={NAMESPACE!r})
+[reference] = ray.get(registry.snapshot.remote(1, 2), timeout=60)
+arrays = ray.get(reference, timeout=60)
+print(hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest())
+"""
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    disk, _ = sources(finished)
+    assert second.stdout.strip() == checksum(disk.load(1, 2))
+
+
+def test_a_distillation_does_not_write_into_the_buffer(finished: Finished) -> None:
+    _, remote = sources(finished)
+    before = checksums(remote)
+    assemble.distillation(finished.job.study, finished.job.specification.problem(), remote).run(3)
+    _, again = sources(finished)
+    assert checksums(again) == before
+
+
+def test_experts_that_are_there_are_not_trained_again(finished: Finished) -> None:
+    folder = finished.job.specification.expert_folder()
+    before = written(folder)
+    other = tiny_job(finished.job.specification.storage, "method.num_pairs=5", "method.inner_steps=3")
+    assert other.folder != finished.job.folder
+    assert other.specification.expert_folder() == folder
+    train_experts(other, CLUSTER)
+    assert written(folder) == before
+
+
+def test_a_third_expert_joins_the_two(finished: Finished, tmp_path: Path) -> None:
+    job = tiny_job(tmp_path, "experts.count=3")
+    folder = job.specification.expert_folder()
+    shutil.copytree(finished.job.specification.expert_folder(), folder)
+    before = written(folder)
+    train_experts(job, CLUSTER)
+    registry = get_registry(folder)
+    assert expert_epochs(3, registry) == {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2)}
+    assert expert_epochs(2, registry).keys() == {0, 1}  # a study of two reads two
+    assert before.items() <= written(folder).items()
+
+
+def test_a_damaged_expert_is_told_in_its_own_words(finished: Finished, tmp_path: Path) -> None:
+    job = tiny_job(tmp_path, "seed=1")
+    store = ExpertStore(job.specification.expert_folder())
+    store.save(0, 0, {"image.x": torch.zeros(2)})
+    (store.folder / "expert_0000" / "epoch_0000.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"epoch_0000\.safetensors: its checksum") as caught, own_sentences():
+        train_experts(job, CLUSTER)
+    assert type(caught.value) is ValueError
