@@ -55,7 +55,7 @@ class Tower(Component):
     """One tower of the student: an encoder with its options, what of it is trained, and its head."""
 
     encoder: Name
-    train: Literal["frozen", "lora", "full"] = "frozen"
+    train: Literal["frozen", "full"] = "frozen"
     head: Literal["none", "linear", "mlp"] = "mlp"
 
 
@@ -71,7 +71,7 @@ class Student(Strict):
     def _learns(self) -> "Student":
         still = all(tower.train == "frozen" and tower.head == "none" for tower in (self.image, self.text))
         require(not still, "image.train", "image.head", "text.train", "text.head", value="frozen",
-                 expected="lora or full, or a head, in one tower at least")  # fmt: skip
+                 expected="full, or a head, in one tower at least")  # fmt: skip
         return self
 
 

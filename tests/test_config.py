@@ -220,7 +220,7 @@ ON_COMMAND_LINE = [
     ("student.image.width=wide", "student.image.width is 'wide', expected an integer"),
     (
         "student.image.train=ful",
-        "student.image.train is 'ful', expected 'frozen', 'lora' or 'full'; the nearest known name is full",
+        "student.image.train is 'ful', expected 'frozen' or 'full'; the nearest known name is full",
     ),
     ("student={image: {encoder: convnet}}", "student.text is missing, expected a mapping of encoder, train, head"),
     ("method={name: bi_trajectory}", "method.num_pairs is missing, expected an integer"),
@@ -302,9 +302,7 @@ def test_the_same_key_twice_is_refused(space: Path) -> None:
 
 def test_a_student_has_to_learn_something(space: Path) -> None:
     told = sentence(space, "student.image.train=frozen", "student.image.head=none", "student.text.head=none")
-    assert told == (
-        "command line: student.image.train is 'frozen', expected lora or full, or a head, in one tower at least."
-    )
+    assert told == ("command line: student.image.train is 'frozen', expected full, or a head, in one tower at least.")
 
 
 def test_several_mistakes_are_counted(space: Path) -> None:

@@ -27,7 +27,8 @@ class TrialReports(tune.Callback):
         self.specification = specification
         self.study = study
         self.folder = folder
-        self.validations = trials * -(-study.budget.outer_steps // study.budget.evaluate_every)
+        self.validations_each = -(-study.budget.outer_steps // study.budget.evaluate_every)
+        self.validations = trials * self.validations_each
         self._children: dict[str, Tracker] = {}
         self._bar: tqdm | None = None
 
@@ -51,6 +52,7 @@ class TrialReports(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Keep the trial's set with its pictures, and end its run as it ended."""
         child, result = self._child(trial), trial.last_result
+        self._advance(result, by=self.validations_each - result.get("training_iteration", 0))
         if trial.checkpoint is not None and (Path(trial.checkpoint.path) / BEST_SET).exists():
             self._keep(trial, child)
         if "failure" in result:
@@ -91,10 +93,11 @@ class TrialReports(tune.Callback):
         for path in sorted(folder.iterdir()):
             child.artifact(path)
 
-    def _advance(self, result: dict[str, Any]) -> None:
+    def _advance(self, result: dict[str, Any], *, by: int = 1) -> None:
+        """Move the bar; a trial that ends early takes its share of it along."""
         if self._bar is None:
             self._bar = tqdm(total=self.validations, desc="distilling", unit="validation", disable=None)
-        self._bar.update()
+        self._bar.update(by)
         if "best" in result:
             self._bar.set_postfix_str(
                 f"val mean recall {result[self.study.budget.metric]:.1f}, best {result['best']:.1f}"

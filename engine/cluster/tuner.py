@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ def _searcher(study: Study) -> Searcher:
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A choice may be a mapping; Optuna's own storage could not keep it, but Tune's keeps what is drawn.
+    warnings.filterwarnings("ignore", message="Choices for a categorical distribution", category=UserWarning)
     defaults = {key: domain.default for key, domain in study.search.items()}
     return OptunaSearch(seed=study.seed, points_to_evaluate=[defaults])
 

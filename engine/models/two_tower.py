@@ -13,7 +13,7 @@ from engine.losses.contrastive import info_nce
 from engine.rng import forked, stream
 from engine.tensors import Modality, Params
 
-Train = Literal["frozen", "lora", "full"]
+Train = Literal["frozen", "full"]
 
 
 class EncoderWithHead(nn.Module):

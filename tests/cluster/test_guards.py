@@ -8,7 +8,7 @@ import yaml
 from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_study
 from engine.cluster.job import Job, make_job
 from engine.cluster.runtime import Cluster, granted
-from engine.cluster.tuner import Plan, plan
+from engine.cluster.tuner import Plan, plan, tune_domain
 from engine.config import as_yaml, load, resolve
 from engine.study import Request
 from tests.cluster.studies import tiny_job
@@ -97,3 +97,10 @@ def test_trials_share_the_cluster() -> None:
     assert plan({"cpu": 1.0, "gpu": 0.5}, Cluster(True, 8, 1, 1), 8).concurrent == 2
     assert not plan(one, SMALL, 2).leaves(SMALL, one)
     assert plan(one, SMALL, 1).leaves(SMALL, one)
+
+
+def test_a_choice_of_mappings_is_searched(tmp_path: Path) -> None:
+    starts = [{"image": "real", "text": "real"}, {"image": "noise", "text": "real"}]
+    job = searching(tmp_path, method__init={"choice": starts, "default": dict(starts[0])})
+    check_study(job)
+    assert tune_domain(job.study.search["method.init"]).categories == starts
