@@ -3,13 +3,30 @@ PIP = .venv/bin/python -m pip
 INSTALL = $(PIP) install --quiet --constraint constraints.txt --editable
 PINS = pyproject.toml constraints.txt
 
-.PHONY: demo test lint format install clean
+.PHONY: demo test test-cluster lint format install clean test-faults soak
 
 demo: .venv/.runtime
 	.venv/bin/python tasks/distill.py
 
 test: lint
 	.venv/bin/python -m pytest
+
+# What is killed on purpose: about eight minutes on two cores.
+test-faults: .venv/.test
+	.venv/bin/python -m pytest -m faults --durations=20
+
+TRIALS ?= 50
+soak: .venv/.test
+	RAY_AUTH_MODE=disabled .venv/bin/python -m tests.soak.soak --trials $(TRIALS)
+
+# Two machines that are namespaces of this one; what it needs besides is installed only where root can do so.
+test-cluster: .venv/.test
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v rsync && command -v ip && test -x /usr/sbin/sshd; } >/dev/null; then \
+		echo "Installing sshd, rsync and ip with apt-get."; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			openssh-client openssh-server rsync iproute2 >/dev/null || echo "They could not be installed."; \
+	fi
+	.venv/bin/python -m pytest -m cluster tests/end_to_end
 
 lint: .venv/.test
 	.venv/bin/ruff format --check

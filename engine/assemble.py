@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engine import components
-from engine.config import Study, Tower
+from engine.config import Study, Tower, assign
 from engine.data.array_cache import cached_array
 from engine.data.pairs import PairDataset
-from engine.data.text_cache import caption_embeddings
+from engine.data.text_cache import caption_embeddings, caption_tokens
 from engine.distill import Distillation
 from engine.evaluation.full_data import pair_embeddings
 from engine.evaluation.protocol import Protocol
@@ -28,13 +28,16 @@ from engine.methods import Method, Sources
 from engine.models import two_tower
 from engine.models.heads import build_head
 from engine.models.image import ImageEncoder
+from engine.models.lora import Lora
 from engine.models.prepared import PreparedPairs, write_features
-from engine.models.text import TextEncoder
+from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
 from engine.optimiser import outer_optimiser
 from engine.places import Places
 from engine.rng import stream
 from engine.synthetic.initialisation import SeedPairs
+from engine.synthetic.nearest import nearest_captions
+from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
 SPLITS = ("train", "val", "test")
@@ -49,6 +52,15 @@ class Problem:
     student: TwoTower
     device: torch.device
 
+    @torch.no_grad()
+    def prepared_texts(self, rows: Tensor) -> Tensor:
+        """Return rows of ``PreparedPairs.texts`` as synthetic texts are, on the CPU."""
+        return self.student.text.prepare(rows.to(self.device)).cpu()
+
+    def text_shape(self) -> tuple[int, ...]:
+        """Return the shape of one synthetic text."""
+        return tuple(self.prepared_texts(torch.from_numpy(np.array(self.pairs["train"].texts[:1]))).shape[1:])
+
 
 def default_device() -> torch.device:
     """Return the GPU that this process may use, or the CPU; the device is never chosen by another process."""
@@ -61,11 +73,12 @@ def assemble(study: Study, places: Places) -> Problem:
     datasets = load_data(study, places)
     encoder = build_text_encoder(study, places)
     encoder.fit(datasets["train"].captions)
-    student = build_student(study, places, text_features=encoder.dim).to(device)
+    student = build_student(study, places, encoder=encoder).to(device)
+    texts = _text_inputs(study, places, encoder, datasets)
     pairs = {
         split: PreparedPairs(
             images=_image_inputs(study, places, student, datasets[split], device),
-            texts=caption_embeddings(encoder, datasets[split].captions, places.cache),
+            texts=texts[split],
             caption_image=datasets[split].caption_image,
         )
         for split in SPLITS
@@ -84,16 +97,21 @@ def build_text_encoder(study: Study, places: Places) -> TextEncoder:
     """Build the text encoder, not yet fitted where it is of that kind.
 
     Raises:
-        ValueError: it is to be trained, which synthetic texts in its embedding space cannot do.
+        ValueError: it is to be trained, which encoders without token embeddings cannot be.
     """
     tower = study.student.text
-    if tower.train != "frozen":
+    encoder = cast(TextEncoder, components.bind("text", tower.encoder, tower.options)(places))
+    if tower.train != "frozen" and not isinstance(encoder, TrainableTextEncoder):
         raise ValueError(f"student.text.train: {tower.encoder} cannot be trained as {tower.train!r}, expected frozen.")
-    return cast(TextEncoder, components.bind("text", tower.encoder, tower.options)(places))
+    return encoder
 
 
-def build_student(study: Study, places: Places, *, text_features: int) -> TwoTower:
-    """Build the student's two towers; synthetic and real texts alike enter as embeddings of the text encoder."""
+def build_student(study: Study, places: Places, *, encoder: TextEncoder) -> TwoTower:
+    """Build the student's two towers, the text tower on ``encoder``.
+
+    Synthetic and real texts alike enter the trained part of the text tower: as embeddings of a frozen encoder, as token
+    embeddings where it is trained.
+    """
     tower = study.student.image
     build: Callable[[], nn.Module] = partial(components.bind("image", tower.encoder, tower.options), places)
     probe = cast(ImageEncoder, build())
@@ -104,15 +122,47 @@ def build_student(study: Study, places: Places, *, text_features: int) -> TwoTow
         build_head=partial(build_head, tower.head, features=probe.features, width=width),
         train=tower.train,
         pretrained=probe.pretrained,
+        lora=_lora(tower),
     )
-    text = make_tower(
+    return TwoTower(image, _text_tower(study, encoder), study.student.temperature)
+
+
+def _text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
+    """Return the text tower: a head on embeddings, or an encoder on token embeddings with its head."""
+    tower = study.student.text
+    before: nn.Module | None = None
+    trained: nn.Module = nn.Identity()
+    if tower.train != "frozen":
+        before, trained = cast(TrainableTextEncoder, encoder).split()
+    return make_tower(
         "text",
-        build_encoder=nn.Identity,
-        build_head=partial(build_head, study.student.text.head, features=text_features, width=width),
-        train="frozen",
+        build_encoder=lambda: trained,
+        build_head=partial(build_head, tower.head, features=encoder.dim, width=study.student.embed_dim),
+        train=tower.train,
         pretrained=True,
+        lora=_lora(tower),
+        before=before,
     )
-    return TwoTower(image, text, study.student.temperature)
+
+
+def _lora(tower: Tower) -> Lora | None:
+    """Return how a tower's encoder is adapted, if the study says so."""
+    return None if tower.lora is None else Lora(**tower.lora.model_dump())
+
+
+def _text_inputs(
+    study: Study, places: Places, encoder: TextEncoder, datasets: Mapping[str, PairDataset]
+) -> dict[str, np.ndarray]:
+    """Return what the text tower takes of each split: cached embeddings, or token ids where its encoder is trained.
+
+    All splits have the tokens of the longest caption among them.
+    """
+    if study.student.text.train == "frozen":
+        return {split: caption_embeddings(encoder, datasets[split].captions, places.cache) for split in SPLITS}
+    trainable = cast(TrainableTextEncoder, encoder)
+    ids = {split: caption_tokens(trainable, datasets[split].captions, places.cache) for split in SPLITS}
+    longest = max(int((rows >= 0).any(axis=0).sum()) for rows in ids.values())
+    return {split: rows[:, :longest] for split, rows in ids.items()}
 
 
 def _image_inputs(
@@ -131,6 +181,39 @@ def _image_inputs(
         dtype=np.float32,
         fill=partial(write_features, student.image, dataset, device=device),
     )
+
+
+def reworded(study: Study, problem: Problem, places: Places, synthetic: SyntheticSet) -> SyntheticSet:
+    """Return ``synthetic`` with texts of the study's text encoder.
+
+    A synthetic text lives in the space of the encoder that it was learned with. For another one, it becomes the nearest
+    real caption, which that encoder embeds; the set's metadata then has ``reworded``. Without another encoder in its
+    metadata, the set is returned as it is.
+    """
+    own = synthetic.metadata.get("student", {}).get("text")
+    if own is None or _text_space(Tower.model_validate(own)) == _text_space(study.student.text):
+        return synthetic
+    learned_with = assign(study, {"student.text": own})
+    captions = problem.datasets["train"].captions
+    encoder = build_text_encoder(learned_with, places)
+    encoder.fit(captions)
+    before = _text_tower(learned_with, encoder)
+    real = _text_inputs(learned_with, places, encoder, problem.datasets)["train"]
+    nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
+    texts = problem.prepared_texts(torch.from_numpy(np.array(problem.pairs["train"].texts[nearest.numpy()])))
+    return SyntheticSet(
+        synthetic.images,
+        texts,
+        synthetic.rates(),
+        synthetic.metadata | {"reworded": True},
+        similarity=synthetic.similarity,
+        loss=synthetic.loss,
+    )
+
+
+def _text_space(tower: Tower) -> tuple[object, ...]:
+    """Return what makes the space that a tower's synthetic texts live in."""
+    return tower.encoder, tower.train == "frozen", sorted(tower.options.items())
 
 
 def _images_key(dataset: PairDataset) -> str:
@@ -171,13 +254,30 @@ def protocol(study: Study) -> Protocol:
         weight_decay=given.weight_decay,
         schedule=given.schedule,
     )
-    return Protocol(recipe=recipe, seeds=given.seeds, rates=tuple(given.rates), select_epoch=given.select_epoch)
+    return Protocol(
+        recipe=recipe,
+        seeds=given.seeds,
+        rates=tuple(given.rates),
+        select_epoch=given.select_epoch,
+        one_rate=given.one_rate,
+    )
 
 
 def method(study: Study) -> Method:
-    """Return the study's method with its options."""
+    """Return the study's method with its options.
+
+    Raises:
+        ValueError: it works on the features of frozen encoders, and one of the study's is trained.
+    """
     options = study.method.options | {"num_pairs": study.method.num_pairs}
-    return cast(Method, components.bind("method", study.method.name, options))
+    chosen = cast(Method, components.bind("method", study.method.name, options))
+    for modality in MODALITIES if "frozen_encoders" in chosen.needs else ():
+        train = getattr(study.student, modality).train
+        if train != "frozen":
+            raise ValueError(
+                f"student.{modality}.train is {train!r}, expected frozen: {study.method.name} works on features."
+            )
+    return chosen
 
 
 def _joint_features(problem: Problem, experts: ExpertSource, *, epoch: int) -> Float[Tensor, "m f"]:
@@ -195,6 +295,7 @@ def distillation(study: Study, problem: Problem, experts: ExpertSource) -> Disti
         problem.datasets["train"],
         problem.pairs["train"].texts,
         partial(_joint_features, problem, experts, epoch=chosen.epochs()[-1]),
+        problem.prepared_texts,
     )
     state = chosen.initial_state(seeds, sources, stream(study.seed, "init")).to(problem.device)
     state.synthetic.metadata |= {"student": study.student.model_dump(mode="json"), "seed": study.seed}
@@ -204,4 +305,6 @@ def distillation(study: Study, problem: Problem, experts: ExpertSource) -> Disti
         name=study.optimiser.name,
         momentum=study.optimiser.momentum,
     )
-    return Distillation(chosen, state, optimiser, sources, study.seed)
+    return Distillation(
+        chosen, state, optimiser, sources, study.seed, clip=study.optimiser.clip, ema=study.optimiser.ema
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 DEFAULT_SPACE = "shapes_100"
+_DEFAULTS = {"compare": "shapes"}
 
 _RUNS = ("dry-run", "local")
 _FLAGS: dict[str, tuple[str, ...]] = {
@@ -14,21 +15,31 @@ _FLAGS: dict[str, tuple[str, ...]] = {
     "train_experts": _RUNS,
     "evaluate": ("set", *_RUNS),
     "coreset": _RUNS,
-    "report": ("all",),
+    "compare": _RUNS,
+    "report": ("all", "published", "markdown"),
+    "actors": ("stop",),
 }
 TASKS = tuple(_FLAGS)
+_OF_NO_SPACE = ("actors",)
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "dry-run": {"action": "store_true", "help": "check and print the resolved configuration, and run nothing"},
     "local": {"action": "store_true", "help": "start a cluster on this machine even where one could be joined"},
     "set": {"metavar": "FILE", "help": "a synthetic set to score (default: the one that the study itself distilled)"},
     "all": {"action": "store_true", "help": "the studies of every space in the same storage folder"},
+    "published": {"action": "store_true", "help": "only the published rows that the space names, without any run"},
+    "markdown": {"action": "store_true", "help": "as Markdown instead of aligned text"},
+    "stop": {"action": "store_true", "help": "end them; what experts have finished lies in the store"},
     "fresh": {"action": "store_true", "help": "start over instead of resuming the study or printing its results"},
 }
 
 
 class TaskParser(argparse.ArgumentParser):
     """A parser whose result has ``space`` and ``overrides``; flags may stand between them."""
+
+    def __init__(self, *args: Any, default_space: str = DEFAULT_SPACE, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.default_space = default_space
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse ``args``; a word with ``=`` is an override, any other one is the space."""
@@ -37,7 +48,7 @@ class TaskParser(argparse.ArgumentParser):
         named = [word for word in words if "=" not in word] + ([parsed.config] if parsed.config else [])
         if len(named) > 1:
             self.error(f"expected one space, found {' and '.join(named)}")
-        parsed.space = named[0] if named else DEFAULT_SPACE
+        parsed.space = named[0] if named else self.default_space
         parsed.overrides = [word for word in words if "=" in word]
         del parsed.words, parsed.config
         return parsed
@@ -46,12 +57,27 @@ class TaskParser(argparse.ArgumentParser):
 def parser(task: str, description: str) -> TaskParser:
     """Return the parser of a task, with the flags that the task understands."""
     built = TaskParser(
+        default_space=_DEFAULTS.get(task, DEFAULT_SPACE),
         prog=f"{task}.py",
         description=description,
         epilog=_examples(task),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    if task in _OF_NO_SPACE:
+        built.set_defaults(words=[], config=None, list=False)
+    else:
+        _add_space(built)
+    for flag in _FLAGS[task]:
+        if flag == "samples":
+            built.add_argument("--samples", type=_count, metavar="N", help="search with N trials, the defaults first")
+        else:
+            built.add_argument(f"--{flag}", **_OPTIONS[flag])
+    return built
+
+
+def _add_space(built: TaskParser) -> None:
+    """Let a parser take a space and overrides, or list the spaces."""
     built.add_argument(
         "words",
         nargs="*",
@@ -61,12 +87,6 @@ def parser(task: str, description: str) -> TaskParser:
     )
     built.add_argument("--config", metavar="PATH", help="the path of a YAML file, in place of a space")
     built.add_argument("--list", action="store_true", help="list the spaces with their notes, and run nothing")
-    for flag in _FLAGS[task]:
-        if flag == "samples":
-            built.add_argument("--samples", type=_count, metavar="N", help="search with N trials, the defaults first")
-        else:
-            built.add_argument(f"--{flag}", **_OPTIONS[flag])
-    return built
 
 
 def run(
@@ -75,7 +95,7 @@ def run(
     """Parse ``argv``, call ``main`` and return its exit code; ``--list`` is answered here.
 
     An error of the user's is one line on stderr and 2, one of the machinery's (a worker that dies, a server that is
-    away) one line and 1, unless ``VLDD_TRACEBACK`` is 1; an interrupt is 130.
+    away, a full disk) one line and 1, unless ``VLDD_TRACEBACK`` is 1; an interrupt is 130.
     """
     args = parser.parse_args(argv)
     try:
@@ -86,7 +106,7 @@ def run(
     except KeyboardInterrupt:
         print("interrupted; repeat the command to go on", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError, RuntimeError, ConnectionError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         if os.environ.get("VLDD_TRACEBACK") == "1":
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
@@ -125,6 +145,16 @@ def _examples(task: str) -> str:
         (f"{task}.py --config my_space.yaml", "a space of your own"),
         (f"{task}.py --list", "all spaces"),
     ]
+    if task in _OF_NO_SPACE:
+        lines = [(f"{task}.py", "what runs"), *((f"{task}.py --{flag}", "and act on it") for flag in _FLAGS[task])]
+    if task in _DEFAULTS:
+        lines = [
+            (f"{task}.py", f"the table {_DEFAULTS[task]}"),
+            (f"{task}.py flickr8k", "another table"),
+            (f"{task}.py flickr8k --dry-run", "its studies, and which of them are finished"),
+            (f"{task}.py flickr8k protocol.seeds=2", "a value that replaces that of all lines"),
+            (f"{task}.py --config my_table.yaml", "a table of your own"),
+        ]
     if "samples" in _FLAGS[task]:
         lines.insert(2, (f"{task}.py flickr8k_100 --samples 8", "search with eight trials"))
     width = max(len(command) for command, _ in lines)

@@ -29,7 +29,7 @@ from engine.problems import (
 from engine.search import Choice, Domain, probes, spell
 from engine.spaces import parse_yaml, read_space, spaces
 from engine.strict import Strict, model_of
-from engine.study import SEARCHABLE, Study, Tower
+from engine.study import SEARCHABLE, Published, Study, Tower
 
 __all__ = [
     "ConfigError",
@@ -40,6 +40,8 @@ __all__ = [
     "experts_identity",
     "identity",
     "load",
+    "parse_overrides",
+    "published_in",
     "resolve",
     "spaces",
 ]
@@ -73,7 +75,7 @@ def resolve(study: Study) -> Study:
     if found:
         raise given.error(found)
     tree["search"] = {key: _checked_domain(tree, key, domain, given) for key, domain in study.search.items()}
-    return _with_given(Study.model_validate(tree), given)
+    return _with_given(_validated(tree, given), given)
 
 
 def assign(study: Study, values: Mapping[str, Any]) -> Study:
@@ -86,15 +88,31 @@ def assign(study: Study, values: Mapping[str, Any]) -> Study:
 
 
 def identity(study: Study) -> str:
-    """Return the digest of the resolved configuration with its seed, without resources, note and storage."""
-    return _digest("study/1", {k: v for k, v in _resolved(study).items() if k not in ("resources", "note", "storage")})
+    """Return the digest of the resolved configuration with its seed, without what changes no result."""
+    tree = {k: v for k, v in _resolved(study).items() if k not in ("resources", "note", "storage", "published")}
+    return _digest("study/1", {**tree, "experts": {k: v for k, v in tree["experts"].items() if k != "damaged"}})
 
 
 def experts_identity(study: Study) -> str:
     """Return the digest of what determines expert trajectories; more experts or epochs extend the same store."""
     tree = _resolved(study)
-    experts = {key: value for key, value in tree["experts"].items() if key not in ("count", "epochs")}
+    experts = {key: value for key, value in tree["experts"].items() if key not in ("count", "epochs", "damaged")}
     return _digest("experts/1", {**{key: tree[key] for key in ("data", "student", "seed")}, "experts": experts})
+
+
+def published_in(path: Path) -> list[Published]:
+    """Return the published rows of a configuration that a study left behind, of whatever version; none of no file.
+
+    Raises:
+        ConfigError: the file is no YAML, or its rows are not such rows.
+    """
+    if not path.is_file():
+        return []
+    rows = read_space(path)[1].get("published", [])
+    try:
+        return [Published.model_validate(row) for row in rows]
+    except (ValidationError, TypeError) as error:
+        raise ConfigError(f"{path}: published holds {shown(rows)}, expected rows of a published table.") from error
 
 
 def as_yaml(study: Study) -> str:
@@ -303,6 +321,15 @@ def _put(tree: dict[str, Any], key: str, value: Any, given: Given) -> None:
 def _searchable(key: Any) -> bool:
     """Whether a key of ``search`` may be searched, and so has its default put into the configuration."""
     return isinstance(key, str) and any(key.startswith(f"{section}.") for section in SEARCHABLE)
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Return the values of ``key=value`` words by their dotted keys; of a repeated key the last.
+
+    Raises:
+        ConfigError: a word is no override.
+    """
+    return dict(_override(word) for word in words)
 
 
 def _override(word: str) -> tuple[str, Any]:

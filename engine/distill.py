@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from engine.files import atomic_path
 from engine.methods import Method, Metrics, Sources, State
 from engine.rng import stream
+from engine.synthetic.set import SyntheticSet
 
 FORMAT_VERSION = 1
 OnStep = Callable[[int, State, Metrics], None]
@@ -28,6 +30,8 @@ class Distillation:
     """A run of a method: its state, its optimiser and the number of outer steps taken.
 
     Outer step ``k`` draws from the stream ``outer/<k>`` of ``seed``, so that a resumed run goes on as if uninterrupted.
+    ``clip`` bounds the norm of the gradient of each parameter group. With ``ema`` the result is not the set as it was
+    last stepped but its exponential moving average, which keeps the share ``ema`` of itself at each step.
     """
 
     method: Method
@@ -35,7 +39,17 @@ class Distillation:
     optimiser: torch.optim.Optimizer
     sources: Sources
     seed: int
+    clip: float | None = None
+    ema: float | None = None
     step: int = 0
+
+    def __post_init__(self) -> None:
+        self.average = None if self.ema is None else deepcopy(self.state.synthetic).requires_grad_(False)
+
+    @property
+    def synthetic(self) -> SyntheticSet:
+        """The set that the run has come to: the average where one is kept (an alias)."""
+        return self.state.synthetic if self.average is None else self.average
 
     def run(self, steps: int, on_step: OnStep | None = None) -> Metrics:
         """Take ``steps`` outer steps and return the last one's metrics.
@@ -50,15 +64,26 @@ class Distillation:
             if not math.isfinite(metrics["loss"]):
                 name = type(self.method).__module__.rpartition(".")[2]
                 raise NonFiniteLossError(f"method {name}: the loss of outer step {self.step} is not finite: {metrics}.")
-            self.optimiser.step()
+            self._update()
             self.step += 1
             if on_step is not None:
                 on_step(self.step, self.state, metrics)
         return metrics
 
+    def _update(self) -> None:
+        if self.clip is not None:
+            for entry in self.optimiser.param_groups:
+                torch.nn.utils.clip_grad_norm_(entry["params"], self.clip)
+        self.optimiser.step()
+        if self.average is not None and self.ema is not None:
+            for kept, value in zip(self.average.parameters(), self.state.synthetic.parameters(), strict=True):
+                kept.lerp_(value.detach(), 1 - self.ema)
+
     def save(self, path: Path) -> None:
-        """Write the state, the optimiser and the step as one safetensors file, atomically."""
+        """Write the state, the average, the optimiser and the step as one safetensors file, atomically."""
         tensors = {f"state.{name}": value for name, value in self.state.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         tensors |= {f"optimiser.{name}": value for name, value in _optimiser_tensors(self.optimiser).items()}
         header = {"format_version": str(FORMAT_VERSION), "step": str(self.step), "metadata": _metadata(self.state)}
         with atomic_path(path) as temporary:
@@ -72,14 +97,21 @@ class Distillation:
         """
         try:
             with safe_open(path, "pt") as file:
-                header = file.metadata()
+                header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
             state = {k.removeprefix("state."): v for k, v in tensors.items() if k.startswith("state.")}
             self.state.load_state_dict(state)
+            if self.average is not None:
+                average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+                self.average.load_state_dict(average)
         except (SafetensorError, RuntimeError) as error:
-            raise ValueError(f"{path}: expected a checkpoint of this run, but {error}.") from error
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(f"{path}: expected a checkpoint of this run, but {reason}.") from error
+        step = header.get("step", "")
+        if not (step.isascii() and step.isdigit()):
+            raise ValueError(f"{path}: expected a checkpoint of this run, but it names no step: {step!r}.")
         _load_optimiser(self.optimiser, {k.removeprefix("optimiser."): v for k, v in tensors.items()})
-        self.step = int(header["step"])
+        self.step = int(step)
 
 
 def _metadata(state: State) -> str:

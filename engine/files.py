@@ -1,5 +1,7 @@
 """Files that are either whole or absent: temporary name, fsync, rename."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -9,12 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
 
     The folder is made when absent. After an error the temporary file is deleted and ``path`` is as it was.
+
+    Raises:
+        OSError: the file cannot be written; where the disk is full, the message says so and names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -23,8 +30,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, f"{path}: there is no room left on the disk for this file") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` against other threads and processes; waits until it is free."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def sync(path: Path) -> None:

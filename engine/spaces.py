@@ -1,24 +1,34 @@
 """Spaces: the YAML files of ``tune_spaces`` and of users, read strictly."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from engine.problems import COMMAND_LINE, ConfigError, one_of, shown
+from engine.problems import COMMAND_LINE, ConfigError, nearest, shown
 
 # Beside this package in a checkout as in a wheel. importlib.resources cannot read a namespace package that is installed
 # in editable mode (NotADirectoryError on Python 3.11).
 SPACES = Path(__file__).resolve().parents[1] / "tune_spaces"
+PUBLISHED = "published"
 
 
 def spaces() -> dict[str, str]:
-    """Return the names of the spaces with their notes; what is wrong with an unreadable one stands in its place."""
-    return {name: _note(entry) for name, entry in sorted(_shipped().items())}
+    """Return the names of the spaces with their notes; what is wrong with an unreadable one stands in its place.
+
+    Our own come first, then the recipes of published tables, whose names begin with ``published/``.
+    """
+    return {name: _note(name, entry) for name, entry in sorted(_shipped().items(), key=lambda item: _rank(item[0]))}
 
 
-def read_space(space: str | Path) -> tuple[str, dict[str, Any]]:
+def _rank(name: str) -> tuple[int, list[str]]:
+    """Return what names are sorted by: their depth, then their parts, of which numbers count by their value."""
+    return name.count("/"), [part.zfill(6) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def read_space(space: str | Path) -> tuple[str, dict[Any, Any]]:
     """Read a space of ``tune_spaces`` by its name, or a YAML file by its path; return what to call it, and its content.
 
     Raises:
@@ -71,8 +81,8 @@ def _flat(problem: object) -> str:
     return " ".join(str(problem).split()).rstrip(".")
 
 
-def _mapping(text: str, name: str) -> dict[str, Any]:
-    """Read YAML that has to be a mapping."""
+def _mapping(text: str, name: str) -> dict[Any, Any]:
+    """Read YAML that has to be a mapping; its keys are whatever YAML makes of them, and told apart later."""
     tree = parse_yaml(text, name)
     if not isinstance(tree, dict):
         raise ConfigError(f"{name}: the file holds {shown(tree)}, expected a mapping with data, student and method.")
@@ -81,18 +91,32 @@ def _mapping(text: str, name: str) -> dict[str, Any]:
 
 def _shipped() -> dict[str, Path]:
     """Return the files of ``tune_spaces`` by the names of the spaces."""
-    return {path.stem: path for path in SPACES.glob("*.yaml")}
+    files = [*SPACES.glob("*.yaml"), *SPACES.glob(f"{PUBLISHED}/*.yaml")]
+    return {path.relative_to(SPACES).with_suffix("").as_posix(): path for path in files}
 
 
 def _text(space: str | Path) -> tuple[str, str]:
     """Return what to call a space in messages, and its text."""
-    if isinstance(space, Path) or space.endswith((".yaml", ".yml")) or "/" in space:
-        return str(space), _read(Path(space).expanduser().read_text, str(space))
     shipped = _shipped()
-    if space not in shipped:
-        expected = f"the path of a YAML file or {one_of(space, sorted(shipped))}"
-        raise ConfigError(f"{COMMAND_LINE}: the space is {space!r}, expected {expected}.")
-    return f"tune_spaces/{space}.yaml", _read(shipped[space].read_text, space)
+    if isinstance(space, str) and space in shipped:
+        return f"tune_spaces/{space}.yaml", _read(shipped[space].read_text, space)
+    if isinstance(space, Path) or space.endswith((".yaml", ".yml")) or ("/" in space and not _meant(space)):
+        return str(space), _read(Path(space).expanduser().read_text, str(space))
+    raise ConfigError(f"{COMMAND_LINE}: the space is {space!r}, expected {_expected(space, list(shipped))}.")
+
+
+def _meant(space: str) -> bool:
+    """Whether a name that is not there was meant to be that of a published recipe, and not a path."""
+    return space.startswith(f"{PUBLISHED}/") and not Path(space).exists()
+
+
+def _expected(space: str, known: list[str]) -> str:
+    """Say which spaces there are; published recipes, which are many, by their number and the nearest one alone."""
+    own = sorted(name for name in known if "/" not in name)
+    named = f"one of {', '.join(own)}, or of {len(known) - len(own)} in {PUBLISHED}/ (--list shows all)"
+    close = nearest(space, [*known, *(Path(name).name for name in known)])
+    full = next((name for name in sorted(known) if close in (name, Path(name).name)), None)
+    return f"the path of a YAML file, {named}" + (f"; the nearest known name is {full}" if full else "")
 
 
 def _read(reader: Callable[..., str], name: str) -> str:
@@ -104,9 +128,9 @@ def _read(reader: Callable[..., str], name: str) -> str:
         raise ConfigError(f"{name}: the file cannot be read ({reason}), expected a YAML file.") from error
 
 
-def _note(entry: Path) -> str:
+def _note(space: str, entry: Path) -> str:
     """Return the note of a space, or what keeps it from being read."""
-    name = f"tune_spaces/{entry.name}"
+    name = f"tune_spaces/{space}.yaml"
     try:
         return str(_mapping(_read(entry.read_text, name), name).get("note", ""))
     except ConfigError as error:

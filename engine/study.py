@@ -6,15 +6,16 @@ from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, Private
 from pydantic_core import PydanticCustomError
 
 from engine.problems import Given
+from engine.ranges import Count, Positive, Share, Whole
 from engine.search import Domain, DomainError, parse, spell
 from engine.strict import Strict
 
 SEARCHABLE = ("data", "student", "experts", "method", "optimiser", "protocol")
 
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Rate = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Positive
 Name = Annotated[str, Field(min_length=1)]
+Recall = Literal["IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall"]
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 def _parse_domain(given: Any) -> Domain:
@@ -51,12 +52,30 @@ class Data(Component):
     name: Name
 
 
+class Lora(Strict):
+    """Low-rank adapters, of ``alpha / rank`` B A; ``targets`` None: the layers that fit the encoder."""
+
+    rank: Count = 8
+    alpha: Rate = 8.0
+    targets: Annotated[list[Name], Field(min_length=1)] | None = None
+
+
 class Tower(Component):
-    """One tower of the student: an encoder with its options, what of it is trained, and its head."""
+    """One tower of the student: an encoder with its options, what of it is trained, and its head.
+
+    ``lora`` belongs to ``train: lora`` alone, where None stands for the defaults.
+    """
 
     encoder: Name
-    train: Literal["frozen", "full"] = "frozen"
+    train: Literal["frozen", "lora", "full"] = "frozen"
     head: Literal["none", "linear", "mlp"] = "mlp"
+    lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _adapters_of_lora(self) -> "Tower":
+        require(self.train == "lora" or self.lora is None, "lora", "train", value=self.lora and self.lora.model_dump(),
+                 expected=f"null, since train is {self.train} and only lora has adapters")  # fmt: skip
+        return self
 
 
 class Student(Strict):
@@ -71,7 +90,7 @@ class Student(Strict):
     def _learns(self) -> "Student":
         still = all(tower.train == "frozen" and tower.head == "none" for tower in (self.image, self.text))
         require(not still, "image.train", "image.head", "text.train", "text.head", value="frozen",
-                 expected="full, or a head, in one tower at least")  # fmt: skip
+                 expected="full, lora, or a head, in one tower at least")  # fmt: skip
         return self
 
 
@@ -83,7 +102,10 @@ class Rates(Strict):
 
 
 class Experts(Strict):
-    """How many students are trained on real pairs, and how; ``epochs`` None: as many as the method reads."""
+    """How many students are trained on real pairs, and how; ``epochs`` None: as many as the method reads.
+
+    ``damaged`` says what is done about a trajectory that is no longer what was written; it changes no result.
+    """
 
     count: Count = 4
     epochs: Count | None = None
@@ -92,6 +114,7 @@ class Experts(Strict):
     weight_decay: float = Field(default=0.0, ge=0)
     augmentation: Literal["none", "flip", "crop_flip"] = "none"
     captions: Literal["all", "one"] = "all"
+    damaged: Literal["retrain", "stop"] = "retrain"
 
 
 class MethodChoice(Component):
@@ -102,10 +125,15 @@ class MethodChoice(Component):
 
 
 class Optimiser(Strict):
-    """What steps the synthetic set; rates are per outer step, ``momentum`` belongs to ``sgd`` alone."""
+    """What steps the synthetic set; rates are per outer step, ``momentum`` belongs to ``sgd`` alone.
+
+    ``clip`` bounds the norm of each group's gradient; ``ema`` keeps a moving average of the set, which is the result.
+    """
 
     name: Literal["adam", "sgd"] = "adam"
     momentum: Share = 0.0
+    clip: Rate | None = None
+    ema: Share | None = None
     image_lr: Rate = 0.02
     text_lr: Rate = 0.1
     log_lr: Rate = 0.02
@@ -131,7 +159,8 @@ class Protocol(Strict):
     batch_size: Count = 128
     seeds: Count = 5
     select_step: Literal["val", "last"] = "val"
-    select_epoch: Literal["last", "best_on_val"] = "last"
+    select_epoch: Literal["last", "best_on_val", "best_on_test"] = "last"
+    one_rate: bool = False
     momentum: Share = 0.9
     weight_decay: float = Field(default=5e-4, ge=0)
     schedule: Literal["constant", "step", "cosine"] = "constant"
@@ -151,7 +180,7 @@ class Baselines(Strict):
     warmup_epochs: Count = 10
     feature_epoch: Count = 5
     full_epochs: Count = 20
-    full_seeds: Count = 2
+    full_seeds: Whole = 2
     patience: Count | None = 5
 
     @model_validator(mode="after")
@@ -160,6 +189,8 @@ class Baselines(Strict):
                 expected=f"at most full_epochs, which is {self.full_epochs}")  # fmt: skip
         require(self.feature_epoch <= self.warmup_epochs, "feature_epoch", "warmup_epochs", value=self.feature_epoch,
                  expected=f"at most warmup_epochs, which is {self.warmup_epochs}")  # fmt: skip
+        require(self.full_seeds > 0 or not self.coresets, "full_seeds", "coresets", value=self.full_seeds,
+                expected="1 or more, for coresets are chosen by what a student of all pairs has learned")  # fmt: skip
         require(len(set(self.coresets)) == len(self.coresets), "coresets", value=self.coresets,
                  expected="different names")  # fmt: skip
         require(self.pairs is None or len(set(self.pairs)) == len(self.pairs) > 0, "pairs", value=self.pairs,
@@ -205,6 +236,21 @@ class Resources(Strict):
     evaluation: Request = Field(default_factory=lambda: Request(gpu=0.5))
 
 
+class Published(Strict):
+    """One row of somebody else's published table: recalls in percent, ``std`` where the source tells a ±.
+
+    Reports print such rows below ours and never among them; they change nothing that is run. ``protocol`` says in a few
+    words what was scored, for published protocols differ.
+    """
+
+    name: Name
+    pairs: Count
+    source: Name
+    protocol: Name
+    mean: dict[Recall, Percent] = Field(min_length=1)
+    std: dict[Recall, Percent] = Field(default_factory=dict)
+
+
 class Study(Strict):
     """One study: the whole configuration. ``search`` maps dotted keys to domains; their defaults are in the rest."""
 
@@ -221,6 +267,7 @@ class Study(Strict):
     budget: Budget = Field(default_factory=Budget)
     resources: Resources = Field(default_factory=Resources)
     storage: Name = "runs"
+    published: list[Published] = Field(default_factory=list)
 
     _given: Given = PrivateAttr(default_factory=Given)
 

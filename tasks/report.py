@@ -1,4 +1,4 @@
-"""Print the tables of a space's finished studies, newest last; --all prints those of every space."""
+"""Print the tables of a space's finished studies, newest last, and below each the published rows of its space."""
 
 import sys
 from argparse import Namespace
@@ -10,12 +10,26 @@ PARSER = command.parser("report", __doc__)
 
 
 def main(args: Namespace) -> int:
-    """Print every finished study that fits the arguments."""
-    from engine.config import load
-    from engine.tracking.report import render
+    """Print every finished study that fits the arguments, or the published rows of a space alone."""
+    from engine.config import load, published_in
+    from engine.tracking.published import PublishedRow
+    from engine.tracking.report import render, render_published
 
-    storage = Path(load(args.space, args.overrides).storage).expanduser().absolute()
-    print(render(storage, name=None if args.all else Path(args.space).stem))
+    study = load(args.space, args.overrides)
+    if args.published:
+        if not study.published:
+            raise ValueError(f"{args.space}: the space names no published rows (those of published/ do, see --list).")
+        rows = [PublishedRow(**row.model_dump()) for row in study.published]
+        print(render_published(rows, markdown=args.markdown))
+        return 0
+    print(
+        render(
+            Path(study.storage).expanduser().absolute(),
+            name=None if args.all else Path(args.space).stem,
+            published_rows=lambda file: [PublishedRow(**row.model_dump()) for row in published_in(file)],
+            markdown=args.markdown,
+        )
+    )
     return 0
 
 

@@ -1,6 +1,7 @@
 """Tiny but real problems for the tests: students of a few hundred parameters, in float64 where it matters."""
 
 import zlib
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from engine.experts.train import ExpertRecipe, train_expert
 from engine.experts.trajectory import MemorySource
+from engine.losses.matching import matching_losses
 from engine.methods import Sources
 from engine.models.heads import build_head
 from engine.models.image import convnet
@@ -66,18 +68,22 @@ def tiny_sources(student: TwoTower, *, epochs: int = 3, experts: int = 2) -> Sou
     return Sources(student, MemorySource([dict(run) for run in runs]), pairs)
 
 
-def tiny_unroll(places: Places, *, steps: int = 3, dtype: torch.dtype = torch.float64, pairs: int = 5) -> Unroll:
-    """Return an unroll over random images, texts and batches, whose expert is elsewhere."""
+def tiny_unroll(
+    places: Places, *, steps: int = 3, dtype: torch.dtype = torch.float64, pairs: int = 5, still: str = "nothing"
+) -> Unroll:
+    """Return an unroll over random images, texts and batches, whose expert is elsewhere (``still``: not these)."""
     student = tiny_student(places, dtype=dtype)
     generator = stream(0, "unroll")
     start = {name: value.to(dtype) for name, value in student.fresh(generator).items()}
     images = torch.rand(pairs, 3, PIXELS, PIXELS, generator=generator, dtype=dtype)
     texts = torch.randn(pairs, TEXT_FEATURES, generator=generator, dtype=dtype)
     target = {n: v + 0.1 * torch.randn(v.shape, generator=generator, dtype=dtype) for n, v in start.items()}
+    target |= {name: value for name, value in start.items() if name.startswith(still)}
     draws = [Draw(torch.randperm(pairs, generator=generator)[:4]) for _ in range(steps)]
 
     def loss(params: dict, data: dict, draw: Draw) -> torch.Tensor:
         return student.loss(params, data["images"][draw.pairs], data["texts"][draw.pairs])
 
     rates = {"image": torch.tensor(0.3, dtype=dtype), "text": torch.tensor(0.2, dtype=dtype)}
-    return Unroll(loss, start, target, {"images": images, "texts": texts}, rates, draws)
+    end = partial(matching_losses, start=start, target=target)
+    return Unroll(loss, start, end, {"images": images, "texts": texts}, rates, draws)

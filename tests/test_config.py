@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from engine import config
 from engine.components import names
-from engine.config import ConfigError, Study, as_yaml, assign, experts_identity, identity, load, resolve, spaces
+from engine.config import (
+    ConfigError,
+    Study,
+    as_yaml,
+    assign,
+    experts_identity,
+    identity,
+    load,
+    published_in,
+    resolve,
+    spaces,
+)
 from engine.study import Experts
 
 ROOT = Path(config.__file__).parents[1]
@@ -26,8 +37,14 @@ search:
   method.inner_lr.image: {loguniform: [1e-2, 1.0], default: 1e-1}
   method.inner_steps: {choice: [4, "8", 16], default: "8"}
 """
-TOP = "baselines, budget, data, experts, method, note, optimiser, protocol, resources, search, seed, storage, student"
-METHOD = "gradient, init, inner_batch, inner_lr, inner_steps, learn, max_start, name, num_pairs, span"
+TOP = (
+    "baselines, budget, data, experts, method, note, optimiser, protocol, published, resources, search, seed, storage, "
+    "student"
+)
+METHOD = (
+    "distance, gradient, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, max_start, name, "
+    "num_pairs, shortcut, span, text_max_start"
+)
 KINDS = "{<kind>: [...], default: ...} where the kind is one of choice, uniform, loguniform, int, logint"
 
 
@@ -55,12 +72,20 @@ def sentence(space: Path | str, *overrides: str) -> str:
 # --- the spaces that come with the project
 
 
-def test_there_are_three_spaces_with_notes() -> None:
-    assert list(spaces()) == ["flickr8k_100", "flickr8k_100_public", "shapes_100"]
+SHIPPED = list(spaces())
+OURS = [name for name in SHIPPED if "/" not in name]
+RECIPES = [name for name in SHIPPED if name.startswith("published/")]
+
+
+def test_every_yaml_is_a_space_with_a_note() -> None:
+    files = {path.relative_to(ROOT / "tune_spaces").parts[0] for path in (ROOT / "tune_spaces").rglob("*.yaml")}
+    assert files - {"published", "tables"} == {f"{name}.yaml" for name in OURS}
+    assert set(OURS) >= {"flickr8k_100", "flickr8k_100_public", "shapes_100"}
+    assert SHIPPED == OURS + RECIPES
     assert all(spaces().values())
 
 
-@pytest.mark.parametrize("name", ["flickr8k_100", "flickr8k_100_public", "shapes_100"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_space_resolves_and_survives_its_own_yaml(name: str, tmp_path: Path) -> None:
     study = resolved(name)
     path = tmp_path / "resolved.yaml"
@@ -68,7 +93,45 @@ def test_every_space_resolves_and_survives_its_own_yaml(name: str, tmp_path: Pat
     again = load(path)
     assert again.model_dump() == study.model_dump()
     assert identity(again) == identity(study)
-    assert study.search
+    assert study.search or name in RECIPES
+
+
+def test_there_is_a_recipe_of_every_published_setting() -> None:
+    settings = {(data, pairs, name) for data in ("flickr30k", "coco") for pairs in (100, 200, 500) for name in METHODS}
+    settings |= {(data, 1000, "bi_trajectory") for data in ("flickr30k", "coco")}
+    assert {tuple(_setting(name)) for name in RECIPES} == settings
+    assert len(RECIPES) == 26
+
+
+METHODS = ("bi_trajectory", "lors", "repblend", "mdm")
+
+
+def _setting(name: str) -> tuple[str, int, str]:
+    data, pairs, method = name.removeprefix("published/").split("_", maxsplit=2)
+    return data, int(pairs), method
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_what_its_name_says_and_has_its_published_row(name: str) -> None:
+    study, (data, pairs, method) = resolved(name), _setting(name)
+    assert (study.data.options["root"], study.data.options["image_px"]) == (data, 224)
+    assert (study.method.name, study.method.num_pairs) == (method, pairs - (method in ("lors", "repblend")))
+    assert study.student.image.train == ("frozen" if method == "repblend" else "full")
+    assert (study.experts.count, study.baselines.pairs) == (20, [pairs])
+    first = study.published[0]
+    assert first.pairs == pairs
+    assert set(first.mean) == {"IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall"}
+    assert f"mean recall {first.mean['mean_recall']}" in study.note
+    six = [value for key, value in first.mean.items() if key != "mean_recall"]
+    assert sum(six) / 6 == pytest.approx(first.mean["mean_recall"], abs=0.11)
+
+
+def test_published_rows_are_no_part_of_a_study(space: Path) -> None:
+    row = "{name: a, pairs: 3, source: b, protocol: c, mean: {IR1: 3}}"
+    study = resolved(space, f"published=[{row}]")
+    assert study.published[0].mean == {"IR1": 3.0}
+    assert identity(study) == identity(load(space))
+    assert experts_identity(study) == experts_identity(load(space))
 
 
 # --- what is read
@@ -175,7 +238,7 @@ def test_identity_follows_everything_else(space: Path, other: str) -> None:
 
 @pytest.mark.parametrize(
     "same",
-    ["experts.count=9", "experts.epochs=7", "method.inner_steps=2", "protocol.epochs=3", "student.image.depth=3"],
+    ["experts.count=9", "experts.epochs=7", "experts.damaged=stop", "method.inner_steps=2", "student.image.depth=3"],
 )
 def test_experts_serve_other_studies(space: Path, same: str) -> None:
     assert experts_identity(load(space, [same])) == experts_identity(load(space))
@@ -207,6 +270,12 @@ ON_COMMAND_LINE = [
     ("note=3", "note is 3, expected a text"),
     ("storage=''", "storage is '', expected a text that is not empty"),
     ("data=3", "data is 3, expected a mapping of name"),
+    ("published=3", "published is 3, expected a list"),
+    ("published=[{name: a, pairs: 3, source: b, protocol: c, mean: {IR2: 3}}]",
+     "published.0.mean.IR2 is 'IR2', expected 'IR1', 'IR5', 'IR10', 'TR1', 'TR5', 'TR10' or 'mean_recall'; "
+     "the nearest known name is IR5"),
+    ("published=[{name: a, pairs: 3, source: b, protocol: c, mean: {IR1: 101}}]",
+     "published.0.mean.IR1 is 101, expected a number of at most 100"),
     ("data.name=circles", f"data.name is 'circles', expected one of {', '.join(names('data'))}"),
     (
         "student.image.encoder=convnt",
@@ -220,16 +289,25 @@ ON_COMMAND_LINE = [
     ("student.image.width=wide", "student.image.width is 'wide', expected an integer"),
     (
         "student.image.train=ful",
-        "student.image.train is 'ful', expected 'frozen' or 'full'; the nearest known name is full",
+        "student.image.train is 'ful', expected 'frozen', 'lora' or 'full'; the nearest known name is full",
     ),
-    ("student={image: {encoder: convnet}}", "student.text is missing, expected a mapping of encoder, train, head"),
+    (
+        "student={image: {encoder: convnet}}",
+        "student.text is missing, expected a mapping of encoder, train, head, lora",
+    ),
+    (
+        "student.image.lora={rank: 4}",
+        "student.image.lora is {'rank': 4, 'alpha': 8.0, 'targets': None}, "
+        "expected null, since train is full and only lora has adapters",
+    ),
+    ("student.image.lora.rnk=4", unknown("student.image.lora.rnk = 4", "student.image.lora.rank")),
     ("method={name: bi_trajectory}", "method.num_pairs is missing, expected an integer"),
     ("method.inner_steps=1.5", "method.inner_steps is 1.5, expected an integer"),
     ("method.inner_step=2", unknown("method.inner_step = 2", "method.inner_steps")),
     ("method.zzz=2", f"method.zzz = 2 is not a known key, expected one of {METHOD}"),
     ("method.learn.image=no", unknown("method.learn.image = false", "method.learn.images")),
     ("method.gradient=exat",
-     "method.gradient is 'exat', expected 'exact' or 'stored'; the nearest known name is exact"),
+     "method.gradient is 'exat', expected 'exact', 'stored' or 'truncated'; the nearest known name is exact"),
     ("method.inner_lr=hello", "method.inner_lr is 'hello', expected a number"),
     ("optimiser.momentum=0.5", "optimiser.momentum is 0.5, expected 0 with adam, which has none"),
     ("optimiser.name=adm", "optimiser.name is 'adm', expected 'adam' or 'sgd'; the nearest known name is adam"),
@@ -238,7 +316,7 @@ ON_COMMAND_LINE = [
     ("protocol.rates=[0.1, 0.1]", "protocol.rates is [0.1, 0.1], expected different rates"),
     ("protocol.momentum=1", "protocol.momentum is 1, expected a number below 1"),
     ("protocol=null", "protocol is null, expected a mapping of epochs, batch_size, seeds, select_step, select_epoch, "
-     "momentum, weight_decay, schedule, rates"),
+     "one_rate, momentum, weight_decay, schedule, rates"),
     ("baselines.coresets=[random, hrding]", "baselines.coresets.1 is 'hrding', expected one of forgetting, herding, "
      "k_center, random; the nearest known name is herding"),
     ("baselines.feature_epoch=20", "baselines.feature_epoch is 20, expected at most warmup_epochs, which is 10"),
@@ -302,7 +380,9 @@ def test_the_same_key_twice_is_refused(space: Path) -> None:
 
 def test_a_student_has_to_learn_something(space: Path) -> None:
     told = sentence(space, "student.image.train=frozen", "student.image.head=none", "student.text.head=none")
-    assert told == ("command line: student.image.train is 'frozen', expected full, or a head, in one tower at least.")
+    assert told == (
+        "command line: student.image.train is 'frozen', expected full, lora, or a head, in one tower at least."
+    )
 
 
 def test_several_mistakes_are_counted(space: Path) -> None:
@@ -383,11 +463,20 @@ def test_a_file_that_is_absent(tmp_path: Path) -> None:
     assert sentence(path) == sentence(str(path)) == told
 
 
-@pytest.mark.parametrize(("name", "hint"), [("shape_100", "; the nearest known name is shapes_100"), ("zzz", "")])
-def test_an_unknown_space(name: str, hint: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("shape_100", "shapes_100"),
+        ("zzz", None),
+        ("flickr30k_100_lors", "published/flickr30k_100_lors"),
+        ("published/flickr30k_100_lor", "published/flickr30k_100_lors"),
+    ],
+)
+def test_an_unknown_space(name: str, near: str | None) -> None:
+    hint = f"; the nearest known name is {near}" if near else ""
     assert sentence(name) == (
-        f"command line: the space is {name!r}, expected the path of a YAML file or one of "
-        f"flickr8k_100, flickr8k_100_public, shapes_100{hint}."
+        f"command line: the space is {name!r}, expected the path of a YAML file, one of {', '.join(OURS)}, "
+        f"or of {len(RECIPES)} in published/ (--list shows all){hint}."
     )
 
 
@@ -448,3 +537,13 @@ def test_loading_imports_neither_torch_nor_ray_nor_mlflow() -> None:
         "sys.exit(int(any(m in sys.modules for m in ('torch', 'ray', 'mlflow'))))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_published_rows_are_read_from_what_a_study_left(tmp_path: Path) -> None:
+    path = tmp_path / "configuration.yaml"
+    assert published_in(path) == []
+    path.write_text(as_yaml(resolved("published/flickr30k_100_lors")) + "an_option_of_a_later_version: 3\n")
+    assert [row.name for row in published_in(path)] == ["LoRS"]
+    path.write_text("published: [{name: a}]")
+    with pytest.raises(ConfigError, match=r"published holds .*, expected rows of a published table\.$"):
+        published_in(path)

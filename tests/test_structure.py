@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its own layer and those before it
     (
+        "engine.ranges",
         "engine.rng",
         "engine.tensors",
         "engine.files",
@@ -29,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its ow
         "engine.study",
         "engine.config",
         "engine.command",
+        "engine.comparison",
     ),
     ("engine.data", "engine.models", "engine.losses"),
     ("engine.experts", "engine.synthetic"),
@@ -45,6 +47,7 @@ AT_THE_BORDER = {
     "engine.command",
     "engine.spaces",
     "engine.study",
+    "engine.comparison",
 }  # they know the whole configuration
 ABOVE_THE_BORDER = {"tasks", "engine.cluster", "engine.assemble", *AT_THE_BORDER}
 

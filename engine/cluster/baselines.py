@@ -1,79 +1,81 @@
 """What a distilled set is held against: coresets of the same budgets, and students of all pairs."""
 
-from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
 from engine.cluster.job import Job
-from engine.cluster.scoring import Result, Score, Scorer, evidence_path, score_coreset, score_full_data, waited
+from engine.cluster.lanes import Lanes
+from engine.cluster.scoring import Result, Scorer, evidence_path, score_coreset, score_full_data, waited
 from engine.config import Study
 from engine.tracking.table import Row
 
 
 @dataclass
 class Baselines:
-    """Scores on their way; Ray computes them as fast as it has room.
+    """Scores on their way, as many at a time as there are lanes.
 
     The first full-data student comes first, because coresets are chosen by what it learned.
     """
 
     job: Job
     scorer: Scorer
-    coresets: dict[tuple[str, int], Score] = field(default_factory=dict)
-    full: list[Score] = field(default_factory=list)
+    lanes: Lanes[Result]
+    coresets: dict[tuple[str, int], Future[Result]] = field(default_factory=dict)
+    full: list[Future[Result]] = field(default_factory=list)
 
-    def submit_first(self) -> None:
-        """Queue the first full-data student, again where the evidence that it leaves is gone."""
+    def start_first(self) -> None:
+        """Start the first full-data student if there is to be one, again where the evidence that it leaves is gone."""
+        if not self.job.study.baselines.full_seeds:
+            return
         if not evidence_path(self.job.specification).exists():
             self.scorer.forget("full/0")
-        self.full.append(self.scorer.submit(score_full_data, 0, key="full/0"))
+        self.full.append(self._start(score_full_data, 0, key="full/0"))
 
-    def submit_rest(self, lanes: int) -> None:
-        """Queue the coresets and the other full-data students, at most ``lanes`` of them running at once.
-
-        Ray gives a free CPU to whatever is queued for it before it gives it to a trial; each score therefore waits for
-        the one that stands ``lanes`` before it, and so leaves the trials their share.
-        """
-        given, ahead = self.job.study.baselines, deque([self.full[0]] * lanes)
-
-        def submit(function: Callable[..., Result], *arguments: Any, key: str) -> Score:
-            ahead.append(self.scorer.submit(function, *arguments, key=key, after=ahead.popleft()))
-            return ahead[-1]
-
-        for pairs in given.pairs or [self.job.study.method.num_pairs]:
+    def start_rest(self) -> None:
+        """Have the coresets and the other full-data students follow, largest coresets first."""
+        given = self.job.study.baselines
+        for pairs in sorted(given.pairs or [self.job.study.method.num_pairs], reverse=True):
             for name in given.coresets:
-                self.coresets[name, pairs] = submit(score_coreset, name, pairs, key=f"coreset/{name}/{pairs}")
+                self.coresets[name, pairs] = self._start(score_coreset, name, pairs, key=f"coreset/{name}/{pairs}")
         for index in range(1, given.full_seeds):
-            self.full.append(submit(score_full_data, index, key=f"full/{index}"))
+            self.full.append(self._start(score_full_data, index, key=f"full/{index}"))
+
+    def _start(self, function: Callable[..., Result], *arguments: Any, key: str) -> Future[Result]:
+        after = self.full[0] if self.full else None
+        return self.lanes.start(lambda: waited(self.scorer.submit(function, *arguments, key=key)), after=after)
 
     def __len__(self) -> int:
         """Return the number of scores."""
         return len(self.coresets) + len(self.full)
 
     def rows(self, bar: tqdm) -> list[Row]:
-        """Wait for all scores and return their rows, coresets first; ``bar`` advances by one a score."""
-        rows = [score_row(self.job, name, n, _counted(bar, score)) for (name, n), score in self.coresets.items()]
-        return [*rows, full_row(self.job, [_counted(bar, score) for score in self.full])]
+        """Wait for all scores and return their rows, small coresets first; ``bar`` advances by one a score."""
+        done = {(pairs, name): _counted(bar, score) for (name, pairs), score in self.coresets.items()}
+        full = [full_row(self.job, [_counted(bar, score) for score in self.full])] if self.full else []
+        order = [(n, name) for n in sorted({n for n, _ in done}) for name in self.job.study.baselines.coresets]
+        return [*(score_row(self.job, name, n, done[n, name]) for n, name in order), *full]
 
 
-def _counted(bar: tqdm, score: Score) -> Result:
-    result = waited(score)
+def _counted(bar: tqdm, score: Future[Result]) -> Result:
+    result = score.result()
     bar.update()
     return result
 
 
 def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = "") -> Row:
-    """Return the table's row of one score."""
+    """Return the table's row of one score; a name says where the test split has chosen."""
     return Row.of_seeds(
-        name,
+        f"{name} (best on test)" if job.study.protocol.select_epoch == "best_on_test" else name,
         pairs,
         result["seeds"],
         learning_rate=result["rates"]["image"],
         seconds=result.get("seconds"),
         size=result.get("size"),
+        memory=result.get("memory"),
         protocol=protocol_label(job.study),
         note=note,
     )

@@ -21,7 +21,7 @@ def describe(job: Job) -> str:
     index = ExpertStore(job.specification.expert_folder()).index()
     there = sum(max(index.get(expert, (-1,))) >= epochs for expert in range(count))
     encoder = assemble.build_text_encoder(study, job.specification.places)
-    student = assemble.build_student(study, job.specification.places, text_features=encoder.dim)
+    student = assemble.build_student(study, job.specification.places, encoder=encoder)
     parameters = parameter_counts(student)
     size = count * (epochs + 1) * snapshot_bytes(student)
     lines = [

@@ -11,8 +11,10 @@ from tqdm import tqdm
 from engine.cluster import runtime, tuner
 from engine.cluster.baselines import Baselines, score_row
 from engine.cluster.errors import own_sentences
-from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_study
+from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_disk, check_study
 from engine.cluster.job import Job, conclude, forget, say, tracked, train_experts
+from engine.cluster.lanes import Lanes
+from engine.cluster.nodes import check_nodes
 from engine.cluster.registry import get_registry
 from engine.cluster.reports import TrialReports
 from engine.cluster.scoring import Scorer, score_set, waited
@@ -35,16 +37,21 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
     """
     if not fresh and (job.folder / "table.json").exists():
         say("This study is finished, and this is its table (--fresh starts over).")
-        rows = table.read(job.folder)
-    else:
-        cluster = start(job, local=local)
-        if fresh:
-            forget(job)
-        baselines = _begin(job, cluster)
-        with own_sentences(), tracked(job, fresh=fresh) as tracker:
-            rows = _run(job, cluster, baselines, tracker)
+    rows = finished_rows(job, local=local, fresh=fresh)
     conclude(job, rows, f"synthetic set:  {job.folder / BEST_SET}")
     return rows
+
+
+def finished_rows(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
+    """Run what is missing of a study, and return its table; as ``distill``, but nothing is printed in the end."""
+    if not fresh and (job.folder / "table.json").exists():
+        return table.read(job.folder)
+    cluster = start(job, local=local)
+    if fresh:
+        forget(job)
+    baselines = _begin(job, cluster)
+    with own_sentences(), tracked(job, fresh=fresh) as tracker:
+        return _run(job, cluster, baselines, tracker)
 
 
 def start(job: Job, *, local: bool) -> runtime.Cluster:
@@ -59,6 +66,8 @@ def start(job: Job, *, local: bool) -> runtime.Cluster:
     cluster = runtime.start(local=local)
     say(cluster.sentence())
     check_cluster(job, cluster)
+    check_disk(job)
+    check_nodes(job.specification.storage)
     if warning := buffer_warning(job, cluster):
         say(warning)
     return cluster
@@ -68,8 +77,8 @@ def _begin(job: Job, cluster: runtime.Cluster) -> Baselines:
     """Start the registry and the first full-data student, whose processes come up while MLflow does."""
     get_registry(job.specification.expert_folder())
     evaluation = runtime.granted(job.study.resources.evaluation, cluster)
-    baselines = Baselines(job, Scorer(job.specification, runtime.actor_options(evaluation)))
-    baselines.submit_first()
+    baselines = Baselines(job, Scorer(job.specification, runtime.actor_options(evaluation)), Lanes(1))
+    baselines.start_first()
     return baselines
 
 
@@ -81,12 +90,14 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     train_experts(job, cluster)
     evaluation = runtime.granted(resources.evaluation, cluster)
     beside = chosen.leaves(cluster, evaluation)
+    baselines.lanes.widen(beside)
     if beside:
-        baselines.submit_rest(beside)
+        baselines.start_rest()
     reports = TrialReports(tracker, job.specification, job.folder / "trials", trials=chosen.samples)
     best = tuner.search(job.specification, chosen, job.folder / "tune", reports)[0]
+    baselines.lanes.widen(cluster.slots(evaluation))
     if not beside:
-        baselines.submit_rest(cluster.slots(evaluation))
+        baselines.start_rest()
     rows = _scored(job, best, baselines)
     _record(job, rows, tracker, seconds=time.perf_counter() - started)
     return rows
@@ -108,7 +119,8 @@ def _scored(job: Job, best: tune.Result, baselines: Baselines) -> list[Row]:
 def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
     """Return the row of the best trial, whose method may have been searched for too."""
     method = assign(job.study, metrics["config"]).method
-    return score_row(job, method.name, method.num_pairs, {**score, "seconds": metrics["time_total_s"]})
+    cost = {"seconds": metrics["time_total_s"], "memory": int(metrics["peak_memory"])}
+    return score_row(job, method.name, method.num_pairs, {**score, **cost})
 
 
 def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:

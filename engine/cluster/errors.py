@@ -23,6 +23,11 @@ def plain(error: BaseException) -> Exception:
     return RuntimeError(text if type(cause) is RuntimeError else f"{type(cause).__name__}: {text}")
 
 
+def died(error: BaseException) -> bool:
+    """Say whether an error is that of a process that ended."""
+    return isinstance(_root(error), DEATHS)
+
+
 def _root(error: BaseException) -> BaseException:
     """Return the innermost cause of errors that passed through several workers."""
     while isinstance(error, RayTaskError) and error.cause is not None:

@@ -1,5 +1,6 @@
 """A pool of expert actors: as many as fit at once, each training one expert after another."""
 
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,14 @@ from ray.exceptions import RayError
 from engine.cluster.errors import DEATHS, USER_ERRORS, plain
 from engine.cluster.expert_actor import ExpertActor
 from engine.cluster.specification import Specification
+from engine.experts.store import ExpertStore
 from engine.experts.trajectory import ExpertId
 
 ATTEMPTS = 3
-"""How often an expert is begun whose process dies; each attempt goes on from the store."""
+"""How often an expert is begun whose process dies before it finishes one more epoch; each goes on from the store."""
+
+LOOK_S = 1.0
+"""How often a pool that waits looks whether it is to stop."""
 
 
 @dataclass
@@ -28,6 +33,8 @@ class _Pool:
     registry: ActorHandle
     waiting: deque[ExpertId]
     attempts: dict[ExpertId, int]
+    stop: threading.Event
+    reached: dict[ExpertId, int] = field(default_factory=dict)
     busy: dict[ObjectRef, tuple[ActorHandle, ExpertId | None]] = field(default_factory=dict)
     failures: dict[ExpertId, Exception] = field(default_factory=dict)
 
@@ -37,8 +44,12 @@ class _Pool:
         self.busy[actor.ready.remote()] = actor, None
 
     def step(self) -> None:
-        """Wait until one actor is free, and give it the next expert or dismiss it."""
-        [done], _ = ray.wait(list(self.busy))
+        """Wait for an actor that is free, not for long, and give it the next expert or dismiss it."""
+        found, _ = ray.wait(list(self.busy), timeout=LOOK_S)
+        for done in found:
+            self._take(done)
+
+    def _take(self, done: ObjectRef) -> None:
         actor, expert = self.busy.pop(done)
         try:
             ray.get(done)
@@ -66,12 +77,24 @@ class _Pool:
                 return
             expert = self.waiting.popleft()
             self.attempts[expert] += 1
+        self._count_anew_after_progress(expert)
         if isinstance(error, DEATHS) and self.attempts[expert] < ATTEMPTS:
             self.waiting.append(expert)
         else:
             self.failures[expert] = plain(error)
             if isinstance(self.failures[expert], USER_ERRORS):
                 self.waiting.clear()  # the others would find the same
+
+    def _count_anew_after_progress(self, expert: ExpertId) -> None:
+        epochs = ExpertStore(self.specification.expert_folder()).index().get(expert, ())
+        if len(epochs) > self.reached.get(expert, 0):
+            self.reached[expert], self.attempts[expert] = len(epochs), 1
+
+    def dismiss(self) -> None:
+        """End all actors, whatever they do; what they have finished lies in the store."""
+        for actor, _ in self.busy.values():
+            ray.kill(actor)
+        self.busy.clear()
 
     def _dismiss_unstarted(self) -> None:
         for reference, (actor, expert) in list(self.busy.items()):
@@ -88,18 +111,26 @@ def train_in_pool(
     resources: dict[str, float],
     at_once: int,
     registry: ActorHandle,
+    stop: threading.Event,
 ) -> None:
     """Train ``experts`` up to ``epochs`` into their store; one whose process dies for good does not keep the others.
+
+    Where ``stop`` is set meanwhile, what is finished stays and the rest is left.
 
     Raises:
         ValueError: an expert cannot be trained as it is configured.
         FileNotFoundError: a file that it needs is not there.
-        RuntimeError: an expert could not be trained.
+        RuntimeError: an expert could not be trained, or training was stopped.
     """
-    pool = _Pool(specification, epochs, resources, registry, deque(experts), dict.fromkeys(experts, 0))
+    pool = _Pool(specification, epochs, resources, registry, deque(experts), dict.fromkeys(experts, 0), stop)
     for _ in experts[:at_once]:
         pool.hire()
-    while pool.busy:
-        pool.step()
+    try:
+        while pool.busy and not stop.is_set():
+            pool.step()
+    finally:
+        pool.dismiss()
+    if stop.is_set():
+        raise RuntimeError("the training of experts was stopped; repeat the command to go on.")
     for expert, error in sorted(pool.failures.items()):
         raise error if isinstance(error, USER_ERRORS) else RuntimeError(f"expert {expert}: {error}")

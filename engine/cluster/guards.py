@@ -1,9 +1,12 @@
 """What would go wrong late, found early: each check raises one sentence before anything is trained or written."""
 
+import shutil
+
 from engine.cluster.job import Job
 from engine.cluster.needs import epochs_read, largest_budget, snapshot_bytes
 from engine.cluster.runtime import Cluster, granted
 from engine.config import Study, assign, experts_identity
+from engine.experts.store import ExpertStore
 from engine.problems import ConfigError, inside
 from engine.search import Choice, Domain, probes
 
@@ -56,6 +59,25 @@ def check_cluster(job: Job, cluster: Cluster) -> None:
     resources = job.study.resources
     for request in (resources.expert, resources.trial, resources.evaluation):
         granted(request, cluster)
+
+
+def check_disk(job: Job) -> None:
+    """Check that the trajectories which are still to be trained fit on the disk of the storage folder.
+
+    Raises:
+        ValueError: they do not.
+    """
+    there = ExpertStore(job.specification.expert_folder()).index()
+    done = sum(len([e for e in there.get(expert, ()) if e <= job.expert_epochs]) for expert in range(job.expert_count))
+    missing = job.expert_count * (job.expert_epochs + 1) - done
+    size = missing * snapshot_bytes(job.specification.problem().student)
+    storage = job.specification.storage
+    free = shutil.disk_usage(next(folder for folder in (storage, *storage.parents) if folder.exists())).free
+    if size > free:
+        raise ValueError(
+            f"storage: the trajectories take {size / 2**30:.2g} GiB, but the disk of {storage} has "
+            f"{free / 2**30:.2g} GiB free; train fewer experts (experts.count) or name another folder."
+        )
 
 
 def buffer_warning(job: Job, cluster: Cluster) -> str | None:

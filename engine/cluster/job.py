@@ -3,12 +3,15 @@
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError
 from tqdm import tqdm
 
 from engine.cluster import runtime
@@ -105,7 +108,7 @@ def _record_configuration(job: Job, tracker: Tracker) -> None:
     with atomic_path(job.folder / "configuration.yaml") as temporary:
         temporary.write_text(as_yaml(job.study), encoding="utf-8")
     tracker.artifact(job.folder / "configuration.yaml")
-    tracker.params(job.study.model_dump(mode="json", exclude={"search", "note"}))
+    tracker.params(job.study.model_dump(mode="json", exclude={"search", "note", "published"}))
 
 
 def train_experts(job: Job, cluster: runtime.Cluster) -> None:
@@ -116,7 +119,7 @@ def train_experts(job: Job, cluster: runtime.Cluster) -> None:
         RuntimeError: an expert could not be trained.
     """
     count, epochs = job.expert_count, job.expert_epochs
-    registry = get_registry(job.specification.expert_folder())
+    registry, caller = get_registry(job.specification.expert_folder()), uuid.uuid4().hex
     granted = runtime.granted(job.study.resources.expert, cluster)
     training = registry.ensure.remote(
         job.specification,
@@ -124,13 +127,30 @@ def train_experts(job: Job, cluster: runtime.Cluster) -> None:
         epochs=epochs,
         resources=runtime.actor_options(granted),
         at_once=cluster.slots(granted),
+        caller=caller,
     )
     layout = "{l_bar}{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}]"
     with tqdm(total=count * epochs, desc=f"training {count} experts", bar_format=layout, disable=None) as bar:
-        while not ray.wait([training], timeout=0.5)[0]:
-            _show(bar, sum(ray.get(registry.progress.remote()).values()))
-        ray.get(training)
+        try:
+            _watch(registry, training, bar)
+        except KeyboardInterrupt:
+            with suppress(RayError):  # GetTimeoutError among them
+                ray.get(registry.stop.remote(caller), timeout=5)
+            raise
         _show(bar, count * epochs)
+
+
+def _watch(registry: ActorHandle, training: ray.ObjectRef, bar: tqdm) -> None:
+    """Show how far experts are until ``training`` is done; a registry that is being started again is waited for."""
+    told = None
+    while not ray.wait([training], timeout=0.5)[0]:
+        with suppress(RayActorError):
+            _show(bar, sum(ray.get(registry.progress.remote()).values()))
+            waits_for = ray.get(registry.waiting.remote())
+            if waits_for != told and waits_for is not None:
+                say(f"These experts are being trained by {waits_for}; what it leaves is used.")
+            told = waits_for
+    ray.get(training)
 
 
 def _show(bar: tqdm, done: float) -> None:

@@ -73,6 +73,7 @@ class TrialReports(tune.Callback):
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def _child(self, trial: Any) -> Tracker:
         name = trial_name(trial)
@@ -88,8 +89,8 @@ class TrialReports(tune.Callback):
         best, initial = load_set(checkpoint / BEST_SET), load_set(checkpoint / INITIAL_SET)
         best.save(folder / BEST_SET)
         problem = self.specification.problem()
-        captions, embeddings = problem.datasets["train"].captions, problem.pairs["train"].texts
-        write_set_pictures(folder, initial, best, captions=captions, embeddings=embeddings)
+        captions, texts = problem.datasets["train"].captions, problem.pairs["train"].texts
+        write_set_pictures(folder, initial, best, captions=captions, texts=texts, prepare=problem.prepared_texts)
         for path in sorted(folder.iterdir()):
             child.artifact(path)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ray
 
+from engine.cluster import growth
 from engine.study import Request
 
 
@@ -39,15 +40,32 @@ def start(*, local: bool = False) -> Cluster:
     """Join the cluster of ``RAY_ADDRESS``, or that of ``ray start`` on this machine, else start a private one.
 
     ``local`` starts a private one in any case. A private one of another command is never joined: it ends with its own.
+    A cluster that is joined first grows to what ``VLDD_GPUS`` asks for.
+
+    Raises:
+        ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
+        ValueError: ``VLDD_GPUS`` cannot be read.
+        RuntimeError: the GPUs do not come.
+    """
+    if ray.is_initialized():
+        return _described(joined=False)
+    if local or not join():
+        return _start_private()
+    growth.await_gpus()
+    return _described(joined=True)
+
+
+def join() -> bool:
+    """Join a cluster that runs, that of ``RAY_ADDRESS`` or of ``ray start``, and say whether there is one.
 
     Raises:
         ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
     """
     if ray.is_initialized():
-        return _described(joined=False)
+        return True
     address = os.environ.get("RAY_ADDRESS") or _started_here()
-    if local or not address:
-        return _start_private()
+    if not address:
+        return False
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     except ConnectionError as error:
@@ -55,8 +73,8 @@ def start(*, local: bool = False) -> Cluster:
             raise ConnectionError(
                 f"RAY_ADDRESS: no cluster answers at {address!r}; unset it or pass --local."
             ) from error
-        return _start_private()
-    return _described(joined=True)
+        return False
+    return True
 
 
 def temporary_folder() -> Path:

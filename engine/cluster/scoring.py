@@ -59,16 +59,16 @@ def score_coreset(specification: Specification, name: str, num_pairs: int) -> Re
     select = components.bind("coreset", name, {})
     chosen = select(evidence, num_pairs, stream(study.seed, f"coreset/{name}/{num_pairs}"))
     seconds = time.perf_counter() - started
-    training = real_set(problem.pairs["train"], chosen, problem.device)
+    training = real_set(problem.student, problem.pairs["train"], chosen, problem.device)
     size = _real_bytes(problem, chosen)
     scored = _scored(specification, problem, training)
     return {**scored, "seconds": seconds, "size": size, "chosen": chosen.tolist()}
 
 
 def score_set(specification: Specification, path: Path) -> Result:
-    """Score a synthetic set from its file."""
+    """Score a synthetic set from its file, reworded where the study's text encoder is not that of the set."""
     problem = specification.problem()
-    synthetic = load_set(path)
+    synthetic = assemble.reworded(specification.load(), problem, specification.places, load_set(path))
     training = prepare_set(problem.student, synthetic, problem.device)
     return {**_scored(specification, problem, training), "size": synthetic.size_bytes()}
 
@@ -108,17 +108,16 @@ class Scorer:
     specification: Specification
     resources: dict[str, float]
 
-    def submit(self, function: Callable[..., Result], *arguments: Any, key: str, after: Score | None = None) -> Score:
+    def submit(self, function: Callable[..., Result], *arguments: Any, key: str) -> Score:
         """Return the remembered result of ``key``, or have ``function(specification, *arguments)`` computed.
 
-        It starts once ``after`` is done, and fails where that fails. What a task has computed is remembered even where
-        nobody waits for it any more.
+        What a task has computed is remembered even where nobody waits for it any more.
         """
         path = self._path(key)
         if path.exists():
             result: Result = read_json(path)
             return result
-        return _remember.options(**self.resources).remote(path, function, self.specification, *arguments, after=after)
+        return _remember.options(**self.resources).remote(path, function, self.specification, *arguments)
 
     def forget(self, key: str) -> None:
         """Forget the result of ``key``."""
@@ -128,7 +127,7 @@ class Scorer:
         study = self.specification.study
         parts = [repr(study[name]) for name in ("data", "student", "protocol", "seed")]
         baselines = repr(study["baselines"]) + repr(
-            {k: v for k, v in study["experts"].items() if k not in ("count", "epochs")}
+            {k: v for k, v in study["experts"].items() if k not in ("count", "epochs", "damaged")}
         )
         return self.specification.storage / "scores" / f"{digest('scores/1', *parts, baselines, key)}.json"
 
@@ -140,7 +139,7 @@ def waited(score: Score) -> Result:
 
 
 @ray.remote
-def _remember(path: Path, function: Callable[..., Result], *arguments: Any, after: Result | None) -> Result:
+def _remember(path: Path, function: Callable[..., Result], *arguments: Any) -> Result:
     """Compute a result in a process sized for the CPUs it was given, and write it."""
     use_cpus(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
     result = function(*arguments)

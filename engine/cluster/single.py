@@ -5,15 +5,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from engine import assemble
 from engine.cluster import runtime
 from engine.cluster.baselines import Baselines, score_row
 from engine.cluster.distillation import start
 from engine.cluster.errors import own_sentences
 from engine.cluster.job import Job, conclude, say
+from engine.cluster.lanes import Lanes
 from engine.cluster.scoring import Result, Scorer, score_set, waited
 from engine.cluster.trial import BEST_SET
 from engine.files import atomic_path, digest
-from engine.synthetic.set import load_set
+from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking import table
 from engine.tracking.table import Row
 
@@ -26,45 +28,61 @@ def score_file(job: Job, path: str | None, *, local: bool) -> Row:
         ValueError: its images or texts are not what the student takes.
     """
     file = Path(path).expanduser().absolute() if path else job.folder / BEST_SET
-    pairs = check_fits(job, file)
-    scorer = _scorer(job, start(job, local=local))
-    with own_sentences():
-        result = waited(scorer.submit(score_set, file, key=f"set/{digest(file.read_bytes())}"))
-    row = score_row(job, file.stem, pairs, result)
+    row = set_row(job, file, file.stem, local=local)
     say(f"\n{table.render_text([row])}")
     return row
 
 
-def check_fits(job: Job, file: Path) -> int:
-    """Return the number of pairs of a set, after comparing its shapes with the student's data.
+def set_row(job: Job, file: Path, name: str, *, local: bool) -> Row:
+    """Score a synthetic set as ``score_file`` does, and return its row; a note says where its texts are captions."""
+    synthetic = fitting_set(job, file)
+    scorer = _scorer(job, start(job, local=local))
+    with own_sentences():
+        result = waited(scorer.submit(score_set, file, key=f"set/{digest(file.read_bytes())}"))
+    reworded = "its texts are the nearest real captions, embedded anew" if "reworded" in synthetic.metadata else ""
+    return score_row(job, name, len(synthetic), result, note=reworded)
+
+
+def fitting_set(job: Job, file: Path) -> SyntheticSet:
+    """Return a set as the job's student takes it.
 
     Raises:
-        ValueError: the texts are embeddings of another encoder, or the images have another size.
+        ValueError: the texts are embeddings of an encoder that is not known, or the images have another size.
     """
-    synthetic = load_set(file)
-    train, dataset = job.specification.problem().pairs["train"], job.specification.problem().datasets["train"]
+    problem = job.specification.problem()
+    synthetic = assemble.reworded(job.study, problem, job.specification.places, load_set(file))
     for name, found, wanted in (
-        ("images", tuple(synthetic.images.shape[1:]), dataset.images.shape[1:]),
-        ("texts", tuple(synthetic.texts.shape[1:]), train.texts.shape[1:]),
+        ("images", tuple(synthetic.images.shape[1:]), problem.datasets["train"].images.shape[1:]),
+        ("texts", tuple(synthetic.texts.shape[1:]), problem.text_shape()),
     ):
         if found != wanted:
             raise ValueError(f"{file}: its {name} have the shape {found}, expected {wanted} for this student and data.")
-    return len(synthetic)
+    return synthetic
 
 
 def score_coresets(job: Job, *, local: bool) -> list[Row]:
     """Choose and score the job's coresets, write each as ``image,caption`` rows, print the table and return it."""
+    rows = coreset_rows(job, local=local)
+    conclude(job, rows, f"chosen pairs:   {_coreset_folder(job)}")
+    return rows
+
+
+def coreset_rows(job: Job, *, local: bool) -> list[Row]:
+    """Choose and score the job's coresets, write each as ``image,caption`` rows, and return the table."""
     cluster = start(job, local=local)
-    baselines = Baselines(job, _scorer(job, cluster))
-    baselines.submit_first()
-    baselines.submit_rest(cluster.slots(runtime.granted(job.study.resources.evaluation, cluster)))
+    slots = cluster.slots(runtime.granted(job.study.resources.evaluation, cluster))
+    baselines = Baselines(job, _scorer(job, cluster), Lanes(slots))
+    baselines.start_first()
+    baselines.start_rest()
     with own_sentences(), tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
         rows = table.with_recovery(baselines.rows(bar))
-    folder = job.specification.storage / "coresets" / f"{job.name}-{job.key}"
     for (name, pairs), score in baselines.coresets.items():
-        _write_pairs(job, folder / f"{name}_{pairs}.csv", waited(score))
-    conclude(job, rows, f"chosen pairs:   {folder}")
+        _write_pairs(job, _coreset_folder(job) / f"{name}_{pairs}.csv", score.result())
     return rows
+
+
+def _coreset_folder(job: Job) -> Path:
+    return job.specification.storage / "coresets" / f"{job.name}-{job.key}"
 
 
 def _write_pairs(job: Job, path: Path, result: Result) -> None:

@@ -1,11 +1,14 @@
 """A Tune trial: one distillation run, validated every few outer steps, that resumes exactly where it was."""
 
+import resource
+import statistics
 import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray.actor import ActorHandle
 
@@ -16,10 +19,11 @@ from engine.cluster.runtime import use_cpus
 from engine.cluster.specification import Specification
 from engine.config import assign
 from engine.distill import NonFiniteLossError
-from engine.evaluation.protocol import prepare_set, student_of_seed
+from engine.evaluation.protocol import learned_rates, prepare_set, student_of_seed
 from engine.evaluation.student import score
 from engine.experts.trajectory import ExpertId
 from engine.files import read_json, write_json
+from engine.methods import Metrics
 from engine.synthetic.set import load_set
 
 BEST_SET = "synthetic_set.safetensors"
@@ -56,11 +60,12 @@ class DistillTrial(tune.Trainable):
     def _assemble(self, config: dict[str, Any]) -> None:
         self.study = assign(self.study, config)
         self.problem = self.specification.problem()
-        registry = get_registry(self.specification.expert_folder())
-        experts = RemoteSource(registry, expert_epochs(self.study.experts.count, registry))
+        folder = self.specification.expert_folder()
+        registry = get_registry(folder)
+        experts = RemoteSource(folder, registry, expert_epochs(self.study.experts.count, registry))
         self.run = assemble.distillation(self.study, self.problem, experts)
         self.protocol = assemble.protocol(self.study)
-        self.initial_set = deepcopy(self.run.state.synthetic)
+        self.initial_set = deepcopy(self.run.synthetic)
         self.best_set = self.initial_set
 
     def step(self) -> dict[str, Any]:
@@ -83,28 +88,36 @@ class DistillTrial(tune.Trainable):
         budget = self.study.budget
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
-        metrics = self.run.run(steps)
+        seen: list[Metrics] = []
+        self.run.run(steps, lambda step, state, metrics: seen.append(metrics))
         elapsed = time.perf_counter() - started
         val = self.validate()
         if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
             self.best = {**val, "outer_step": float(self.run.step)}
-            self.best_set = deepcopy(self.run.state.synthetic)
+            self.best_set = deepcopy(self.run.synthetic)
         return {
             **val,
-            **metrics,
+            **averages(seen),
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
+            "peak_memory": float(peak_memory(self.problem.device)),
             "done": self.run.step >= budget.outer_steps,
         }
 
     def validate(self) -> dict[str, float]:
         """Return the val metrics of one fresh student trained on the set as it is, at the rates that it has learned."""
         student, val = self.problem.student, self.problem.pairs["val"]
-        training = prepare_set(student, self.run.state.synthetic, self.problem.device)
+        training = prepare_set(student, self.run.synthetic, self.problem.device)
         assert training.rates is not None
         params = student_of_seed(
-            student, training, self.protocol, rates=training.rates, seed=self.study.seed, name="validate", val=val
+            student,
+            training,
+            self.protocol,
+            rates=learned_rates(training.rates, self.protocol),
+            seed=self.study.seed,
+            name="validate",
+            judge=val,
         )
         return {f"val/{name}": value for name, value in score(student, params, val).items()}
 
@@ -132,3 +145,15 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
     """Return the epochs of the first ``count`` experts that a registry has."""
     index: dict[ExpertId, tuple[int, ...]] = ray.get(registry.index.remote())
     return {expert: epochs for expert, epochs in index.items() if expert < count}
+
+
+def averages(seen: list[Metrics]) -> Metrics:
+    """Return the mean of each metric over outer steps, for a single step's is mostly noise; none of no steps."""
+    return {name: statistics.fmean(metrics[name] for metrics in seen) for name in (seen[-1] if seen else ())}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that this process has held so far: on the GPU where it uses one, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -12,13 +12,16 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 
-from engine.cluster.errors import plain
+from engine.cluster.errors import died, plain
 from engine.cluster.reports import TrialReports, trial_name
 from engine.cluster.runtime import Cluster
 from engine.cluster.specification import Specification
 from engine.cluster.trial import DistillTrial
 from engine.config import Study
 from engine.search import Choice, Domain, Int, LogInt, LogUniform, Uniform
+
+ROUNDS = 5
+"""How often Tune is asked to finish a search in which processes die."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,26 @@ def search(specification: Specification, chosen: Plan, folder: Path, reports: Tr
     """Run the trials of a study, or what is left of them, and return those that have a best value, best first.
 
     ``folder`` holds Tune's own state of the study (its pickles are the owner's own); trials in it go on from their
-    checkpoints. ``tune.run`` is called rather than ``Tuner``, which would resume with callbacks of the dead process.
+    checkpoints. A trial that Tune gives up because its process died is taken up again: Tune does so itself, up to
+    ``max_failures`` times, but gives up at once where a second call of the same dead process, the writing of a
+    checkpoint, is outstanding.
 
     Raises:
         ValueError: no trial can run as it is configured.
         RuntimeError: no trial came to a validation.
+    """
+    study = specification.load()
+    for _ in range(ROUNDS):
+        results = _run(specification, chosen, folder, reports)
+        if not any(result.error is not None and died(result.error) for result in results):
+            break
+    return _ranked(results, study)
+
+
+def _run(specification: Specification, chosen: Plan, folder: Path, reports: TrialReports) -> list[tune.Result]:
+    """Let Tune run what is left of the trials.
+
+    ``tune.run`` is called rather than ``Tuner``, which would resume with callbacks of the dead process.
     """
     study = specification.load()
     searching = chosen.samples > 1 and bool(study.search)
@@ -79,7 +97,7 @@ def search(specification: Specification, chosen: Plan, folder: Path, reports: Tr
         raise_on_failed_trial=False,
         verbose=0,
     )
-    return _ranked(list(tune.ResultGrid(analysis)), study)
+    return list(tune.ResultGrid(analysis))
 
 
 _EVERYTHING_LEFT = tune.ResumeConfig(

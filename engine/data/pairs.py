@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Int64, UInt8
+from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,3 +55,9 @@ class PairDataset:
         if np.any(counts == 0):
             name = self.image_names[int(np.argmin(counts))]
             raise ValueError(f"captions: image {name!r} has no caption, but every image needs at least one.")
+
+
+def one_an_image(caption_image: Int64[np.ndarray, " m"], order: Int64[Tensor, " k"]) -> Int64[Tensor, " i"]:
+    """Return of the pairs in ``order`` the first one of each image, in that order."""
+    _, first = np.unique(caption_image[order.numpy()], return_index=True)
+    return order[torch.from_numpy(np.sort(first))]

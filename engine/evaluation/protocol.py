@@ -10,11 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.evaluation.student import METRICS, StudentRecipe, score, train_student
+from engine.losses.contrastive import LossName
 from engine.models.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
 from engine.rng import stream
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Modality, Params
+
+SelectEpoch = Literal["last", "best_on_val", "best_on_test"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +26,16 @@ class Protocol:
 
     ``rates`` are the learning rates that every set may choose from (one for both towers); a distilled set may also
     choose those it learned. With ``select_epoch`` ``best_on_val`` a student is scored on val ten times while it trains
-    and its best moment counts; with ``last`` its end does.
+    and its best moment counts; with ``last`` its end does. ``best_on_test`` reproduces published numbers that were
+    chosen on the split that they report; whoever shows such a result says so. With ``one_rate`` the text side of a
+    student takes the image side's learned rate, as in the base paper's code.
     """
 
     recipe: StudentRecipe = field(default_factory=StudentRecipe)
     seeds: int = 5
     rates: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0)
-    select_epoch: Literal["last", "best_on_val"] = "last"
+    select_epoch: SelectEpoch = "last"
+    one_rate: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,23 +58,37 @@ class Scores:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A small set, ready to train students on: prepared images, text embeddings, and learned rates if it has any."""
+    """A small set, ready to train students on: prepared images and texts, and what it has learned besides.
+
+    ``similarity`` None is the identity; ``rates`` None says that it has learned none.
+    """
 
     images: Float[Tensor, "n ..."]
-    texts: Float[Tensor, "n d"]
+    texts: Float[Tensor, "n ..."]
     rates: dict[Modality, float] | None
+    similarity: Float[Tensor, "n n"] | None = None
+    loss: LossName = "info_nce"
 
 
 @torch.no_grad()
 def prepare_set(student: TwoTower, synthetic: SyntheticSet, device: torch.device, *, chunk: int = 128) -> TrainingSet:
     """Run the frozen image encoder on a synthetic set once."""
     prepared = [student.image.prepare(part) for part in synthetic.images.detach().to(device).split(chunk)]
-    return TrainingSet(torch.cat(prepared), synthetic.texts.detach().to(device), synthetic.rates())
+    similarity = synthetic.similarity()
+    return TrainingSet(
+        images=torch.cat(prepared),
+        texts=synthetic.texts.detach().to(device),
+        rates=synthetic.rates(),
+        similarity=None if similarity is None else similarity.detach().to(device),
+        loss=synthetic.loss,
+    )
 
 
-def real_set(pairs: PreparedPairs, chosen: Tensor, device: torch.device) -> TrainingSet:
+@torch.no_grad()
+def real_set(student: TwoTower, pairs: PreparedPairs, chosen: Tensor, device: torch.device) -> TrainingSet:
     """Return the real pairs ``chosen`` of a training split as a set without learned rates."""
-    return TrainingSet(pairs.image_rows(pairs.images_of(chosen), device), pairs.text_rows(chosen, device), None)
+    texts = student.text.prepare(pairs.text_rows(chosen, device))
+    return TrainingSet(pairs.image_rows(pairs.images_of(chosen), device), texts, None)
 
 
 def student_of_seed(
@@ -79,9 +99,9 @@ def student_of_seed(
     rates: dict[Modality, float],
     seed: int,
     name: str,
-    val: PreparedPairs,
+    judge: PreparedPairs,
 ) -> Params:
-    """Train the fresh student of stream ``eval/<name>`` of ``seed``, and return its selected parameters."""
+    """Train the fresh student of stream ``eval/<name>`` of ``seed``; return its end or its best moment on ``judge``."""
     start = student.fresh(stream(seed, f"eval/{name}/init"))
     moments = train_student(
         student,
@@ -92,8 +112,10 @@ def student_of_seed(
         recipe=protocol.recipe,
         generator=stream(seed, f"eval/{name}/order"),
         moments=1 if protocol.select_epoch == "last" else 10,
+        similarity=training.similarity,
+        loss=training.loss,
     )
-    return _best(moments, lambda params: score(student, params, val)["mean_recall"])
+    return _best(moments, lambda params: score(student, params, judge)["mean_recall"])
 
 
 def _best(moments: Iterator[Params], value: Callable[[Params], float]) -> Params:
@@ -102,18 +124,23 @@ def _best(moments: Iterator[Params], value: Callable[[Params], float]) -> Params
     return candidates[0] if len(candidates) == 1 else max(candidates, key=value)
 
 
+def learned_rates(rates: dict[Modality, float], protocol: Protocol) -> dict[Modality, float]:
+    """Return the rates that a set has learned, as the protocol has students take them."""
+    return dict.fromkeys(MODALITIES, rates["image"]) if protocol.one_rate else rates
+
+
 def choose_rates(
     student: TwoTower, training: TrainingSet, protocol: Protocol, *, seed: int, val: PreparedPairs
 ) -> dict[Modality, float]:
     """Return the learning rates with the highest val mean recall of one student of its own."""
     candidates = [dict.fromkeys(MODALITIES, rate) for rate in protocol.rates]
     if training.rates is not None:
-        candidates.insert(0, training.rates)
+        candidates.insert(0, learned_rates(training.rates, protocol))
     if len(candidates) == 1:
         return candidates[0]
 
     def value(rates: dict[Modality, float]) -> float:
-        params = student_of_seed(student, training, protocol, rates=rates, seed=seed, name="choose", val=val)
+        params = student_of_seed(student, training, protocol, rates=rates, seed=seed, name="choose", judge=val)
         return score(student, params, val)["mean_recall"]
 
     return max(candidates, key=value)
@@ -128,11 +155,15 @@ def evaluate(
     val: PreparedPairs,
     test: PreparedPairs,
 ) -> Scores:
-    """Score a set under the protocol: choose rates on val, then train one student a seed and test each once."""
+    """Score a set under the protocol: choose rates on val, then train one student a seed and test each once.
+
+    (``best_on_test`` tests a student at each of its moments.)
+    """
+    judge = test if protocol.select_epoch == "best_on_test" else val
     rates = choose_rates(student, training, protocol, seed=seed, val=val)
     scores = Scores(seeds=[], val=[], rates=rates)
     for index in range(protocol.seeds):
-        params = student_of_seed(student, training, protocol, rates=rates, seed=seed, name=str(index), val=val)
+        params = student_of_seed(student, training, protocol, rates=rates, seed=seed, name=str(index), judge=judge)
         scores.val.append(score(student, params, val))
         scores.seeds.append(score(student, params, test))
     return scores

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from engine.evaluation.retrieval import retrieval_metrics
+from engine.losses.contrastive import LossName
 from engine.models.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
 from engine.tensors import MODALITIES, Modality, Params
@@ -43,17 +44,19 @@ def train_student(
     student: TwoTower,
     params: Params,
     images: Float[Tensor, "n ..."],
-    texts: Float[Tensor, "n d"],
+    texts: Float[Tensor, "n ..."],
     *,
     rates: dict[Modality, float],
     recipe: StudentRecipe,
     generator: torch.Generator,
     moments: int = 1,
+    similarity: Float[Tensor, "n n"] | None = None,
+    loss: LossName = "info_nce",
 ) -> Iterator[Params]:
     """Yield copies of what ``params`` become by training on the prepared pairs, at ``moments`` evenly spaced moments.
 
-    The last moment is the end. ``params`` is not changed. Batches of an epoch cover all pairs; where they do not divide
-    evenly, the last one is smaller.
+    Row i of each side belongs together, or as ``similarity`` has it. The last moment is the end. ``params`` is not
+    changed. Batches of an epoch cover all pairs; where they do not divide evenly, the last one is smaller.
     """
     params = {name: value.clone().requires_grad_() for name, value in params.items()}
     groups = [{"params": [v for k, v in params.items() if k.startswith(m)], "lr": rates[m]} for m in MODALITIES]
@@ -66,8 +69,9 @@ def train_student(
         for entry, modality in zip(optimiser.param_groups, MODALITIES, strict=True):
             entry["lr"] = rates[modality] * rate_factor(recipe.schedule, step / total)
         rows = batches[step % steps_per_epoch].to(images.device)
+        target = None if similarity is None else similarity[rows][:, rows]
         optimiser.zero_grad()
-        student.loss(params, images[rows], texts[rows]).backward()
+        student.loss(params, images[rows], texts[rows], similarity=target, loss=loss).backward()
         optimiser.step()
         if (step + 1) * moments // total > step * moments // total:
             yield {name: value.detach().clone() for name, value in params.items()}
@@ -81,7 +85,8 @@ def embed_split(
     device = next(iter(params.values())).device
     image_rows, text_rows = torch.arange(len(pairs.images)), torch.arange(len(pairs.texts))
     images = [student.image.apply(params, pairs.image_rows(rows, device)) for rows in image_rows.split(chunk)]
-    texts = [student.text.apply(params, pairs.text_rows(rows, device)) for rows in text_rows.split(chunk)]
+    prepared = (student.text.prepare(pairs.text_rows(rows, device)) for rows in text_rows.split(chunk))
+    texts = [student.text.apply(params, part) for part in prepared]
     return torch.cat(images), torch.cat(texts)
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from engine.data.augmentation import augment
+from engine.data.pairs import one_an_image
 from engine.models.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
 from engine.rng import stream
@@ -39,8 +39,7 @@ def epoch_batches(pairs: PreparedPairs, recipe: ExpertRecipe, generator: torch.G
     """
     order, batch_size = torch.randperm(len(pairs), generator=generator), recipe.batch_size
     if recipe.captions == "one":
-        _, first = np.unique(pairs.caption_image[order.numpy()], return_index=True)
-        order = order[np.sort(first)]
+        order = one_an_image(pairs.caption_image, order)
     batches = order.split(batch_size)
     return list(batches[:-1] if len(batches) > 1 and len(batches[-1]) < batch_size else batches)
 
@@ -68,7 +67,8 @@ def train_epoch(
         images = pairs.image_rows(pairs.images_of(rows), device)
         if images.ndim == 4:
             images = augment(images, recipe.augmentation, generator)
-        embedded = student.image.apply(params, images), student.text.apply(params, pairs.text_rows(rows, device))
+        texts = student.text.prepare(pairs.text_rows(rows, device))
+        embedded = student.image.apply(params, images), student.text.apply(params, texts)
         if on_batch is not None:
             on_batch(rows, embedded[0].detach(), embedded[1].detach())
         optimiser.zero_grad()

@@ -1,9 +1,14 @@
 """The distance between where a student ended and where the expert went."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from engine.tensors import MODALITIES, Modality, Params, of_modality
+
+Distance = Literal["each", "together"]
+"""What a modality's distance is relative to: how far the expert moved in that modality, or in both."""
 
 
 def squared_distance(a: Params, b: Params) -> Tensor:
@@ -12,20 +17,27 @@ def squared_distance(a: Params, b: Params) -> Tensor:
     return torch.stack([(a[name] - b[name]).square().sum() for name in a]).sum()
 
 
-def matching_losses(end: Params, start: Params, target: Params) -> dict[Modality, Tensor]:
+def matching_losses(
+    end: Params, start: Params, target: Params, *, distance: Distance = "each"
+) -> dict[Modality, Tensor]:
     """Return, a modality, the squared distance of ``end`` to ``target`` relative to that of ``start``.
 
     A modality whose expert did not move between ``start`` and ``target`` is left out, rather than divided by zero.
+    With ``together`` both distances are relative to the sum of both movements, so that their sum is one ratio.
 
     References:
-        arXiv 2308.07545, equation 3 (the sum of both entries is the bi-trajectory matching loss).
+        arXiv 2308.07545, equation 3 (the sum of both entries is the bi-trajectory matching loss); ``together`` is the
+        merged loss of arXiv 2406.03793 on COCO, whose code uses it for the data but not for the rates: here for both.
     """
-    losses = {}
+    moved, distances = {}, {}
     for modality in MODALITIES:
         start_part, target_part = of_modality(start, modality), of_modality(target, modality)
         if not start_part:
             continue
-        moved = squared_distance(start_part, target_part)
-        if moved != 0:  # not a number where the expert diverged, which is to show in the loss
-            losses[modality] = squared_distance(of_modality(end, modality), target_part) / moved
-    return losses
+        movement = squared_distance(start_part, target_part)
+        if movement != 0:  # not a number where the expert diverged, which is to show in the loss
+            moved[modality] = movement
+            distances[modality] = squared_distance(of_modality(end, modality), target_part)
+    if distance == "together":
+        moved = dict.fromkeys(moved, torch.stack(list(moved.values())).sum()) if moved else moved
+    return {modality: value / moved[modality] for modality, value in distances.items()}

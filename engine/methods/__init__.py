@@ -38,7 +38,7 @@ class Method(Protocol):
     """How a synthetic set is learned; its fields are hyper-parameters, everything that changes is in its ``State``."""
 
     needs: ClassVar[frozenset[str]]
-    """A subset of {"experts", "pairs"}."""
+    """A subset of {"experts", "pairs", "frozen_encoders"}; the last is a student that trains its heads alone."""
 
     num_pairs: int
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from engine.data.pairs import PairDataset
@@ -16,6 +16,8 @@ class PreparedPairs:
     """Images and texts of a split, each an array with one row an image or a caption; usually memory-mapped.
 
     ``images`` are uint8 pixels [n, 3, h, w] where the image encoder is trained, else its float32 features [n, f].
+    ``texts`` are token ids [m, tokens] where the text encoder is trained, which the text tower's frozen part still has
+    to prepare, else embeddings [m, f], of which that part is the identity.
     """
 
     images: np.ndarray
@@ -30,8 +32,8 @@ class PreparedPairs:
         """Return a copy of the inputs of the images ``rows``; pixels come as floats in [0, 1]."""
         return as_inputs(self.images[rows.numpy()], device)
 
-    def text_rows(self, rows: Int64[Tensor, " b"], device: torch.device) -> Float[Tensor, "b f"]:
-        """Return a copy of the embeddings of the captions ``rows``."""
+    def text_rows(self, rows: Int64[Tensor, " b"], device: torch.device) -> Shaped[Tensor, "b f"]:
+        """Return a copy of the embeddings of the captions ``rows``, or of their token ids; not yet prepared."""
         return torch.from_numpy(self.texts[rows.numpy()]).to(device)
 
     def images_of(self, pairs: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:

@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from engine.losses.contrastive import info_nce
+from engine.losses.contrastive import LossName, contrast, info_nce
+from engine.models.lora import Lora, adapt, fresh_adapters
 from engine.rng import forked, stream
 from engine.tensors import Modality, Params
 
-Train = Literal["frozen", "full"]
+Train = Literal["frozen", "lora", "full"]
 
 
 class EncoderWithHead(nn.Module):
@@ -33,7 +34,9 @@ class Tower:
     """An encoder with its head, split into the part that never changes and the part that is trained.
 
     ``prepare`` runs the frozen part once; what it returns is the *input* of the trained part, which ``apply`` runs with
-    the parameters it is given. Under ``full`` the frozen part is the identity, under ``frozen`` it is the encoder.
+    the parameters it is given. Under ``frozen`` the frozen part is the encoder, under ``full`` and ``lora`` what comes
+    before it: nothing for images, the token embeddings for texts. Adapters sit inside the encoder, whose own weights
+    then stay in ``trained`` but are no parameters.
     All modules stay in evaluation mode, so batch norm uses its stored statistics and nothing draws at random.
     """
 
@@ -44,16 +47,22 @@ class Tower:
     build_head: Callable[[], nn.Module]
     scratch: bool
     """The trained encoder starts from random weights of its own (no pretrained ones)."""
+    adapted: bool = False
+    """Of the trained encoder only the low-rank adapters are parameters."""
 
     def fresh(self, generator: torch.Generator) -> Params:
-        """Return new parameters: pretrained ones where there are any, all others drawn from ``generator``."""
+        """Return new parameters: pretrained ones where there are any, all others drawn from ``generator``.
+
+        Adapters start at no effect.
+        """
         with forked(generator):
             encoder = self.build_encoder() if self.scratch else self.trained.encoder
-            module = EncoderWithHead(encoder, self.build_head())
+            head = self.build_head()
+        learned = fresh_adapters(encoder, generator) if self.adapted else dict(encoder.named_parameters())
+        named = {f"encoder.{name}": value for name, value in learned.items()}
+        named |= {f"head.{name}": value for name, value in head.named_parameters()}
         device = next(self.trained.parameters()).device
-        return {
-            f"{self.modality}.{name}": value.detach().to(device, copy=True) for name, value in module.named_parameters()
-        }
+        return {f"{self.modality}.{name}": value.detach().to(device, copy=True) for name, value in named.items()}
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Run the frozen part; differentiable in ``inputs``."""
@@ -64,6 +73,19 @@ class Tower:
         prefix = f"{self.modality}."
         own = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
         return functional_call(self.trained, own, (prepared,))
+
+    def features(self, params: Params, prepared: Tensor) -> Float[Tensor, "b f"]:
+        """Return what the encoder makes of prepared inputs, in front of the head."""
+        return functional_call(self.trained.encoder, self._entries(params, "encoder"), (prepared,))
+
+    def project(self, params: Params, features: Float[Tensor, "b f"]) -> Float[Tensor, "b d"]:
+        """Return what the head makes of the encoder's features."""
+        return functional_call(self.trained.head, self._entries(params, "head"), (features,))
+
+    def _entries(self, params: Params, part: str) -> Params:
+        """Return this tower's parameters of its ``encoder`` or its ``head``, by their names inside of it."""
+        prefix = f"{self.modality}.{part}."
+        return {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
 
     def to(self, device: torch.device) -> "Tower":
         """Move the modules to ``device`` in place, and return the tower."""
@@ -79,27 +101,35 @@ def make_tower(
     build_head: Callable[[], nn.Module],
     train: Train,
     pretrained: bool,
+    lora: Lora | None = None,
+    before: nn.Module | None = None,
 ) -> Tower:
-    """Split one encoder and its head into frozen and trained parts.
+    """Split one encoder and its head into frozen and trained parts; ``lora`` says how it is adapted under that word.
 
-    A frozen text tower takes embeddings, so its ``build_encoder`` is ``nn.Identity``. A frozen encoder without
-    pretrained weights has the same random ones in every process: experts, students and cached features share it.
+    A frozen text tower takes embeddings, so its ``build_encoder`` is ``nn.Identity``. ``before`` is frozen too and
+    runs in front of an encoder that is trained. A frozen encoder without
+    pretrained weights, adapted or not, has the same random ones in every process: experts, students and cached
+    features share it.
 
     Raises:
-        ValueError: nothing would be trained.
+        ValueError: nothing would be trained, or the encoder cannot be adapted as ``lora`` says.
     """
     with forked(stream(0, f"tower/{modality}")):
         encoder, head = build_encoder().eval().requires_grad_(False), build_head()
-    trained = EncoderWithHead(encoder if train == "full" else nn.Identity(), head).eval().requires_grad_(False)
+    if train == "lora":
+        encoder = adapt(encoder, lora or Lora(), key=f"student.{modality}.lora")
+    inside = nn.Identity() if train == "frozen" else encoder
+    trained = EncoderWithHead(inside, head).eval().requires_grad_(False)
     if not any(True for _ in trained.parameters()):
         raise ValueError(f"student.{modality}: a frozen encoder with head 'none' has nothing to train.")
     return Tower(
         modality=modality,
-        frozen=nn.Identity() if train == "full" else encoder,
+        frozen=encoder if train == "frozen" else (before or nn.Identity()).requires_grad_(False),
         trained=trained,
         build_encoder=build_encoder if train == "full" else nn.Identity,
         build_head=build_head,
         scratch=train == "full" and not pretrained,
+        adapted=train == "lora",
     )
 
 
@@ -115,9 +145,27 @@ class TwoTower:
         """Return the parameters of a new student, image tower first."""
         return {**self.image.fresh(generator), **self.text.fresh(generator)}
 
-    def loss(self, params: Params, images: Tensor, texts: Tensor) -> Float[Tensor, ""]:
-        """Return the contrastive loss of prepared pairs, in which row i of each side belongs together."""
-        return self.contrast(self.image.apply(params, images), self.text.apply(params, texts))
+    def loss(
+        self,
+        params: Params,
+        images: Tensor,
+        texts: Tensor,
+        *,
+        similarity: Float[Tensor, "b b"] | None = None,
+        loss: LossName = "info_nce",
+        temperature: float | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return the loss of prepared pairs; row i of each side belongs together, or as ``similarity`` has it.
+
+        ``temperature`` None is this student's own.
+        """
+        return contrast(
+            self.image.apply(params, images),
+            self.text.apply(params, texts),
+            temperature=temperature or self.temperature,
+            similarity=similarity,
+            loss=loss,
+        )
 
     def contrast(self, images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
         """Return the contrastive loss of embedded pairs at this student's temperature."""

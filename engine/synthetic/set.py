@@ -13,25 +13,34 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.files import atomic_path
+from engine.losses.contrastive import SOFT, LossName
+from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality
 
 FORMAT_VERSION = 1
 
 
 class SyntheticSet(nn.Module):
-    """``n`` pairs of an image and a text embedding; row i of each side belongs together.
+    """``n`` images and ``n`` texts; row i of each side belongs together, or as ``similarity`` has it.
 
     ``images`` are RGB pixels nominally in [0, 1], not clamped. ``texts`` live in the embedding space of one text
-    encoder. ``log_rates`` are the natural logarithms of the student's learning rate a modality, so that a rate never
-    turns negative. ``metadata`` holds plain JSON values (encoders, seed, protocol).
+    encoder, or are token embeddings with their mask as the last channel, [n, tokens, d + 1], where it is trained.
+    ``similarity()`` is what image i and text j are to be to each other, None for the identity, and ``loss``
+    is what students of the set are trained with. ``log_rates`` are the natural logarithms of the student's learning
+    rate a modality, so that a rate never turns negative. ``metadata`` holds plain JSON values (encoders, seed).
     """
+
+    similarity: nn.Module
 
     def __init__(
         self,
         images: Float[Tensor, "n 3 h w"],
-        texts: Float[Tensor, "n d"],
+        texts: Float[Tensor, "n *d"],
         rates: Mapping[Modality, float],
         metadata: Mapping[str, Any] | None = None,
+        *,
+        similarity: nn.Module | None = None,
+        loss: LossName = "info_nce",
     ) -> None:
         super().__init__()
         if len(images) != len(texts):
@@ -39,6 +48,11 @@ class SyntheticSet(nn.Module):
         self.images = nn.Parameter(images.detach().clone())
         self.texts = nn.Parameter(texts.detach().clone())
         self.log_rates = nn.ParameterDict({m: nn.Parameter(torch.tensor(math.log(rates[m]))) for m in MODALITIES})
+        self.similarity = similarity or Identity()
+        matrix = self.similarity()
+        if matrix is not None and matrix.shape != (len(images), len(images)):
+            raise ValueError(f"the similarity of {len(images)} pairs has the shape {tuple(matrix.shape)}.")
+        self.loss: LossName = loss
         self.metadata = dict(metadata or {})
 
     def __len__(self) -> int:
@@ -56,7 +70,8 @@ class SyntheticSet(nn.Module):
     def save(self, path: Path) -> None:
         """Write the set as one safetensors file, atomically; ``metadata`` goes into its header."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        header = {"format_version": str(FORMAT_VERSION), "metadata": json.dumps(self.metadata, sort_keys=True)}
+        metadata = json.dumps(self.metadata, sort_keys=True)
+        header = {"format_version": str(FORMAT_VERSION), "loss": self.loss, "metadata": metadata}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata=header)
 
@@ -80,14 +95,40 @@ def load_set(path: Path) -> SyntheticSet:
         raise ValueError(
             f"{path}: expected format_version {FORMAT_VERSION}, but the file has {header.get('format_version')!r}."
         )
-    return _from_tensors(path, tensors, json.loads(header.get("metadata", "{}")))
+    loss = header.get("loss", "info_nce")
+    if loss not in SOFT:
+        raise ValueError(f"{path}: expected one of the losses {', '.join(SOFT)}, but the file names {loss!r}.")
+    return _from_tensors(path, tensors, loss=loss, metadata=_metadata(path, header))
 
 
-def _from_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> SyntheticSet:
+def _metadata(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    """Return the metadata in a file's header."""
+    try:
+        metadata = json.loads(header.get("metadata", "{}"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected metadata in JSON, but it cannot be parsed ({error}).") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path}: expected metadata that is a JSON object, but it is {metadata!r}.")
+    return metadata
+
+
+def _from_tensors(path: Path, tensors: dict[str, Tensor], *, loss: LossName, metadata: dict[str, Any]) -> SyntheticSet:
     """Build the set that ``tensors`` describe."""
+    learned = {name: value for name, value in tensors.items() if name.startswith("similarity.")}
     expected = {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}
-    if tensors.keys() != expected:
+    if tensors.keys() - learned.keys() != expected:
         raise ValueError(f"{path}: expected the tensors {sorted(expected)}, but it holds {sorted(tensors)}.")
-    synthetic = SyntheticSet(tensors["images"], tensors["texts"], dict.fromkeys(MODALITIES, 1.0), metadata)
-    synthetic.load_state_dict(tensors)  # the rates too, bitwise
+    try:
+        similarity = similarity_of({name.removeprefix("similarity."): value for name, value in learned.items()})
+        synthetic = SyntheticSet(
+            tensors["images"],
+            tensors["texts"],
+            dict.fromkeys(MODALITIES, 1.0),
+            metadata,
+            similarity=similarity,
+            loss=loss,
+        )
+        synthetic.load_state_dict(tensors)  # the rates too, bitwise
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise ValueError(f"{path}: its tensors make no synthetic set: {str(error).splitlines()[0]}") from error
     return synthetic

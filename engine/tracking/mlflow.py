@@ -26,9 +26,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy.exc import SQLAlchemyError
 
-from engine.files import digest
+from engine.files import digest, exclusive
 from engine.tracking import Status
-from engine.tracking.spool import AwayError, Record, RejectedError, Sender, Spool, exclusive
+from engine.tracking.spool import AwayError, Record, RejectedError, Sender, Spool
 
 if "MLFLOW_LOGGING_LEVEL" not in os.environ:
     logging.getLogger("mlflow").setLevel(logging.WARNING)

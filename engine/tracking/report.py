@@ -1,12 +1,24 @@
 """The tables of finished studies, read from a storage folder."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.tracking import table
+from engine.tracking import published, table
+from engine.tracking.published import PublishedRow
+
+CONFIGURATION = "configuration.yaml"
 
 
-def render(storage: Path, *, name: str | None = None) -> str:
+def render(
+    storage: Path,
+    *,
+    name: str | None = None,
+    published_rows: Callable[[Path], Sequence[PublishedRow]] = lambda configuration: (),
+    markdown: bool = False,
+) -> str:
     """Return the tables of the finished studies called ``name`` (None: all), the newest last, each under its folder.
+
+    ``published_rows`` gives the published rows of a study's configuration; they follow its table as one of their own.
 
     Raises:
         FileNotFoundError: there is none.
@@ -15,4 +27,16 @@ def render(storage: Path, *, name: str | None = None) -> str:
     files = sorted((storage / "studies").glob(pattern), key=lambda file: file.stat().st_mtime)
     if not files:
         raise FileNotFoundError(f"{storage / 'studies'}: no finished study of {name or 'any space'} is here.")
-    return "\n".join(f"{file.parent}\n{table.render_text(table.read(file))}" for file in files)
+    render_table = table.render_markdown if markdown else table.render_text
+    gap = "\n\n" if markdown else "\n"
+    parts = []
+    for file in files:
+        parts.append(f"{file.parent}{gap}{render_table(table.read(file))}")
+        if theirs := published_rows(file.parent / CONFIGURATION):
+            parts.append(render_published(theirs, markdown=markdown))
+    return "\n".join(parts)
+
+
+def render_published(rows: Sequence[PublishedRow], *, markdown: bool = False) -> str:
+    """Return published rows alone."""
+    return published.render_markdown(rows) if markdown else published.render_text(rows)

@@ -4,29 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
-from torch.nn.functional import normalize
+from jaxtyping import Shaped
 
 from engine.files import atomic_path
+from engine.synthetic.nearest import Prepare, nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.tracking.pictures import before_after
-
-
-def nearest_captions(
-    texts: Float[Tensor, "n d"], embeddings: Float[np.ndarray, "m d"], *, chunk: int = 65536
-) -> Int64[Tensor, " n"]:
-    """Return, for each text embedding, the index of the real caption whose embedding has the largest cosine."""
-    queries = normalize(texts.detach().cpu(), dim=-1)
-    best = torch.full((len(queries),), -2.0)
-    index = torch.zeros(len(queries), dtype=torch.int64)
-    for first in range(0, len(embeddings), chunk):
-        rows = normalize(torch.from_numpy(np.array(embeddings[first : first + chunk])), dim=-1)
-        value, where = (queries @ rows.T).max(dim=1)
-        index = torch.where(value > best, where + first, index)
-        best = torch.maximum(best, value)
-    return index
 
 
 def write_set_pictures(
@@ -35,11 +18,15 @@ def write_set_pictures(
     after: SyntheticSet,
     *,
     captions: Sequence[str],
-    embeddings: Float[np.ndarray, "m d"],
+    texts: Shaped[np.ndarray, "m f"],
+    prepare: Prepare | None = None,
 ) -> None:
-    """Write ``before_after.png``, and ``captions.tsv`` with the captions nearest to each text at the start and now."""
+    """Write ``before_after.png``, and ``captions.tsv`` with the captions nearest to each text at the start and now.
+
+    ``texts`` are the captions as the student takes them, before ``prepare``.
+    """
     first, now = (
-        [captions[index] for index in nearest_captions(synthetic.texts, embeddings).tolist()]
+        [captions[index] for index in nearest_captions(synthetic.texts, texts, prepare=prepare).tolist()]
         for synthetic in (before, after)
     )
     before_after(folder / "before_after.png", before.images.detach(), after.images.detach(), first, now)

@@ -26,6 +26,7 @@ METRICS = {
     "TR10": "TR@10",
     "mean_recall": "mean",
 }
+COSTS = ("time", "memory", "size")
 NAME_WIDTH = 26
 WIDTH = 120
 MISSING = "-"
@@ -33,10 +34,12 @@ MISSING = "-"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The score of one set under one protocol; recalls in percent, ± over student seeds.
+    """The score of one set under one protocol; recalls in percent, ± over student seeds (0: their number is not known).
 
-    ``full`` marks training on all real pairs, against which ``recovery`` (percent of mean recall) is taken.
-    ``learning_rate`` is the student's, ``seconds`` the time to learn or choose the set, ``size`` its bytes.
+    ``full`` marks training on all real pairs, against which ``recovery`` (percent of mean recall) is taken;
+    ``robustness`` also looks at random pairs (``robustness_score``).
+    ``learning_rate`` is the student's, ``seconds`` the time to learn or choose the set, ``size`` its bytes, ``memory``
+    the peak of the process (of the GPU, where there is one) that learned it, in bytes.
     """
 
     name: str
@@ -46,9 +49,11 @@ class Row:
     seeds: int = 1
     full: bool = False
     recovery: float | None = None
+    robustness: float | None = None
     learning_rate: float | None = None
     seconds: float | None = None
     size: int | None = None
+    memory: int | None = None
     protocol: str = ""
     note: str = ""
 
@@ -71,14 +76,42 @@ class Row:
 
 
 def with_recovery(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with ``recovery`` taken against the first full-data row of the same protocol, if there is one."""
-    full = {row.protocol: row.mean["mean_recall"] for row in reversed(rows) if row.full and "mean_recall" in row.mean}
+    """Return the rows with ``recovery`` and ``robustness`` filled in, as far as their protocol has what they need.
+
+    Recovery is taken against the first full-data row, robustness also against the ``random`` row of as many pairs.
+    """
+    scored = [row for row in rows if "mean_recall" in row.mean]
+    full = {row.protocol: row.mean["mean_recall"] for row in reversed(scored) if row.full}
+    chance = {(row.protocol, row.pairs): row.mean["mean_recall"] for row in scored if row.name == "random"}
     return [
-        replace(row, recovery=100 * row.mean["mean_recall"] / full[row.protocol])
-        if full.get(row.protocol) and "mean_recall" in row.mean
-        else row
+        _compared(row, full.get(row.protocol), chance.get((row.protocol, row.pairs))) if row in scored else row
         for row in rows
     ]
+
+
+def _compared(row: Row, full: float | None, chance: float | None) -> Row:
+    """Return ``row`` compared with the mean recall of all pairs and of random ones."""
+    if not full:
+        return row
+    recall = row.mean["mean_recall"]
+    compared = replace(row, recovery=100 * recall / full)
+    if chance is None or row.full:
+        return compared
+    return replace(compared, robustness=robustness_score(recall, full=full, chance=chance))
+
+
+def robustness_score(recall: float, *, full: float, chance: float, weight: float = 0.5) -> float:
+    """Return, in percent, how far a set is above random pairs and how close to all pairs; recalls in percent.
+
+    (e^a - e^-1) / (e - e^-1) with a = weight (recall - chance) - (1 - weight) (full - recall), recalls as shares of 1.
+
+    References:
+        The score of DD-Ranking, arXiv 2505.13300; there accuracies of students with hard and with soft labels enter,
+        here one mean recall under one protocol, that of the table.
+    """
+    gained, missing = (recall - chance) / 100, (full - recall) / 100
+    exponent = weight * gained - (1 - weight) * missing
+    return 100 * (math.exp(exponent) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
 def ratio_interval(
@@ -153,7 +186,7 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
         f"Protocol: {protocol}" if len(protocols) == 1 else f"Protocol of {_names(rows, protocol)}: {protocol}"
         for protocol in protocols
     ]
-    counts = sorted({row.seeds for row in rows if row.std})
+    counts = sorted({row.seeds for row in rows if row.std and row.seeds})
     spread = [f"± is the standard deviation over {' or '.join(map(str, counts))} student seeds."] if counts else []
     return [*labels, *spread, *(f"{row.name}: {row.note}" for row in rows if row.note)]
 
@@ -164,7 +197,7 @@ def _names(rows: Sequence[Row], protocol: str) -> str:
 
 def render_markdown(rows: Sequence[Row]) -> str:
     """Return a Markdown table; among small sets with the same number of pairs, the best value of a column is bold."""
-    header = ["set", "pairs", *METRICS.values(), "recovery %", "seeds", "student lr", "time", "size"]
+    header = ["set", "pairs", *METRICS.values(), "recovery %", "robustness", "seeds", "student lr", *COSTS]
     best = _best(rows)
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *(_markdown_cells(row, best) for row in rows)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -187,8 +220,9 @@ def _best(rows: Sequence[Row]) -> dict[tuple[int, str, str], str]:
 def _markdown_cells(row: Row, best: Mapping[tuple[int, str, str], str]) -> list[str]:
     scores = [_bold(row, key, best.get((row.pairs, row.protocol, key))) for key in METRICS]
     rate = MISSING if row.learning_rate is None else f"{row.learning_rate:g}"
-    cost = [_duration(row.seconds), _size(row.size)]
-    return [_escaped(row.name), str(row.pairs), *scores, _decimal(row.recovery), str(row.seeds), rate, *cost]
+    compared = [_decimal(row.recovery), _decimal(row.robustness)]
+    cost = [_duration(row.seconds), _size(row.memory), _size(row.size)]
+    return [_escaped(row.name), str(row.pairs), *scores, *compared, str(row.seeds), rate, *cost]
 
 
 def _bold(row: Row, key: str, best: str | None) -> str:

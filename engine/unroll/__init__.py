@@ -1,7 +1,7 @@
-"""The gradient of a trajectory-matching loss through an unroll of student steps, in the modes of this folder.
+"""The gradient of a loss at the end of an unroll of student steps, in the modes of this folder.
 
 The student takes steps theta_{i+1} = theta_i - rate * g(theta_i, data), i = 0..T-1, with one learning rate a modality;
-the loss is the sum over modalities of ||theta_T - target||^2 / ||theta_0 - target||^2 (arXiv 2308.07545, equation 3).
+the loss is a sum of named losses of theta_T: the distances to where an expert went, or a contrast of real pairs.
 Each mode is a file with a function ``gradient(problem)``.
 """
 
@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from engine.losses.matching import matching_losses
 from engine.tensors import Modality, Params, modality_of
 
 Data = dict[str, Tensor]
@@ -20,25 +19,35 @@ Data = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Blend:
+    """Pair i of a batch becomes ``weight`` of itself and the rest of pair ``partner[i]``, on both sides alike."""
+
+    weight: float
+    partner: Int64[Tensor, " b"]
+
+
+@dataclass(frozen=True)
 class Draw:
     """Everything random about one inner step, recorded so that the step can be repeated exactly."""
 
     pairs: Int64[Tensor, " b"]
+    blend: Blend | None = None
 
 
 InnerLoss = Callable[[Params, Data, Draw], Float[Tensor, ""]]
+EndLosses = Callable[[Params], dict[str, Float[Tensor, ""]]]
 
 
 @dataclass(frozen=True)
 class Unroll:
-    """One unroll: the inner loss, where the student starts and should arrive, its data, rates and draws.
+    """One unroll: the inner loss, where the student starts, what is lost at its end, its data, rates and draws.
 
     No tensor given here is written to.
     """
 
     loss: InnerLoss
     start: Params
-    target: Params
+    end: EndLosses
     data: Data
     rates: dict[Modality, Float[Tensor, ""]]
     draws: Sequence[Draw]
@@ -46,9 +55,9 @@ class Unroll:
 
 @dataclass(frozen=True)
 class UnrollGradient:
-    """The matching loss a modality (detached) and its gradient with respect to the data and the rates."""
+    """The losses at the end (detached) and the gradient of their sum with respect to the data and the rates."""
 
-    losses: dict[Modality, Tensor]
+    losses: dict[str, Tensor]
     data: Data
     rates: dict[Modality, Tensor]
 
@@ -78,18 +87,49 @@ def walk(problem: Unroll) -> list[Params]:
     return path
 
 
-def total_loss(losses: dict[Modality, Tensor], wanted: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """Return the sum of ``losses``; where no expert moved it is zero, with a gradient of zero in ``wanted``."""
+def total_loss(losses: dict[str, Tensor], wanted: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """Return the sum of ``losses``; where there is none it is zero, with a gradient of zero in ``wanted``."""
     return torch.stack(list(losses.values()) or [value.sum() * 0 for value in wanted]).sum()
 
 
-def end_adjoint(problem: Unroll, end: Params) -> tuple[dict[Modality, Tensor], Params]:
-    """Return the matching losses at ``end`` and the gradient of their sum there.
-
-    The gradient of a modality whose expert did not move is zero.
-    """
+def end_adjoint(problem: Unroll, end: Params) -> tuple[dict[str, Tensor], Params]:
+    """Return the losses at ``end`` and the gradient of their sum there, zero for parameters that none depends on."""
     end = leaves(end)
-    losses = matching_losses(end, problem.start, problem.target)
+    losses = problem.end(end)
     total = total_loss(losses, list(end.values()))
     gradients = torch.autograd.grad(total, list(end.values()), allow_unused=True, materialize_grads=True)
     return {m: loss.detach() for m, loss in losses.items()}, dict(zip(end, gradients, strict=True))
+
+
+@dataclass
+class Pulled:
+    """The gradient of an unroll as it is gathered step by step on the way back."""
+
+    data: Data
+    rates: dict[Modality, Tensor]
+
+    @classmethod
+    def nothing(cls, problem: Unroll) -> "Pulled":
+        """Return zeros for everything that ``problem`` differentiates."""
+        data = {name: torch.zeros_like(value) for name, value in problem.data.items()}
+        return cls(data, {modality: torch.zeros_like(value) for modality, value in problem.rates.items()})
+
+
+def pull_step(
+    problem: Unroll, params: Params, draw: Draw, adjoint: Params, into: Pulled, *, also: Sequence[str] = ()
+) -> Params:
+    """Add one step's share of the gradient to ``into``, and return d<g, rate * adjoint> / d ``params`` for ``also``.
+
+    One Hessian-vector product of the inner loss at ``params`` (reverse over reverse); its graph dies here.
+    """
+    params, data = leaves(params), leaves(problem.data)
+    gradients = step_gradient(problem, params, data, draw, create_graph=True)
+    directions = {name: problem.rates[modality_of(name)] * value for name, value in adjoint.items()}
+    product = torch.stack([(gradients[name] * directions[name]).sum() for name in params]).sum()
+    wanted = [*data.values(), *(params[name] for name in also)]
+    pulled = torch.autograd.grad(product, wanted, allow_unused=True, materialize_grads=True)
+    for name, value in zip(data, pulled[: len(data)], strict=True):
+        into.data[name] -= value
+    for name, value in gradients.items():
+        into.rates[modality_of(name)] -= (adjoint[name] * value.detach()).sum()
+    return dict(zip(also, pulled[len(data) :], strict=True))

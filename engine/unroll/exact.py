@@ -5,40 +5,20 @@ time), the update theta_{i+1} = theta_i - rate * g(theta_i, x) gives
 
     dLoss/drate  -= <a_{i+1}, g_i>,    dLoss/dx -= d<g_i, v>/dx,    a_i = a_{i+1} - d<g_i, v>/dtheta_i,
 
-where the last two are one Hessian-vector product of the inner loss (reverse over reverse). Only the parameters before
-each step are kept; gradients and graphs are made again on the way back.
+where the last two are one Hessian-vector product of the inner loss. Only the parameters before each step are kept;
+gradients and graphs are made again on the way back. The adjoint before the first step is not needed, nor made.
 """
 
-import torch
-from torch import Tensor
-
-from engine.tensors import Params, modality_of
-from engine.unroll import Data, Draw, Unroll, UnrollGradient, end_adjoint, leaves, step_gradient, walk
+from engine.unroll import Pulled, Unroll, UnrollGradient, end_adjoint, pull_step, walk
 
 
 def gradient(problem: Unroll) -> UnrollGradient:
     """Return the exact gradient, keeping T + 1 copies of the parameters and the graph of one step."""
     path = walk(problem)
     losses, adjoint = end_adjoint(problem, path.pop())
-    data = {name: torch.zeros_like(value) for name, value in problem.data.items()}
-    rates = {modality: torch.zeros_like(value) for modality, value in problem.rates.items()}
+    result = Pulled.nothing(problem)
     for draw in reversed(problem.draws):
-        adjoint = _step_back(problem, path.pop(), draw, adjoint, data, rates)
-    return UnrollGradient(losses=losses, data=data, rates=rates)
-
-
-def _step_back(
-    problem: Unroll, params: Params, draw: Draw, adjoint: Params, data_gradient: Data, rate_gradient: dict[str, Tensor]
-) -> Params:
-    """Add one step's share to the gradients in place, and return the adjoint before the step."""
-    params, data = leaves(params), leaves(problem.data)
-    gradients = step_gradient(problem, params, data, draw, create_graph=True)
-    directions = {name: problem.rates[modality_of(name)] * value for name, value in adjoint.items()}
-    product = torch.stack([(gradients[name] * directions[name]).sum() for name in params]).sum()
-    wanted = [*data.values(), *params.values()]
-    pulled = torch.autograd.grad(product, wanted, allow_unused=True, materialize_grads=True)
-    for name, value in zip(data, pulled[: len(data)], strict=True):
-        data_gradient[name] -= value
-    for name, value in gradients.items():
-        rate_gradient[modality_of(name)] -= (adjoint[name] * value.detach()).sum()
-    return {name: adjoint[name] - value for name, value in zip(params, pulled[len(data) :], strict=True)}
+        params = path.pop()
+        pulled = pull_step(problem, params, draw, adjoint, result, also=list(params) if path else [])
+        adjoint = {name: adjoint[name] - value for name, value in pulled.items()}
+    return UnrollGradient(losses=losses, data=result.data, rates=result.rates)

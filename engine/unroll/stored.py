@@ -2,7 +2,6 @@
 
 import torch
 
-from engine.losses.matching import matching_losses
 from engine.unroll import Unroll, UnrollGradient, leaves, step_gradient, total_loss, updated
 
 
@@ -12,7 +11,7 @@ def gradient(problem: Unroll) -> UnrollGradient:
     params = leaves(problem.start)
     for draw in problem.draws:
         params = updated(params, step_gradient(problem, params, data, draw, create_graph=True), rates)
-    losses = matching_losses(params, problem.start, problem.target)
+    losses = problem.end(params)
     wanted = [*data.values(), *rates.values()]
     total = total_loss(losses, wanted)
     gradients = torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)

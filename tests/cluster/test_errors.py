@@ -6,7 +6,7 @@ import signal
 import pytest
 import ray
 
-from engine.cluster.errors import own_sentences
+from engine.cluster.errors import died, own_sentences
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -42,3 +42,6 @@ def test_a_dead_worker_is_told_as_one() -> None:
     with pytest.raises(RuntimeError, match="a worker process died") as caught, own_sentences():
         ray.get(fails.options(max_retries=0).remote("death"))
     assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+    assert died(caught.value.__cause__)
+    assert not died(caught.value)

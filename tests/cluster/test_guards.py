@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_study
+from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_disk, check_study
 from engine.cluster.job import Job, make_job
+from engine.cluster.nodes import check_nodes, compare, ours
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.tuner import Plan, plan, tune_domain
 from engine.config import as_yaml, load, resolve
@@ -88,6 +89,41 @@ def test_trajectories_that_do_not_fit_are_told(tmp_path: Path) -> None:
     assert told is not None
     assert "object store" in told
     assert told.count("\n") == 0
+
+
+def test_trajectories_have_room_on_the_disk(tmp_path: Path) -> None:
+    check_disk(tiny_job(tmp_path / "not" / "there"))
+    with pytest.raises(ValueError, match=r"^storage: the trajectories take .* GiB, but the disk of .* GiB free; .*\.$"):
+        check_disk(tiny_job(tmp_path, "experts.count=1000000", "experts.epochs=1000000"))
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_the_storage_has_to_be_writable(tmp_path: Path) -> None:
+    check_nodes(tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ValueError, match=r"^storage: .*/file/runs cannot be written to \(.*\), expected another folder\.$"
+    ):
+        check_nodes(tmp_path / "file" / "runs")
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"torch": "1.0"}, r"^versions: the node far has torch 1\.0, expected .* as here\.$"),
+        ({"engine": "another"}, r"^versions: the node far has engine another, expected .* as here\.$"),
+        (
+            {"error": "does not see it"},
+            r"^storage: /runs has to be one folder for all nodes, but far does not see it\.$",
+        ),
+    ],
+)
+def test_nodes_have_to_agree(told: dict[str, str], sentence: str) -> None:
+    here = ours()
+    compare(Path("/runs"), here, [{**here, "name": "far", "error": ""}])
+    with pytest.raises(ValueError, match=sentence):
+        compare(Path("/runs"), here, [{**here, "name": "far", "error": "", **told}])
 
 
 def test_trials_share_the_cluster() -> None:

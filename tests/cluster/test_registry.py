@@ -30,7 +30,7 @@ def sources(finished: Finished) -> tuple[ExpertStore, RemoteSource]:
     """Return the trajectories of the finished study on disk, and through the registry."""
     folder = finished.job.specification.expert_folder()
     registry = get_registry(folder)
-    return ExpertStore(folder), RemoteSource(registry, expert_epochs(2, registry))
+    return ExpertStore(folder), RemoteSource(folder, registry, expert_epochs(2, registry))
 
 
 def checksum(params: Params) -> str:
@@ -103,10 +103,10 @@ def test_a_third_expert_joins_the_two(finished: Finished, tmp_path: Path) -> Non
 
 
 def test_a_damaged_expert_is_told_in_its_own_words(finished: Finished, tmp_path: Path) -> None:
-    job = tiny_job(tmp_path, "seed=1")
+    job = tiny_job(tmp_path, "seed=1", "experts.damaged=stop")
     store = ExpertStore(job.specification.expert_folder())
     store.save(0, 0, {"image.x": torch.zeros(2)})
     (store.folder / "expert_0000" / "epoch_0000.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"epoch_0000\.safetensors: its checksum") as caught, own_sentences():
         train_experts(job, CLUSTER)
-    assert type(caught.value) is ValueError
+    assert "\n" not in str(caught.value)

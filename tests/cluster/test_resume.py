@@ -60,6 +60,7 @@ class Story:
 
     job: Job
     interrupted: tuple[int, str, str]
+    interrupted_children: list[psutil.Process]
     after_interrupt: list[Recorded]
     killed: tuple[int, str, str]
     children: list[psutil.Process]
@@ -71,7 +72,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """Interrupt the job while experts are trained or read, kill it at a checkpoint, and let it end."""
     storage = tmp_path_factory.mktemp("resumed")
     job = tiny_job(storage)
-    interrupted = stop(start(storage), signal.SIGINT, lambda: (job.folder / "configuration.yaml").exists())
+    first = start(storage)
+    at_work: list[psutil.Process] = []
+
+    def configured() -> bool:
+        at_work[:] = psutil.Process(first.pid).children(recursive=True)
+        return (job.folder / "configuration.yaml").exists()
+
+    interrupted = stop(first, signal.SIGINT, configured)
     studies, _ = recorded(job)
     process = start(storage)
     children: list[psutil.Process] = []
@@ -85,7 +93,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     killed = stop(process, signal.SIGKILL, moment)
     out, err = (again := start(storage)).communicate(timeout=200)
     ended = subprocess.CompletedProcess(again.args, again.returncode, out, err)
-    return Story(job, interrupted, studies, killed, children, ended)
+    return Story(job, interrupted, at_work, studies, killed, children, ended)
 
 
 def test_an_interrupt_ends_the_run_as_killed(story: Story) -> None:
@@ -93,6 +101,12 @@ def test_an_interrupt_ends_the_run_as_killed(story: Story) -> None:
     assert (code, err) == (130, "interrupted; repeat the command to go on\n")
     assert out.startswith("Ray: a private one")
     assert [run.status for run in story.after_interrupt] == ["KILLED"]
+
+
+def test_nothing_of_an_interrupted_job_goes_on(story: Story) -> None:
+    assert story.interrupted_children
+    _, alive = psutil.wait_procs(story.interrupted_children, timeout=60)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_a_killed_job_ends_with_the_table_of_an_undisturbed_one(story: Story, finished: Finished) -> None:

@@ -12,6 +12,7 @@ from engine.evaluation.protocol import (
     TrainingSet,
     choose_rates,
     evaluate,
+    learned_rates,
     prepare_set,
     real_set,
     student_of_seed,
@@ -38,7 +39,7 @@ def problem(places: Places) -> tuple[TwoTower, PreparedPairs, PreparedPairs, Tra
     """Return a student, val and test pairs, and a set which is what val holds."""
     student = tiny_student(places, train="frozen")
     val, test = (tiny_pairs(student, captions_each=1, name=name) for name in ("val", "test"))
-    return student, val, test, real_set(val, torch.arange(12), CPU)
+    return student, val, test, real_set(student, val, torch.arange(12), CPU)
 
 
 def by_hand(student: TwoTower, training: TrainingSet, rates: dict[str, float], name: str, moments: int) -> list[Params]:
@@ -125,7 +126,7 @@ def test_best_on_val_takes_the_first_best_of_ten_moments(places: Places) -> None
         assert len(moments) == 10
         values = [score(student, params, other)["mean_recall"] for params in moments]
         bests.append(values.index(max(values)))
-        chosen = student_of_seed(student, training, protocol, rates=both(0.1), seed=5, name=name, val=other)
+        chosen = student_of_seed(student, training, protocol, rates=both(0.1), seed=5, name=name, judge=other)
         assert same(chosen, moments[bests[-1]])
     assert len(set(bests)) > 1
     assert min(bests) < 9
@@ -133,7 +134,7 @@ def test_best_on_val_takes_the_first_best_of_ten_moments(places: Places) -> None
 
 def test_last_takes_the_end_whatever_val_says(places: Places) -> None:
     student, val, _, training = problem(places)
-    chosen = student_of_seed(student, training, PROTOCOL, rates=both(0.1), seed=5, name="a", val=val)
+    chosen = student_of_seed(student, training, PROTOCOL, rates=both(0.1), seed=5, name="a", judge=val)
     assert same(chosen, by_hand(student, training, both(0.1), "a", 10)[-1])
 
 
@@ -161,8 +162,33 @@ def test_a_synthetic_set_is_prepared_once_and_keeps_its_rates(places: Places, tr
 
 
 def test_real_pairs_are_images_with_their_captions_and_have_no_rates(places: Places) -> None:
-    pairs = tiny_pairs(tiny_student(places))
-    training = real_set(pairs, torch.tensor([5, 0, 22]), CPU)
+    student = tiny_student(places)
+    pairs = tiny_pairs(student)
+    training = real_set(student, pairs, torch.tensor([5, 0, 22]), CPU)
     assert torch.equal(training.images, torch.from_numpy(pairs.images[[2, 0, 11]]).float() / 255)
     assert torch.equal(training.texts, torch.from_numpy(pairs.texts[[5, 0, 22]]))
     assert training.rates is None
+
+
+def test_best_on_test_takes_each_seeds_best_moment_on_the_test_split(places: Places) -> None:
+    student, val, test, training = problem(places)
+    scores = evaluate(student, training, replace(PROTOCOL, select_epoch="best_on_test"), seed=5, val=val, test=test)
+    for index in range(3):
+        moments = by_hand(student, training, both(0.1), str(index), 10)
+        assert scores.seeds[index]["mean_recall"] == max(score(student, p, test)["mean_recall"] for p in moments)
+
+
+def test_with_one_rate_texts_take_that_of_the_images() -> None:
+    learned = {"image": 0.1, "text": 0.3}
+    assert learned_rates(learned, PROTOCOL) == learned
+    assert learned_rates(learned, replace(PROTOCOL, one_rate=True)) == both(0.1)
+
+
+def test_students_of_a_set_are_trained_at_its_similarity_and_loss(places: Places) -> None:
+    student, val, _, training = problem(places)
+    run = partial(student_of_seed, student, protocol=PROTOCOL, rates=both(0.1), seed=5, name="a", judge=val)
+    plain, soft = run(training), run(replace(training, loss="wbce", similarity=torch.eye(12)))
+    assert not same(plain, soft)
+    assert same(soft, run(replace(training, loss="wbce")))
+    shifted = torch.eye(12).roll(1, dims=1)
+    assert not same(soft, run(replace(training, loss="wbce", similarity=shifted)))

@@ -74,3 +74,17 @@ def test_memory_lists_epochs_in_order_and_is_a_source() -> None:
     assert isinstance(given, ExpertSource)
     assert given.index() == {0: (0, 1, 2)}
     assert given.load(0, 1)["image.w"].tolist() == [0, 1]
+
+
+def test_texts_with_a_range_of_their_own_start_independently_of_the_images() -> None:
+    given, generator = source(tuple(range(6)), tuple(range(6))), stream(0, "segments")
+    found = Counter()
+    for _ in range(600):
+        segment = sample_segment(given, generator, span=2, max_start=2, text_max_start=4)
+        (expert, image), (other, text) = segment.start["image.w"].tolist(), segment.start["text.w"].tolist()
+        assert expert == other
+        assert segment.target["image.w"].tolist() == [expert, image + 2]
+        assert segment.target["text.w"].tolist() == [expert, text + 2]
+        found[image, text] += 1
+    assert found.keys() == {(image, text) for image in range(2) for text in range(4)}
+    assert min(found.values()) > 45  # 75 expected, standard deviation 8

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from engine.losses.contrastive import info_nce, similarities
+from engine.losses.contrastive import LossName, bce, contrast, info_nce, similarities, wbce
 from engine.rng import stream
 
 
@@ -54,3 +54,42 @@ def test_derivatives_of_both_orders_are_those_of_finite_differences() -> None:
 
     assert torch.autograd.gradcheck(loss, inputs)
     assert torch.autograd.gradgradcheck(loss, inputs)
+
+
+def test_with_the_identity_as_target_the_soft_loss_is_info_nce() -> None:
+    images, texts = random_sides()
+    identity = torch.eye(5, dtype=torch.float64)
+    hard = info_nce(images, texts, temperature=0.2)
+    torch.testing.assert_close(contrast(images, texts, temperature=0.2, similarity=identity), hard)
+    torch.testing.assert_close(contrast(images, texts, temperature=0.2), hard, rtol=0, atol=0)
+
+
+def test_weighted_binary_cross_entropy_by_hand() -> None:
+    logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]], dtype=torch.float64)
+    target = torch.tensor([[1.0, 0.0], [0.6, 0.9]], dtype=torch.float64)
+
+    def each(z: float, s: float) -> float:
+        sigmoid = 1 / (1 + math.exp(-z))
+        return -s * math.log(sigmoid) - (1 - s) * math.log(1 - sigmoid)
+
+    likely = (each(2.0, 1.0) + each(0.5, 0.6) + each(3.0, 0.9)) / 3
+    assert wbce(logits, target).item() == pytest.approx((likely + each(-1.0, 0.0)) / 2, rel=1e-12)
+    plain = (each(2.0, 1.0) + each(-1.0, 0.0) + each(0.5, 0.6) + each(3.0, 0.9)) / 4
+    assert bce(logits, target).item() == pytest.approx(plain, rel=1e-12)
+
+
+def test_a_side_without_entries_is_left_out() -> None:
+    logits = torch.tensor([[0.0]])
+    assert wbce(logits, torch.ones(1, 1)).item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "bce", "wbce"])
+def test_targets_of_every_loss_are_learnable_and_twice_differentiable(loss: LossName) -> None:
+    images, texts = (side.requires_grad_() for side in random_sides())
+    target = (0.9 * torch.eye(5, dtype=torch.float64) + 0.02).requires_grad_()
+
+    def value(images: torch.Tensor, texts: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return contrast(images, texts, temperature=0.5, similarity=target, loss=loss)
+
+    assert torch.autograd.gradcheck(value, (images, texts, target))
+    assert torch.autograd.gradgradcheck(value, (images, texts, target))

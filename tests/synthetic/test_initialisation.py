@@ -73,15 +73,18 @@ def test_every_caption_of_every_image_is_drawn_about_equally_often() -> None:
 
 
 def test_central_pairs_take_one_of_each_cluster() -> None:
-    chosen = central_pairs(clusters(), 10, stream(0, "pairs"))
+    chosen = central_pairs(clusters(), dataset().caption_image, 10, stream(0, "pairs"))
     assert sorted(dataset().caption_image[chosen.numpy()]) == list(range(10))
 
 
 def test_a_central_pair_is_the_nearest_to_its_centre_and_taken_once() -> None:
     # One cluster: its centre is the mean, 2.5 of 0, 1, 2, 7; the nearest is 2.
-    assert central_pairs(torch.tensor([[0.0], [7.0], [2.0], [1.0]]), 1, stream(0, "pairs")).tolist() == [2]
-    pairs = central_pairs(torch.randn(12, 3, generator=stream(0, "f")), 12, stream(0, "pairs"))
-    assert sorted(pairs.tolist()) == list(range(12))
+    points = torch.tensor([[0.0], [7.0], [2.0], [1.0]])
+    assert central_pairs(points, np.arange(4), 1, stream(0, "pairs")).tolist() == [2]
+    features, image = torch.randn(12, 3, generator=stream(0, "f")), np.repeat(np.arange(6), 2)
+    pairs = central_pairs(features, image, 12, stream(0, "pairs")).numpy()
+    assert sorted(pairs) == list(range(12))
+    assert sorted(image[pairs[:6]]) == list(range(6))  # no image twice before each was taken once
 
 
 def test_real_takes_image_and_caption_of_the_same_pairs() -> None:
@@ -125,6 +128,30 @@ def test_noise_has_the_moments_of_the_data() -> None:
     assert drawn.mean().item() == pytest.approx(0.5, abs=0.02)
     assert drawn.std().item() == pytest.approx(0.25, rel=0.05)
     assert abs(np.corrcoef(images.flatten(1).mean(1), drawn.mean(1))[0, 1]) < 0.3
+
+
+def test_tokens_start_as_prepared_and_noise_has_their_moments_and_lengths() -> None:
+    data = dataset(100)
+    ids = np.random.default_rng(0).integers(0, 7, (len(data), 6))
+    ids[np.arange(6) >= np.random.default_rng(1).integers(2, 6, len(data))[:, None]] = -1
+    table = 0.5 + 0.25 * torch.randn(7, 8, generator=stream(0, "table"))
+
+    def prepare(rows: torch.Tensor) -> torch.Tensor:
+        present = (rows >= 0).unsqueeze(-1)
+        return torch.cat([table[rows.clamp(min=0)] * present, present.float()], dim=-1)
+
+    seeds = SeedPairs(data, ids, unasked, prepare)
+    _, real = initial_tensors(Init(), seeds, 12, stream(0, "init"))
+    chosen = torch.from_numpy(ids[random_pairs(data, 12, stream(0, "init")).numpy()])
+    assert torch.equal(real, prepare(chosen))
+    _, noise = initial_tensors(Init(text="noise"), seeds, 250, stream(0, "init"))
+    mask = noise[..., -1] > 0.5
+    assert set(mask.sum(dim=1).tolist()) == {2, 3, 4, 5}
+    assert not noise[~mask].any()
+    used = prepare(torch.from_numpy(ids))
+    drawn, given = noise[mask][:, :-1], used[used[..., -1] > 0.5][:, :-1]
+    assert drawn.mean().item() == pytest.approx(given.mean().item(), abs=0.03)
+    assert drawn.std().item() == pytest.approx(given.std().item(), rel=0.05)
 
 
 STARTS = ["real", "kmeans", "noise"]

@@ -12,6 +12,7 @@ from torch import nn
 
 from engine.rng import stream
 from engine.synthetic.set import SyntheticSet, load_set
+from engine.synthetic.similarity import SimilarityOptions, make_similarity
 
 METADATA = {"seed": 3, "student": {"image": {"encoder": "convnet", "width": 0.25}}, "note": "ü", "none": None}
 
@@ -64,6 +65,33 @@ def test_a_file_gives_the_set_back_bitwise(tmp_path: Path) -> None:
     assert again.rates() == synthetic.rates()
     assert again.metadata == METADATA
     assert all(value.requires_grad for value in again.parameters())
+
+
+@pytest.mark.parametrize("kind", ["low_rank", "full"])
+def test_similarity_and_loss_come_back_too(kind: str, tmp_path: Path) -> None:
+    similarity = make_similarity(SimilarityOptions(kind=kind, rank=2), 4, stream(0, "similarity"))  # type: ignore[arg-type]
+    plain = synthetic_set()
+    synthetic = SyntheticSet(plain.images, plain.texts, plain.rates(), similarity=similarity, loss="wbce")
+    with torch.no_grad():
+        for value in similarity.parameters():
+            value.add_(0.5)
+    synthetic.save(tmp_path / "set.safetensors")
+    again = load_set(tmp_path / "set.safetensors")
+    assert again.loss == "wbce"
+    assert torch.equal(again.similarity(), synthetic.similarity())
+    assert (
+        synthetic.size_bytes() == again.size_bytes() == plain.size_bytes() + 4 * (4 * 5 if kind == "low_rank" else 16)
+    )
+
+
+def test_a_similarity_of_other_pairs_is_named(tmp_path: Path) -> None:
+    header = {"format_version": "1", "loss": "wbce"}
+    save_with(tmp_path / "set.safetensors", header=header, **{"similarity.matrix": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"set\.safetensors: its tensors make no synthetic set: "):
+        load_set(tmp_path / "set.safetensors")
+    save_with(tmp_path / "set.safetensors", header=header, **{"similarity.matrix": torch.eye(3)})
+    with pytest.raises(ValueError, match=r"set\.safetensors: its tensors make no synthetic set: .* 4 pairs"):
+        load_set(tmp_path / "set.safetensors")
 
 
 @pytest.mark.parametrize("log_rate", [-800.0, 800.0, math.nan])

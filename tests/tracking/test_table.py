@@ -59,7 +59,7 @@ def test_markdown_marks_the_best_of_the_same_budget(rows: list[Row]) -> None:
     assert "**" not in lines[4], "nothing to compare 200 pairs with"
     assert "**" not in lines[5], "the full data do not compete"
     assert "lors \\| 200" in lines[4]
-    assert lines[3].endswith("| 70.0 | 3 | 0.1 | 14 min | - |")
+    assert lines[3].endswith("| 70.0 | 28.2 | 3 | 0.1 | 14 min | - | - |")
     assert lines[4].endswith("| - | 4.9 MB |")
 
 

@@ -6,17 +6,21 @@ from torch import nn
 
 from engine.models.image import Normalised, load_weights
 from engine.places import Places
+from engine.ranges import Count
 
 
-def build(places: Places, *, model: str, weights: str | None = None, pretrained: bool = True) -> nn.Module:
+def build(
+    places: Places, *, model: str, weights: str | None = None, pretrained: bool = True, image_px: Count | None = None
+) -> nn.Module:
     """Build ``timm.create_model(model)`` without its classifier, with the mean and std of its own configuration.
 
     ``weights`` names a local safetensors file; otherwise ``pretrained`` weights come from ``model.safetensors`` in the
     folder of the same name below the weights folder, or from the hub. Fused attention is switched off, because it has
-    no second derivative on the CPU.
+    no second derivative on the CPU. ``image_px`` is for models made for one size of image (vision transformers): their
+    position embeddings are brought from the size of the weights to this one; a convolutional network needs none.
 
     Raises:
-        ValueError: timm knows no such model, or its weights cannot be reached.
+        ValueError: timm knows no such model, it takes no ``image_px``, or its weights cannot be reached.
     """
     set_fused_attn(False)
     if not timm.is_model(model.split(".")[0].removeprefix("timm/")):
@@ -27,9 +31,12 @@ def build(places: Places, *, model: str, weights: str | None = None, pretrained:
     from_hub = pretrained and weights is None
     local = places.weights_path(model) if from_hub else None
     overlay = {"file": str(local / "model.safetensors"), "custom_load": False} if local else None
+    size = {} if image_px is None else {"img_size": image_px}
     try:
-        backbone = timm.create_model(name, pretrained=from_hub, pretrained_cfg_overlay=overlay, num_classes=0)
+        backbone = timm.create_model(name, pretrained=from_hub, pretrained_cfg_overlay=overlay, num_classes=0, **size)
     except Exception as error:
+        if isinstance(error, TypeError) and "img_size" in str(error):
+            raise ValueError(f"student.image.image_px: {model} takes images of any size, expected null.") from error
         raise ValueError(
             f"student.image.model: the weights of {model!r} could not be had from {local or 'the hub'} "
             f"({type(error).__name__}); name a local safetensors file in student.image.weights, "

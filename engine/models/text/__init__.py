@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float32
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float32, Int32
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -27,4 +28,20 @@ class TextEncoder(Protocol):
 
     def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
         """Return one embedding a caption on the CPU, without a graph."""
+        ...
+
+
+@runtime_checkable
+class TrainableTextEncoder(TextEncoder, Protocol):
+    """An encoder that students can train themselves, from token embeddings on."""
+
+    max_length: int
+    """Tokens of the longest text."""
+
+    def tokens(self, captions: Sequence[str]) -> Int32[np.ndarray, "m n"]:
+        """Return the token ids of each caption, -1 behind its end."""
+        ...
+
+    def split(self) -> tuple[nn.Module, nn.Module]:
+        """Return what turns token ids into learnable inputs, and the encoder that students train from there on."""
         ...

@@ -1,26 +1,37 @@
-"""Frozen pretrained language models from a local folder or the Hugging Face hub, pooled to one vector a caption."""
+"""Pretrained language models from a local folder or the Hugging Face hub, pooled to one vector a caption."""
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
-from torch import Tensor
+from jaxtyping import Float32, Int32
+from torch import Tensor, nn
 
-from engine.files import digest
+from engine.files import digest, read_json
+from engine.models.text._tokens import EncoderOfTokens, Pooling, TokenEmbeddings, pool, unreached
 from engine.places import Places
 
-Pooling = Literal["mean", "cls"]
+_POOLINGS: dict[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_cls": "cls",
+}
 
 BATCH_SIZE = 64
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 class TransformersEncoder:
-    """A frozen transformers model in evaluation mode whose last hidden states are pooled."""
+    """A frozen transformers model in evaluation mode whose last hidden states are pooled.
+
+    ``split`` gives the parts of a copy that students train.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, *, pooling: Pooling, max_length: int, normalize: bool) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -45,6 +56,42 @@ class TransformersEncoder:
             result[batch] = self._embed_batch([captions[index] for index in batch])
         return result
 
+    def tokens(self, captions: Sequence[str]) -> Int32[np.ndarray, "m n"]:
+        """Return the token ids of each caption, cut after ``max_length`` and filled up to it with -1."""
+        encoded = self.tokenizer(
+            list(captions),
+            padding="max_length",
+            padding_side="right",
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="np",
+        )
+        return np.where(encoded["attention_mask"] == 1, encoded["input_ids"], -1).astype(np.int32)
+
+    def split(self) -> tuple[nn.Module, nn.Module]:
+        """Return copies of the token embeddings and of all that follows, for students that train the latter.
+
+        Attention is the plain one there, because the fused one has no second derivative on the CPU; a pooling layer
+        behind the states, which nothing here uses, is left out.
+
+        Raises:
+            ValueError: not all of the model's parameters take part in its last hidden states.
+        """
+        model = copy.deepcopy(self.model)
+        table = model.get_input_embeddings()
+        model.set_input_embeddings(nn.Identity())
+        model.set_attn_implementation("eager")
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None
+        encoder = EncoderOfTokens(model, pooling=self.pooling, normalize=self.normalize).eval()
+        idle = unreached(encoder, table.embedding_dim + 1)
+        if idle:
+            raise ValueError(
+                f"student.text.train: {type(model).__name__} cannot be trained, because its states do not depend on "
+                f"{len(idle)} of its parameters ({idle[0]}...), expected frozen."
+            )
+        return TokenEmbeddings(table).eval(), encoder
+
     def _embed_batch(self, captions: list[str]) -> Float32[Tensor, "b dim"]:
         tokens = self.tokenizer(
             captions, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
@@ -55,24 +102,60 @@ class TransformersEncoder:
 
 
 def build(
-    places: Places, *, model: str, pooling: Pooling = "mean", max_length: int = 64, normalize: bool = True
+    places: Places,
+    *,
+    model: str,
+    pooling: Literal["auto", "mean", "cls"] = "auto",
+    max_length: int = 64,
+    normalize: bool = True,
 ) -> TransformersEncoder:
     """Load the frozen encoder ``model`` from the weights folder, or by its hub name where it is not there.
 
     Args:
         places: where weights lie.
         model: hub name, or name of a folder below ``places.weights``; only safetensors are read.
-        pooling: ``mean`` over the words, or the state of the first token (``cls``).
+        pooling: ``mean`` over the words, the state of the first token (``cls``), or what the model was made for.
         max_length: tokens after which a caption is cut.
         normalize: scale embeddings to unit norm, as sentence encoders are meant to be used.
 
     Raises:
-        ValueError: ``max_length`` is too small, or the model is neither in the weights folder nor reachable.
+        ValueError: ``max_length`` is too small, the model is neither in the weights folder nor reachable, or its own
+            pooling is another.
     """
     if max_length < 3:
         raise ValueError(f"text.max_length: expected at least 3 tokens, got {max_length}.")
-    loaded, tokenizer = load_pretrained(model_folder(places, model))
-    return TransformersEncoder(loaded, tokenizer, pooling=pooling, max_length=max_length, normalize=normalize)
+    folder = model_folder(places, model)
+    loaded, tokenizer = load_pretrained(folder)
+    chosen = own_pooling(folder, loaded.config) if pooling == "auto" else pooling
+    return TransformersEncoder(loaded, tokenizer, pooling=chosen, max_length=max_length, normalize=normalize)
+
+
+def own_pooling(folder: Path, config: Any) -> Pooling:
+    """Return how the model in ``folder`` is meant to be pooled.
+
+    A sentence encoder says so in ``1_Pooling/config.json``. A BERT or DistilBERT that was trained on masked words
+    gives its first token, as published work on distillation takes it (arXiv 2308.07545); all else the mean.
+
+    Raises:
+        ValueError: the folder asks for a pooling that is neither of these.
+    """
+    file = folder / "1_Pooling" / "config.json"
+    if file.is_file():
+        return _pooling_of(file)
+    masked = any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in config.architectures or ())
+    return "cls" if masked and config.model_type in ("bert", "distilbert") else "mean"
+
+
+def _pooling_of(file: Path) -> Pooling:
+    """Read the configuration of a sentence encoder's pooling, in the older spelling or the newer."""
+    given = read_json(file)
+    modes = [name for name, on in given.items() if name.startswith("pooling_mode_") and on is True]
+    modes = modes or [f"pooling_mode_{given.get('pooling_mode')}"]
+    if len(modes) != 1 or modes[0] not in _POOLINGS:
+        raise ValueError(
+            f"{file}: expected the pooling of mean_tokens or of cls_token alone, found {', '.join(modes)}."
+        )
+    return _POOLINGS[modes[0]]
 
 
 def model_folder(places: Places, model: str) -> Path:
@@ -130,16 +213,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def pool(
-    hidden: Float[Tensor, "b words dim"], mask: Int64[Tensor, "b words"], *, pooling: Pooling
-) -> Float[Tensor, "b dim"]:
-    """Return the mean of the states where ``mask`` is 1, or the state of the first token."""
-    if pooling == "cls":
-        return hidden[:, 0]
-    weight = mask.unsqueeze(-1).to(hidden)
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def weights_digest(model: Any) -> str:

@@ -11,16 +11,23 @@ from engine.models.image import ImageEncoder
 from engine.models.two_tower import Tower, make_tower
 from engine.places import Places
 from engine.rng import forked, stream
+from tests.models.clips import register_tiny_clip
 
 PIXELS = 32
 SMALL = {
     "convnet": {"width": 8, "depth": 2, "grid": 2},
     "mobilenetv1": {"width": 0.25},
+    "open_clip": {"model": "tiny-clip"},
     "timm": {"model": "test_efficientnet", "pretrained": False},
 }
 """Options that make an encoder small and free of downloads, where its defaults are not."""
 
 ENCODERS = components.names("image")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> None:
+    register_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def build(name: str, places: Places) -> ImageEncoder:

@@ -75,3 +75,16 @@ def test_weights_that_are_not_there_say_what_to_do(places: Places) -> None:
         ValueError, match=r"^student\.image\.model: the weights of 'test_efficientnet' .*pretrained: false"
     ):
         adapter.build(places, model="test_efficientnet")
+
+
+def test_a_transformer_is_built_for_another_size_of_image(places: Places) -> None:
+    encoder = adapter.build(places, model="test_vit", pretrained=False, image_px=32)
+    with torch.no_grad():
+        assert encoder(torch.rand(1, 3, 32, 32)).shape == (1, encoder.features)
+
+
+def test_a_convolutional_network_has_no_size_of_image(places: Places) -> None:
+    with pytest.raises(
+        ValueError, match=r"^student\.image\.image_px: resnet18 takes images of any size, expected null"
+    ):
+        adapter.build(places, model="resnet18", pretrained=False, image_px=32)

@@ -29,8 +29,26 @@ def tiny_bert(folder: Path, seed: int = 0) -> None:
     )
     with forked(stream(seed, "bert")):
         BertModel(config).save_pretrained(folder)
+    tiny_tokenizer(folder, "BertTokenizer")
+
+
+def tiny_distilbert(folder: Path, seed: int = 0) -> None:
+    """Save a DistilBERT of the same size."""
+    from transformers import DistilBertConfig, DistilBertModel
+
+    folder.mkdir(parents=True)
+    config = DistilBertConfig(
+        vocab_size=len(WORDS), dim=16, n_layers=2, n_heads=2, hidden_dim=32, initializer_range=0.5
+    )
+    with forked(stream(seed, "distilbert")):
+        DistilBertModel(config).save_pretrained(folder)
+    tiny_tokenizer(folder, "DistilBertTokenizer")
+
+
+def tiny_tokenizer(folder: Path, kind: str) -> None:
+    """Write the files of a tokenizer of whole words."""
     (folder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
-    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512}
+    tokenizer = {"tokenizer_class": kind, "do_lower_case": True, "model_max_length": 512}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
 
 
@@ -69,6 +87,69 @@ def test_pooling_by_hand(bert: Places, pooling: str) -> None:
         states = encoder.model(input_ids=tokens).last_hidden_state[0]
     expected = states.mean(0) if pooling == "mean" else states[0]
     torch.testing.assert_close(encoder.embed(CAPTIONS[:2])[0], expected, atol=1e-5, rtol=0)
+
+
+def sentence_pooling(folder: Path, **modes: object) -> None:
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 16, **modes}))
+
+
+@pytest.mark.parametrize(
+    ("modes", "expected"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False, "include_prompt": True}, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+    ],
+)
+def test_a_sentence_encoder_says_how_it_is_pooled(bert: Places, modes: dict, expected: str) -> None:
+    sentence_pooling(bert.weights / "tiny-bert", **modes)
+    assert load(bert).key == load(bert, pooling=expected).key
+    assert load(bert, pooling="mean").key != load(bert, pooling="cls").key
+
+
+@pytest.mark.parametrize(
+    "modes", [{"pooling_mode_max_tokens": True}, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, {}]
+)
+def test_another_pooling_of_a_sentence_encoder_is_refused(bert: Places, modes: dict) -> None:
+    sentence_pooling(bert.weights / "tiny-bert", **modes)
+    with pytest.raises(ValueError, match=r"config\.json: expected the pooling of mean_tokens or of cls_token alone"):
+        load(bert)
+    load(bert, pooling="mean")
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "BertForMaskedLM", "DistilBertModel", "DistilBertForMaskedLM"])
+def test_the_pooling_of_a_model_without_a_word_on_it(places: Places, kind: str) -> None:
+    folder = places.weights / "tiny-bert"
+    if kind.startswith("Distil"):
+        tiny_distilbert(folder)
+    else:
+        tiny_bert(folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert load(places).key == load(places, pooling="mean").key
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": [kind]}))
+    expected = "cls" if kind.endswith("ForMaskedLM") else "mean"
+    assert load(places).pooling == expected
+
+
+def test_distilbert_by_hand(places: Places) -> None:
+    tiny_distilbert(places.weights / "tiny-bert")
+    encoder = load(places, pooling="cls", normalize=False)
+    assert encoder.dim == 16
+    tokens = torch.tensor([[WORDS.index(word) for word in ("[CLS]", "a", "red", "ball", "[SEP]")]])
+    with torch.no_grad():
+        states = encoder.model(input_ids=tokens).last_hidden_state[0]
+    torch.testing.assert_close(encoder.embed(CAPTIONS[:2])[0], states[0], atol=1e-5, rtol=0)
+
+
+def test_a_frozen_encoder_drops_nothing_out(bert: Places) -> None:
+    encoder = load(bert)
+    dropouts = [module for module in encoder.model.modules() if isinstance(module, torch.nn.Dropout)]
+    assert any(module.p > 0 for module in dropouts)
+    assert not any(module.training for module in encoder.model.modules())
+    before = torch.get_rng_state()
+    assert torch.equal(encoder.embed(CAPTIONS), encoder.embed(CAPTIONS))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_long_captions_are_cut(bert: Places) -> None:
@@ -130,6 +211,7 @@ def test_mini_lm(weights: Path, places: Places) -> None:
         pytest.skip(f"{weights} holds no all-MiniLM-L6-v2")
     there = Places(data=places.data, weights=weights, cache=places.cache)
     encoder = build(there, model="sentence-transformers/all-MiniLM-L6-v2")
+    assert encoder.pooling == "mean"
     dog, puppy, car = encoder.embed(["A dog runs on grass.", "A puppy is running over a lawn.", "A parked red car."])
     assert encoder.dim == 384
     assert dog @ puppy > 0.5 > 0.2 > dog @ car

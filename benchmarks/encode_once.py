@@ -1,0 +1,116 @@
+"""Claim: a frozen backbone run once an outer step saves most of an outer step against running it at every inner step.
+
+python -m benchmarks.encode_once [--steps 8] [--pairs 100] [--batches 100 20] [--px 128] [--repeat 3]
+
+Both variants take the exact gradient of the same unroll of two heads behind a frozen MobileNetV1-0.25 with random
+weights; the reference encodes the pairs of each inner step anew, as published code does. Variants run in turn. Prints
+seconds (median) and the relative difference of the image gradients.
+"""
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from engine.losses.matching import matching_losses
+from engine.methods._unrolled import inner_batches, inner_loss, unroll_backward
+from engine.models.heads import build_head
+from engine.models.image import mobilenetv1
+from engine.models.two_tower import Tower, TwoTower, make_tower
+from engine.places import Places
+from engine.rng import stream
+from engine.synthetic.set import SyntheticSet
+from engine.tensors import Params
+from engine.unroll import Draw
+
+TEXT_FEATURES = 384
+
+
+def student() -> TwoTower:
+    """Return a student with two residual heads on a frozen image encoder."""
+    nowhere = Places(data=Path(), weights=Path(), cache=Path())
+    image = make_tower(
+        "image",
+        build_encoder=lambda: mobilenetv1.build(nowhere, width=0.25, weights=None),
+        build_head=lambda: build_head("mlp", features=256, width=512),
+        train="frozen",
+        pretrained=False,
+    )
+    text = make_tower(
+        "text",
+        build_encoder=nn.Identity,
+        build_head=lambda: build_head("mlp", features=TEXT_FEATURES, width=512),
+        train="frozen",
+        pretrained=True,
+    )
+    return TwoTower(image, text)
+
+
+class Encoding(Tower):
+    """A tower that encodes pixels whenever it is applied."""
+
+    def apply(self, params: Params, prepared: Tensor) -> Tensor:
+        """Encode, then embed."""
+        return super().apply(params, ENCODER(prepared))
+
+
+ENCODER: nn.Module = nn.Identity()
+
+
+def encoding_every_time(once: TwoTower) -> TwoTower:
+    """Return the same student, whose backbone runs in every inner step."""
+    global ENCODER
+    ENCODER = once.image.frozen
+    values = {name: getattr(once.image, name) for name in Tower.__dataclass_fields__}
+    return replace(once, image=Encoding(**{**values, "frozen": nn.Identity()}))
+
+
+def outer_step(two_tower: TwoTower, synthetic: SyntheticSet, start: Params, target: Params, draws: list[Draw]) -> float:
+    """Take the gradient of one outer step, and return its seconds."""
+    synthetic.zero_grad()
+    end = partial(matching_losses, start=start, target=target)
+    started = time.perf_counter()
+    unroll_backward(synthetic, two_tower, start, draws, inner_loss(two_tower), end, gradient="exact")
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print one row an inner batch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--batches", type=int, nargs="+", default=[100, 20])
+    parser.add_argument("--px", type=int, default=128)
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    once = student()
+    every = encoding_every_time(once)
+    generator = stream(0, "benchmark")
+    start = once.fresh(generator)
+    target = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
+    images = torch.rand(args.pairs, 3, args.px, args.px, generator=generator)
+    texts = torch.randn(args.pairs, TEXT_FEATURES, generator=generator)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {args.steps} inner steps, {args.repeat} runs")
+    print(f"{'batch':>5} {'once, s':>8} {'every step, s':>14} {'ratio':>6} {'difference':>11}")
+    for batch in args.batches:
+        synthetic = SyntheticSet(images, texts, {"image": 0.1, "text": 0.1})
+        draws = [Draw(pairs) for pairs in inner_batches(args.pairs, batch, args.steps, generator)]
+        seconds: dict[str, list[float]] = {"once": [], "every": []}
+        gradients: dict[str, Tensor] = {}
+        for _ in range(args.repeat):
+            for name, two_tower in (("once", once), ("every", every)):
+                seconds[name].append(outer_step(two_tower, synthetic, start, target, draws))
+                assert synthetic.images.grad is not None
+                gradients[name] = synthetic.images.grad.clone()
+        a, b = statistics.median(seconds["once"]), statistics.median(seconds["every"])
+        away = float((gradients["once"] - gradients["every"]).norm() / gradients["every"].norm())
+        print(f"{batch:>5} {a:>8.2f} {b:>14.2f} {b / a:>5.1f}x {away:>11.1e}")
+
+
+if __name__ == "__main__":
+    main()

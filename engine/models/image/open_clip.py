@@ -1,0 +1,43 @@
+"""The image tower of any CLIP of open_clip, with its projection into the space that CLIP shares with texts."""
+
+import torch
+from torch import nn
+
+from engine.models.image import Normalised
+from engine.models.open_clip import WithMathAttention, load_clip
+from engine.places import Places
+from engine.ranges import Count
+
+
+def build(
+    places: Places,
+    *,
+    model: str,
+    pretrained: str | None = None,
+    weights: str | None = None,
+    image_px: Count | None = None,
+) -> nn.Module:
+    """Build the image tower of ``model``, with mean and std of its own configuration.
+
+    Weights come from a folder of the model's name below the weights folder, from the tag ``pretrained`` of open_clip,
+    or from the local safetensors file ``weights`` of the whole CLIP; without any of them every student starts from its
+    own random ones. ``image_px`` is the size of the images where it is not the one that the model was made for.
+
+    Raises:
+        FileNotFoundError: ``weights`` is not there.
+        ValueError: there is no such model or tag, or its weights cannot be had.
+    """
+    loaded = load_clip(
+        places, model=model, pretrained=pretrained, weights=weights, image_px=image_px, key="student.image"
+    )
+    visual = loaded.model.visual
+    tower, size = WithMathAttention(visual), visual.image_size
+    with torch.no_grad():
+        features = tower(torch.zeros(1, 3, *(size if isinstance(size, tuple) else (size, size)))).shape[1]
+    return Normalised(
+        tower,
+        mean=tuple(visual.preprocess_cfg["mean"]),
+        std=tuple(visual.preprocess_cfg["std"]),
+        features=features,
+        pretrained=loaded.pretrained,
+    ).eval()

@@ -1,0 +1,38 @@
+"""The real captions nearest to synthetic texts: how a text that is a vector is read."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from engine.models.text._tokens import mask_of, pool
+
+Prepare = Callable[[Tensor], Tensor]
+
+
+def nearest_captions(
+    texts: Float[Tensor, "n *d"], real: Shaped[np.ndarray, "m f"], *, prepare: Prepare | None = None, chunk: int = 8192
+) -> Int64[Tensor, " n"]:
+    """Return, for each prepared text, the index of the real caption whose embedding has the largest cosine.
+
+    ``prepare`` is what makes such texts of rows of ``real`` (None: nothing). Texts of a trained encoder are compared
+    by the means of their token embeddings, because what the encoder makes of them changes while it is trained.
+    """
+    queries = normalize(one_vector_each(texts.detach().cpu()), dim=-1)
+    best = torch.full((len(queries),), -2.0)
+    index = torch.zeros(len(queries), dtype=torch.int64)
+    for first in range(0, len(real), chunk):
+        rows = torch.from_numpy(np.array(real[first : first + chunk]))
+        rows = normalize(one_vector_each(rows if prepare is None else prepare(rows)), dim=-1)
+        value, where = (queries @ rows.T).max(dim=1)
+        index = torch.where(value > best, where + first, index)
+        best = torch.maximum(best, value)
+    return index
+
+
+def one_vector_each(texts: Float[Tensor, "n *d"]) -> Float[Tensor, "n e"]:
+    """Return prepared texts as vectors: the embeddings of a frozen encoder, or the means of token embeddings."""
+    return texts if texts.ndim == 2 else pool(texts[..., :-1], mask_of(texts), pooling="mean")

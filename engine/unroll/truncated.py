@@ -1,0 +1,22 @@
+"""The truncated gradient of published code: every step's gradient is differentiated at constant parameters.
+
+With theta_i held constant, the end of the unroll is theta_0 - rate * sum_i g(theta_i, x), so that the adjoint at the
+end stands for that of every step: dLoss/dx -= d<g_i, rate * a_T>/dx. What an early step does to later ones is lost, so
+this is *not* the gradient of the loss, but it is what LoRS and RepBlend follow. Its memory is flat as that of
+``exact``, and it saves the derivative with respect to the parameters.
+
+References:
+    arXiv 2211.10586, equation 11 (TESLA); arXiv 2406.03793.
+"""
+
+from engine.unroll import Pulled, Unroll, UnrollGradient, end_adjoint, pull_step, walk
+
+
+def gradient(problem: Unroll) -> UnrollGradient:
+    """Return the truncated gradient, keeping T + 1 copies of the parameters and the graph of one step."""
+    path = walk(problem)
+    losses, adjoint = end_adjoint(problem, path.pop())
+    result = Pulled.nothing(problem)
+    for draw in reversed(problem.draws):
+        pull_step(problem, path.pop(), draw, adjoint, result)
+    return UnrollGradient(losses=losses, data=result.data, rates=result.rates)

@@ -1,0 +1,28 @@
+"""Run every study of a table of tune_spaces/tables, each resumed where it stands, and print the one table."""
+
+import sys
+from argparse import Namespace
+
+from engine import command
+
+PARSER = command.parser("compare", __doc__)
+
+
+def main(args: Namespace) -> int:
+    """Run the comparison that the arguments name, or list its studies with ``--dry-run``."""
+    from engine.comparison import read_comparison
+    from engine.config import parse_overrides
+
+    comparison, overrides = read_comparison(args.space), parse_overrides(args.overrides)
+
+    from engine.cluster.comparing import compare, dry_run
+
+    if args.dry_run:
+        print(dry_run(args.space, comparison, overrides))
+    else:
+        compare(args.space, comparison, overrides, local=args.local)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main, parser=PARSER))
