@@ -17,6 +17,7 @@ _FLAGS: dict[str, tuple[str, ...]] = {
     "coreset": _RUNS,
     "compare": _RUNS,
     "report": ("all", "published", "markdown"),
+    "import_published": ("distilled", "buffers", "out", "alpha", "normalisation"),
     "actors": ("stop",),
 }
 TASKS = tuple(_FLAGS)
@@ -29,6 +30,18 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "all": {"action": "store_true", "help": "the studies of every space in the same storage folder"},
     "published": {"action": "store_true", "help": "only the published rows that the space names, without any run"},
     "markdown": {"action": "store_true", "help": "as Markdown instead of aligned text"},
+    "distilled": {"metavar": "FILE", "help": "a published distilled set, a file of torch.save"},
+    "buffers": {"metavar": "FOLDER", "help": "the folder of img_replay_buffer_0.pt, txt_replay_buffer_0.pt and so on"},
+    "out": {"metavar": "FILE", "help": "where the set is written as safetensors, for evaluate.py --set"},
+    "alpha": {
+        "type": float,
+        "help": "the alpha of a low-rank similarity (default: what the whole matrix in the file tells)",
+    },
+    "normalisation": {
+        "choices": ("clip", "imagenet", "none"),
+        "default": "clip",
+        "help": "what the pixels of the set were normalised with (default: clip)",
+    },
     "stop": {"action": "store_true", "help": "end them; what experts have finished lies in the store"},
     "fresh": {"action": "store_true", "help": "start over instead of resuming the study or printing its results"},
 }
@@ -154,6 +167,11 @@ def _examples(task: str) -> str:
             (f"{task}.py flickr8k --dry-run", "its studies, and which of them are finished"),
             (f"{task}.py flickr8k protocol.seeds=2", "a value that replaces that of all lines"),
             (f"{task}.py --config my_table.yaml", "a table of your own"),
+        ]
+    if task == "import_published":
+        lines = [
+            (f"{task}.py published/flickr30k_100_lors --distilled distilled_3000.pt --out lors.safetensors", "a set"),
+            (f"{task}.py published/flickr30k_100_lors --buffers buffers/", "experts, into the store of the space"),
         ]
     if "samples" in _FLAGS[task]:
         lines.insert(2, (f"{task}.py flickr8k_100 --samples 8", "search with eight trials"))

@@ -38,7 +38,13 @@ def test_words_are_a_space_and_overrides(
 def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
     found = set(parsed(task)) - {"space", "overrides", "list"}
     runs = {"dry_run", "local"}
-    own = {"distill": runs | {"samples", "fresh"}, "evaluate": runs | {"set"}, "report": {"all", "published", "markdown"}, "actors": {"stop"}}
+    own = {
+        "distill": runs | {"samples", "fresh"},
+        "evaluate": runs | {"set"},
+        "report": {"all", "published", "markdown"},
+        "actors": {"stop"},
+    }
+    own["import_published"] = {"distilled", "buffers", "out", "alpha", "normalisation"}
     assert found == own.get(task, runs)
 
 

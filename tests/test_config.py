@@ -43,7 +43,7 @@ TOP = (
 )
 METHOD = (
     "distance, gradient, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, max_start, name, "
-    "num_pairs, shortcut, span, text_max_start"
+    "num_pairs, real_batch, real_weight, shortcut, span, text_max_start"
 )
 KINDS = "{<kind>: [...], default: ...} where the kind is one of choice, uniform, loguniform, int, logint"
 

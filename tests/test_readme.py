@@ -9,6 +9,7 @@ import torch
 
 from engine import components
 from engine.command import TASKS, parser
+from engine.comparison import read_comparison
 from engine.components import FAMILIES
 from engine.config import load, resolve
 from engine.places import Places
@@ -49,6 +50,9 @@ def test_commands_are_understood(words: list[str]) -> None:
     assert task in TASKS
     assert (ROOT / words[1]).is_file()
     args = parser(task, "").parse_args(words[2:])
+    if task == "compare":
+        read_comparison(args.space)
+        return
     examples = {"method.name=image_only", "student.image.encoder=patches"}  # files that the reader writes
     resolve(load(args.space, [word for word in args.overrides if word not in examples]))
 

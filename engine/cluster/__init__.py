@@ -4,6 +4,7 @@ Ray and Tune read these variables when they are imported, on the driver as in ev
 """
 
 import os
+from pathlib import Path
 
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -18,3 +19,7 @@ _SETTINGS = {
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
+
+# `ray start` asks for the token where it finds one, but who joins has to be told to offer it.
+if (Path.home() / ".ray" / "auth_token").is_file():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")

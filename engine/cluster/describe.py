@@ -1,6 +1,7 @@
-"""What a study would do, without doing it: its configuration, what is missing, and estimated bytes."""
+"""What a study would do, without doing it: its configuration, what is missing, estimated bytes and minutes."""
 
 from engine import assemble
+from engine.cluster.estimate import estimate
 from engine.cluster.guards import check_study
 from engine.cluster.job import Job
 from engine.cluster.needs import parameter_counts, snapshot_bytes
@@ -9,9 +10,9 @@ from engine.experts.store import ExpertStore
 
 
 def describe(job: Job) -> str:
-    """Return the resolved configuration and what would be done, as text; nothing is written, loaded or trained.
+    """Return the resolved configuration and what would be done, as text; nothing is written, and nothing of it done.
 
-    Minutes are not told: they depend on the data and the machine, and neither is tried here.
+    A few steps on random numbers are timed for the minutes that it would take.
 
     Raises:
         ValueError: the study cannot be run as it is configured.
@@ -33,7 +34,7 @@ def describe(job: Job) -> str:
         f"experts:       {count} x {epochs} epochs, {there} already there, {_mebibytes(size)} of trajectories",
         f"trials:        {job.samples} x {study.budget.outer_steps} outer steps, {_searched(job)}",
         f"mlflow:        {job.mlflow_uri}",
-        "minutes:       not estimated, for they depend on the data and the machine",
+        f"time:          {estimate(job, student, encoder)}",
     ]
     return "\n".join(lines)
 

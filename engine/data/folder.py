@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.images import decoded_images, locate_images
-from engine.data.pairs import PairDataset
+from engine.data.pairs import PairDataset, Size
 
 SPLITS = ("train", "val", "test")
 
@@ -36,6 +36,11 @@ def read_splits(
         )
         for split, captions in splits.items()
     }
+
+
+def sizes_of(splits: dict[str, Captions]) -> dict[str, Size]:
+    """Return the size of every split."""
+    return {split: Size(len(captions), sum(map(len, captions.values()))) for split, captions in splits.items()}
 
 
 def check_splits(splits: dict[str, Captions], annotation: Path) -> None:

@@ -1,11 +1,19 @@
 """Pairs: images, their captions, and which caption belongs to which image."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
+
+
+class Size(NamedTuple):
+    """How many images a split has, and how many pairs."""
+
+    images: int
+    pairs: int
 
 
 @dataclass(frozen=True, eq=False)

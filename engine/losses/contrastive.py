@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid, normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, kl_div, logsigmoid, normalize
 
-LossName = Literal["info_nce", "bce", "wbce"]
+LossName = Literal["info_nce", "bce", "wbce", "kl"]
 
 
 def similarities(images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
@@ -63,7 +63,30 @@ def wbce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Te
     return torch.stack(sides).mean()
 
 
-SOFT: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {"info_nce": soft_info_nce, "bce": bce, "wbce": wbce}
+KL_SHARPNESS = 10.0
+
+
+def kl(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
+    """Return the divergence of both directions' softmax from that of the target times 10, averaged over rows and ways.
+
+    Unlike ``soft_info_nce`` its targets are distributions whatever the similarity is, and it is bounded below.
+
+    References:
+        The KL loss among those of the code of arXiv 2406.03793.
+    """
+    ways = [
+        kl_div(z.log_softmax(dim=1), (KL_SHARPNESS * s).log_softmax(dim=1), reduction="batchmean", log_target=True)
+        for z, s in ((logits, target), (logits.T, target.T))
+    ]
+    return 0.5 * torch.stack(ways).sum()
+
+
+SOFT: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
+    "info_nce": soft_info_nce,
+    "bce": bce,
+    "wbce": wbce,
+    "kl": kl,
+}
 
 
 def contrast(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -10,11 +9,12 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from engine import components
+from engine.data.pairs import one_an_image
 from engine.experts.shortcut import ShortcutSource
 from engine.experts.trajectory import ExpertSource, Segment
 from engine.losses.contrastive import LossName
 from engine.losses.matching import Distance, matching_losses
-from engine.methods import Metrics, group
+from engine.methods import Metrics, Sources, group
 from engine.models.encode_once import encode_once
 from engine.models.two_tower import TwoTower
 from engine.ranges import Positive
@@ -104,12 +104,20 @@ def match_segment(
     *,
     gradient: GradientName,
     distance: Distance = "each",
+    besides: EndLosses | None = None,
 ) -> Metrics:
-    """Add the gradient of the matching loss of one segment to everything in ``synthetic``, and return the losses."""
+    """Add the gradient of the matching loss of one segment to everything in ``synthetic``, and return the losses.
+
+    ``besides`` gives further losses at the end of the unroll.
+    """
     device = synthetic.images.device
     start = {name: value.to(device, copy=True) for name, value in segment.start.items()}
     target = {name: value.to(device) for name, value in segment.target.items()}
-    end = partial(matching_losses, start=start, target=target, distance=distance)
+
+    def end(params: Params) -> dict[str, Tensor]:
+        losses = matching_losses(params, start, target, distance=distance)
+        return losses if besides is None else {**losses, **besides(params)}
+
     return unroll_backward(synthetic, student, start, draws, loss, end, gradient=gradient)
 
 
@@ -149,6 +157,19 @@ def unroll_backward(
     torch.autograd.backward(roots, [*(result.data[name] for name in outside), *(result.rates[m] for m in rates)])
     losses = {f"loss/{name}": value.item() for name, value in result.losses.items()}
     return {"loss": sum(losses.values()), **losses, **{f"inner_lr/{m}": v.item() for m, v in rates.items()}}
+
+
+def loss_on_real(sources: Sources, count: int, generator: torch.Generator, *, weight: float = 1.0) -> EndLosses:
+    """Return ``weight`` times the contrastive loss, as a function of parameters, of real pairs that are drawn now.
+
+    The pairs are of distinct images as far as there are enough.
+    """
+    pairs, student = sources.pairs, sources.student
+    device = next(iter(student.image.trained.parameters())).device
+    chosen = one_an_image(pairs.caption_image, torch.randperm(len(pairs), generator=generator))[:count]
+    images = pairs.image_rows(pairs.images_of(chosen), device)
+    texts = student.text.prepare(pairs.text_rows(chosen, device))
+    return lambda params: {"real": weight * student.loss(params, images, texts)}
 
 
 def _only_used(batches: list[Int64[Tensor, " b"]]) -> tuple[Int64[Tensor, " u"], list[Int64[Tensor, " b"]]]:

@@ -17,10 +17,11 @@ from engine.methods._unrolled import (
     inner_batches,
     inner_loss,
     learned_groups,
+    loss_on_real,
     match_segment,
     trajectories,
 )
-from engine.ranges import Count, Positive
+from engine.ranges import Count, NonNegative, Positive
 from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
@@ -35,6 +36,9 @@ class Method:
     each is used equally often. ``max_start`` is the number of start epochs, from 0 on; with ``text_max_start`` the
     text side starts at an epoch of its own (AMD). ``shortcut`` matches straightened trajectories of that many epochs
     (PTM-ST). ``distance`` says what a modality's distance is relative to.
+
+    ``real_weight`` adds, with that factor, what the student loses on ``real_batch`` real pairs where its unroll ends:
+    the expert says where to go, the pairs what for. It is ours and not in the paper; 0 leaves it out.
 
     ``inner_temperature`` None is the student's own. The published code leaves out the exponential of the logit scale
     and so unrolls its students at 1 / ln(1 / 0.07) = 0.376, while experts have 0.07; that value reproduces it.
@@ -54,6 +58,8 @@ class Method:
     text_max_start: Count | None = None
     shortcut: Count | None = None
     distance: Distance = "each"
+    real_weight: NonNegative = 0.0
+    real_batch: Count = 512
     inner_lr: Rates = field(default_factory=Rates)
     init: Init = field(default_factory=Init)
     learn: Learn = field(default_factory=Learn)
@@ -84,6 +90,7 @@ class Method:
             text_max_start=self.text_max_start,
         )
         batches = inner_batches(len(state.synthetic), self.inner_batch, self.inner_steps, generator)
+        real = loss_on_real(sources, self.real_batch, generator, weight=self.real_weight) if self.real_weight else None
         return match_segment(
             state.synthetic,
             sources.student,
@@ -92,4 +99,5 @@ class Method:
             inner_loss(sources.student, temperature=self.inner_temperature),
             gradient=self.gradient,
             distance=self.distance,
+            besides=real,
         )

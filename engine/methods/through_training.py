@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from engine.data.pairs import one_an_image
 from engine.losses.contrastive import LossName
 from engine.methods import Metrics, Sources, State
 from engine.methods._unrolled import (
@@ -18,6 +15,7 @@ from engine.methods._unrolled import (
     inner_batches,
     inner_loss,
     learned_groups,
+    loss_on_real,
     unroll_backward,
 )
 from engine.models.two_tower import TwoTower
@@ -79,7 +77,7 @@ class Method:
         batches = inner_batches(len(synthetic), self.inner_batch, warmup + self.inner_steps, generator)
         draws = [Draw(pairs) for pairs in batches]
         start = self._warmed_up(synthetic, student, draws[:warmup], generator)
-        end = partial(_loss_on_real, student, *_real_inputs(sources, self.real_batch, generator))
+        end = loss_on_real(sources, self.real_batch, generator)
         return unroll_backward(synthetic, student, start, draws[warmup:], loss, end, gradient=self.gradient)
 
     def _warmed_up(
@@ -99,15 +97,3 @@ class Method:
         device = images.device
         on_device = [Draw(draw.pairs.to(device)) for draw in draws]
         return walk(Unroll(inner_loss(student, loss=self.loss), start, lambda _: {}, data, rates, on_device))[-1]
-
-
-def _real_inputs(sources: Sources, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw real pairs of distinct images as far as there are enough, and return their prepared images and texts."""
-    pairs, device = sources.pairs, next(iter(sources.student.image.trained.parameters())).device
-    chosen = one_an_image(pairs.caption_image, torch.randperm(len(pairs), generator=generator))[:count]
-    texts = sources.student.text.prepare(pairs.text_rows(chosen, device))
-    return pairs.image_rows(pairs.images_of(chosen), device), texts
-
-
-def _loss_on_real(student: TwoTower, images: Tensor, texts: Tensor, params: Params) -> dict[str, Tensor]:
-    return {"real": student.loss(params, images, texts)}

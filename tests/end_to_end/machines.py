@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,14 @@ ip link set lo up
 exec {sshd} -D -e -f {folder}/sshd_config
 """
 
+# What processes there are told besides: nothing may be fetched, and a worker whose head is gone ends soon.
+VARIABLES = {
+    "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+}
+
 SSHD = """\
 HostKey {key}
 AuthorizedKeysFile {key}.pub
@@ -36,7 +45,7 @@ UsePAM no
 StrictModes no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
-SetEnv RAY_TMPDIR={temporary} HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
+SetEnv RAY_TMPDIR={temporary} {variables}
 """
 
 # There is no network to fetch a builder from: the one of the existing environment is used.
@@ -76,6 +85,11 @@ class Machine:
     process: subprocess.Popen[bytes]
 
     @property
+    def home(self) -> Path:
+        """The home folder of its user."""
+        return self.folder / "home"
+
+    @property
     def pid(self) -> int:
         """The first process of the machine, as numbered outside."""
         threads = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -102,7 +116,10 @@ def start(address: str, folder: Path, *, key: Path) -> Machine:
     home, temporary = folder / "home", folder.parent / "tmp"
     make_environment(home / "vldistill-env")
     temporary.mkdir(exist_ok=True)  # one path on all machines, as /tmp is, and on each its own
-    (folder / "sshd_config").write_text(SSHD.format(temporary=temporary, key=key), encoding="utf-8")
+    variables = " ".join(f"{name}={value}" for name, value in VARIABLES.items())
+    (folder / "sshd_config").write_text(
+        SSHD.format(temporary=temporary, key=key, variables=variables), encoding="utf-8"
+    )
     (folder / "passwd").write_text(_users(home), encoding="utf-8")
     script = START.format(folder=folder, temporary=temporary, sshd=shutil.which("sshd", path=SEARCHED))
     with (folder / "sshd.log").open("wb") as log:
@@ -122,17 +139,31 @@ def connect(first: Machine, second: Machine) -> None:
         _inside(machine, "route add default dev cable")
 
 
-def make_environment(folder: Path) -> None:
-    """Make a Python environment that has all packages of this one, but neither this project nor a tool to fetch any."""
+def make_environment(folder: Path, *, project: bool = False) -> None:
+    """Make a Python environment that has all packages of this one, with this project or without it."""
     venv.create(folder)
     (site,) = folder.glob("lib/python*/site-packages")
     (own,) = {path for path in sys.path if path.endswith("site-packages") and Path(path, "ray").is_dir()}
-    (site / "existing.pth").write_text(f"{own}\n", encoding="utf-8")
+    there = [own, str(Path(__file__).resolve().parents[2])] if project else [own]
+    (site / "existing.pth").write_text("\n".join([*there, ""]), encoding="utf-8")
     (folder / "pip.conf").write_text(PIP, encoding="utf-8")
     for name, module, function in (("pip", "pip._internal.cli.main", "main"), ("ray", "ray.scripts.scripts", "main")):
         script = folder / "bin" / name
         script.write_text(SCRIPT.format(python=folder / "bin/python", module=module, name=function), encoding="utf-8")
         script.chmod(0o755)
+
+
+def runs_ray(machine: Machine) -> bool:
+    """Tell whether a machine runs a node of a cluster."""
+    return any("/raylet " in line for line in machine.command_lines())
+
+
+def await_that(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+    """Wait until ``condition`` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:g} s"
+        time.sleep(1)
 
 
 def _users(home: Path) -> str:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from engine.losses.contrastive import LossName, bce, contrast, info_nce, similarities, wbce
+from engine.losses.contrastive import LossName, bce, contrast, info_nce, kl, similarities, wbce
 from engine.rng import stream
 
 
@@ -78,12 +78,25 @@ def test_weighted_binary_cross_entropy_by_hand() -> None:
     assert bce(logits, target).item() == pytest.approx(plain, rel=1e-12)
 
 
+def test_the_divergence_vanishes_where_the_logits_are_the_target() -> None:
+    target = torch.tensor([[1.0, 0.2], [-3.0, 0.9]], dtype=torch.float64)
+    assert kl(10 * target, target).item() == pytest.approx(0, abs=1e-12)
+    logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]], dtype=torch.float64)
+    rows = [(logits, 10 * target), (logits.T, 10 * target.T)]
+    by_hand = 0.0
+    for z, s in rows:
+        for i in range(2):
+            p, q = ([math.exp(v) / sum(math.exp(w) for w in m[i].tolist()) for v in m[i].tolist()] for m in (s, z))
+            by_hand += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / 4
+    assert kl(logits, target).item() == pytest.approx(by_hand, rel=1e-9)
+
+
 def test_a_side_without_entries_is_left_out() -> None:
     logits = torch.tensor([[0.0]])
     assert wbce(logits, torch.ones(1, 1)).item() == pytest.approx(math.log(2))
 
 
-@pytest.mark.parametrize("loss", ["info_nce", "bce", "wbce"])
+@pytest.mark.parametrize("loss", ["info_nce", "bce", "wbce", "kl"])
 def test_targets_of_every_loss_are_learnable_and_twice_differentiable(loss: LossName) -> None:
     images, texts = (side.requires_grad_() for side in random_sides())
     target = (0.9 * torch.eye(5, dtype=torch.float64) + 0.02).requires_grad_()

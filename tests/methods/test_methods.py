@@ -182,3 +182,13 @@ def test_covmatch_draws_its_online_student_anew_in_time(places: Places) -> None:
     ages = []
     run.run(5, lambda step, state, metrics: ages.append(int(state.age)))
     assert ages == [1, 2, 1, 2, 1]
+
+
+def test_the_loss_of_real_pairs_adds_to_the_match(places: Places) -> None:
+    plain, both = start("bi_trajectory", places), start("bi_trajectory", places, real_weight=0.5)
+    first, second = plain.run(1), both.run(1)
+    assert second["loss"] == pytest.approx(first["loss"] + second["loss/real"], rel=1e-6)
+    assert not torch.equal(values(plain)["synthetic.texts"], values(both)["synthetic.texts"])
+    run = start("bi_trajectory", places, real_weight=0.5, gradient="stored")
+    run.run(1)
+    assert all(torch.allclose(value, values(both)[name], atol=1e-5) for name, value in values(run).items())

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from engine.data.folder import SPLITS, Captions, read_splits
+from engine.data.folder import SPLITS, Captions, read_splits, sizes_of
 from engine.data.images import leaves_folder
-from engine.data.pairs import PairDataset
+from engine.data.pairs import PairDataset, Size
 from engine.files import read_json
 from engine.places import Places
 
@@ -40,13 +40,36 @@ def load(
     References:
         Karpathy and Fei-Fei, arXiv 1412.2306 (the splits).
     """
-    folder = places.data_path(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
-    annotation = find_annotation(folder, annotations)
+    folder, annotation = _places_of(places, root, annotations)
     splits = read_annotation(annotation, restval=restval)
     image_root = find_image_root(folder, images, [name for captions in splits.values() for name in captions])
     return read_splits(splits, image_root, annotation=annotation, image_px=image_px, cache=places.cache)
+
+
+def sizes(
+    places: Places,
+    *,
+    root: str,
+    image_px: int = 128,
+    annotations: str | None = None,
+    images: str | None = None,
+    restval: bool = True,
+) -> dict[str, Size]:
+    """Return the size of each split that ``load`` would return, from the annotations alone.
+
+    Raises:
+        FileNotFoundError: the folder or the annotations are absent.
+        ValueError: the annotations are ambiguous or not in one of the two layouts.
+    """
+    return sizes_of(read_annotation(_places_of(places, root, annotations)[1], restval=restval))
+
+
+def _places_of(places: Places, root: str, annotations: str | None) -> tuple[Path, Path]:
+    """Return the folder of the data set and its annotation file."""
+    folder = places.data_path(root)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
+    return folder, find_annotation(folder, annotations)
 
 
 # --- which files ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from engine.data.array_cache import cached_array
-from engine.data.pairs import PairDataset
+from engine.data.pairs import PairDataset, Size
 from engine.data.shapes import drawing, scene, wording
 from engine.files import digest
 from engine.places import Places
@@ -44,6 +44,20 @@ def load(
             raise ValueError(f"data.{key}: expected at least {least}, got {value}.")
     scenes = split_scenes(sizes, seed=seed)
     return {split: _dataset(places, split, chosen, image_px=image_px, seed=seed) for split, chosen in scenes.items()}
+
+
+def sizes(
+    places: Places,
+    *,
+    image_px: int = 32,
+    train_images: int = 4000,
+    val_images: int = 500,
+    test_images: int = 500,
+    seed: int = 0,
+) -> dict[str, Size]:
+    """Return the size of each split that ``load`` would return, drawing nothing."""
+    images = {"train": train_images, "val": val_images, "test": test_images}
+    return {split: Size(number, CAPTIONS_PER_IMAGE * number) for split, number in images.items()}
 
 
 def split_scenes(sizes: dict[str, int], *, seed: int) -> dict[str, list[scene.Scene]]:

@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.data.folder import SPLITS, Captions, read_splits
-from engine.data.pairs import PairDataset
+from engine.data.folder import SPLITS, Captions, read_splits, sizes_of
+from engine.data.pairs import PairDataset, Size
 from engine.places import Places
 
 if TYPE_CHECKING:
@@ -38,16 +38,45 @@ def load(
         FileNotFoundError: the folder, the table or images are absent.
         ValueError: the table lacks a column or a value, a split ends up empty, or an image cannot be decoded.
     """
+    path = _path_of(places, root, table)
+    splits = _splits(path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
+    return read_splits(splits, places.data_path(root), annotation=path, image_px=image_px, cache=places.cache)
+
+
+def sizes(
+    places: Places,
+    *,
+    root: str,
+    table: str,
+    image_px: int = 128,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+) -> dict[str, Size]:
+    """Return the size of each split that ``load`` would return, from the table alone.
+
+    Raises:
+        FileNotFoundError: the folder or the table is absent.
+        ValueError: the table lacks a column or a value, or a split ends up empty.
+    """
+    path = _path_of(places, root, table)
+    return sizes_of(_splits(path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed))
+
+
+def _path_of(places: Places, root: str, table: str) -> Path:
+    """Return the file of the table."""
     folder = places.data_path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
-    path = folder / table
+    return folder / table
+
+
+def _splits(path: Path, *, val_fraction: float, test_fraction: float, seed: int) -> dict[str, Captions]:
+    """Return captions by the splits that the table gives, or else by those of a hash."""
     rows = read_rows(path)
     if any(split is not None for _, _, split in rows):
-        splits = given_splits(rows, path)
-    else:
-        splits = hashed_splits(rows, path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
-    return read_splits(splits, folder, annotation=path, image_px=image_px, cache=places.cache)
+        return given_splits(rows, path)
+    return hashed_splits(rows, path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
 
 
 Row = tuple[str, str, str | None]

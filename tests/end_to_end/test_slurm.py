@@ -1,0 +1,79 @@
+"""The script for Slurm, with stand-ins for Slurm: it starts Ray on two machines, runs a study, and ends Ray."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.studies import SPACE, tiny_job
+from tests.end_to_end.conftest import ROOT, World
+from tests.end_to_end.machines import make_environment, runs_ray
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+SCONTROL = """\
+#!/bin/bash
+[[ $* == "show hostnames $SLURM_JOB_NODELIST" ]] && tr , '\\n' <<< "$SLURM_JOB_NODELIST"
+"""
+
+# A step takes the variables of the script along; bash would read ~/.bashrc where it sees that ssh has started it.
+SRUN = """\
+#!/bin/bash
+for word; do
+  case $word in
+    --nodelist=*) node=${{word#*=}} ;;
+    --*) ;;
+    *) break ;;
+  esac
+  shift
+done
+[[ $node == {head} ]] && exec "$@"
+exec ssh -i {key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "root@$node" \\
+  "unset SSH_CLIENT; $(export -p | grep -E ' (PATH|RAY_[A-Z_]+|SLURM_[A-Z_]+)='); cd $PWD; $(printf '%q ' "$@")"
+"""
+
+
+@pytest.fixture
+def project(world: World) -> Path:
+    """Return a folder that both machines see, with the project, an environment, and the stand-ins."""
+    folder = world.shared / "project"
+    folder.mkdir()
+    for name in ("engine", "tasks", "tune_spaces", "clusters"):
+        (folder / name).symlink_to(ROOT / name)
+    make_environment(folder / ".venv", project=True)
+    _script(folder / "slurm" / "scontrol", SCONTROL)
+    _script(folder / "slurm" / "srun", SRUN.format(head=world.head.address, key=world.key))
+    return folder
+
+
+def _script(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+
+
+def test_a_study_runs_in_an_allocation(world: World, project: Path) -> None:
+    number = str(os.getpid())
+    words = ["baselines.coresets=[]", "budget.samples=1"]
+    variables = {
+        "PATH": f"{project / 'slurm'}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_JOB_ID": number,
+        "SLURM_JOB_NODELIST": f"{world.head.address},{world.worker.address}",
+        "SLURM_SUBMIT_DIR": str(project),
+    }
+
+    own = Path(f"/tmp/ray-{number}")
+    own.mkdir()
+    try:
+        for machine in (world.head, world.worker):  # whose /tmp are one folder, other than two machines'
+            subprocess.run(machine.within("--mount", "mount", "-t", "tmpfs", "none", str(own)), check=True)
+        said = world.on_head("bash", str(ROOT / "clusters/slurm.sbatch"), str(SPACE), *words, variables=variables)
+    finally:
+        own.rmdir()
+
+    assert "Ray: the running cluster (4 CPUs" in said
+    assert tiny_job(project / "runs", *words).folder.name in said
+    assert not list(world.head.home.glob(".ray/*.token"))
+    assert not runs_ray(world.head)
