@@ -233,8 +233,17 @@ def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:
 
 
 def expert_recipe(study: Study) -> ExpertRecipe:
-    """Return how the study's experts are trained."""
+    """Return how the study's experts are trained.
+
+    Raises:
+        ValueError: pixels are to be augmented that a frozen encoder has turned into features once and for all.
+    """
     experts = study.experts
+    if experts.augmentation != "none" and study.student.image.train == "frozen":
+        raise ValueError(
+            f"experts.augmentation is {experts.augmentation!r}, expected none, since student.image.train is frozen and "
+            "experts see features, not pixels."
+        )
     return ExpertRecipe(
         rates={m: getattr(experts.lr, m) for m in MODALITIES},
         batch_size=experts.batch_size,

@@ -81,3 +81,8 @@ def test_what_cannot_be_trained_is_refused(places: Places) -> None:
 def test_adapters_of_a_frozen_encoder_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"student\.text\.lora is .*, expected null, since train is frozen"):
         study("student.text.lora.rank=2")
+
+
+def test_augmentation_that_no_expert_would_see_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^experts\.augmentation is 'flip', expected none, since .* is frozen"):
+        assemble.expert_recipe(study("experts.augmentation=flip", "student.image.train=frozen"))

@@ -54,6 +54,9 @@ WORDS = (
 LONGEST_TIMED = 1.5
 """Seconds that one timed step may take; a longer one is timed with fewer pairs and steps, and multiplied."""
 
+ENOUGH = 0.5
+"""Seconds for which a short step is repeated."""
+
 _SIZES = ("inner_batch", "batch", "real_batch")
 
 
@@ -224,6 +227,8 @@ def time_steps(job: Job, student: TwoTower, encoder: TextEncoder, sizes: Mapping
     pixels = int(study.data.options["image_px"])
     raw, text, fitted = _cached_texts(study, encoder)
     params = student.fresh(stream(0, "estimate"))
+    least = _random_pairs(study, student, raw, pixels, images=2, device=device)
+    _expert_batch(study, student, params, least)  # what is imported and compiled then is not what is timed
     small = _random_pairs(study, student, raw, pixels, images=4, device=device)
     slowness = _seconds(lambda: _expert_batch(study, student, params, small)) / 4
     number = _affordable(study.experts.batch_size, slowness)
@@ -255,12 +260,12 @@ def _affordable(number: int, slowness: float) -> int:
 
 
 def _seconds(step: Callable[[], Any]) -> float:
-    """Return the seconds of processor that one ``step`` takes: the least of a few, of a long one the first.
+    """Return the seconds of processor that one ``step`` takes: the least of several, of a long one the first.
 
     Where there is a GPU, seconds of the clock. Other processes therefore hardly count on a CPU.
     """
     spent = [_once(step)]
-    while sum(spent) < LONGEST_TIMED and len(spent) < 4:
+    while sum(spent) < ENOUGH or (len(spent) == 1 and spent[0] < LONGEST_TIMED):
         spent.append(_once(step))
     return min(spent)
 

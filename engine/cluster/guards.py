@@ -2,6 +2,7 @@
 
 import shutil
 
+from engine import assemble
 from engine.cluster.job import Job
 from engine.cluster.needs import epochs_read, largest_budget, snapshot_bytes
 from engine.cluster.runtime import Cluster, granted
@@ -15,8 +16,10 @@ def check_study(job: Job) -> None:
     """Check what the configuration alone can tell.
 
     Raises:
-        ValueError: a search would need several sets of experts or protocols, or experts are trained for too short.
+        ValueError: a search would need several sets of experts or protocols, or experts are trained for too short, or
+            in a way that the student does not allow.
     """
+    assemble.expert_recipe(job.study)
     for key, domain in job.study.search.items():
         _check_shared(job.study, key, domain)
     given, read = job.study.experts.epochs, epochs_read(job.study)
