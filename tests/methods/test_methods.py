@@ -1,5 +1,6 @@
 """Every method in its folder through one matrix."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -47,16 +48,26 @@ def values(run: Distillation) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in run.state.state_dict().items()}
 
 
+# Random pairs have nothing in common that students could learn; at higher rates they differ more than a set can mend.
+TAME = {"through_training": {"inner_lr": {"image": 0.02, "text": 0.02}}}
+
+
+def loss_of(run: Distillation, draws: int = 16) -> float:
+    """Return the mean loss of the set as it is over the same draws each time; the run itself stays as it was."""
+    state = deepcopy(run.state)
+    return sum(run.method.backward(state, run.sources, stream(9, f"fixed/{k}"))["loss"] for k in range(draws)) / draws
+
+
 @pytest.mark.parametrize(("name", "train"), [(name, train) for name in METHODS for train in scopes(name)])
 def test_every_learnable_gets_a_gradient_and_thirty_steps_descend(name: str, train: str, places: Places) -> None:
-    run = start(name, places, train=train)
-    losses = []
-    run.run(2, lambda step, state, metrics: losses.append(metrics["loss"]))  # L of a low-rank L R^T waits for R
+    run = start(name, places, train=train, **TAME.get(name, {}))
+    before = loss_of(run)
+    run.run(2)  # L of a low-rank L R^T waits for R
     learned = [value for entry in run.method.param_groups(run.state) for value in entry["params"]]
     assert learned
     assert all(value.grad is not None and value.grad.abs().max() > 0 for value in learned)
-    run.run(28, lambda step, state, metrics: losses.append(metrics["loss"]))
-    assert sum(losses[-8:]) < sum(losses[:8])
+    run.run(28)
+    assert loss_of(run) < before
 
 
 @pytest.mark.parametrize("name", METHODS)
