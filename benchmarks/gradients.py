@@ -23,9 +23,9 @@ from torch import nn
 
 from engine import components
 from engine.losses.matching import matching_losses
-from engine.models.heads import build_head
+from engine.models.heads import HeadName, build_head
 from engine.models.image import mobilenetv1
-from engine.models.two_tower import TwoTower, make_tower
+from engine.models.two_tower import Train, TwoTower, make_tower
 from engine.places import Places
 from engine.rng import stream
 from engine.unroll import Draw, Unroll
@@ -34,20 +34,20 @@ MODES = ("stored", "exact", "truncated")
 TEXT_FEATURES = 384
 
 
-def student() -> TwoTower:
-    """Return a student whose whole image encoder is trained."""
+def student(*, train: Train, head: HeadName, width: int) -> TwoTower:
+    """Return a student on MobileNetV1-0.25 with random weights; ``head`` is the image tower's."""
     nowhere = Places(data=Path(), weights=Path(), cache=Path())
     image = make_tower(
         "image",
         build_encoder=lambda: mobilenetv1.build(nowhere, width=0.25, weights=None),
-        build_head=lambda: build_head("linear", features=256, width=256),
-        train="full",
+        build_head=lambda: build_head(head, features=256, width=width),
+        train=train,
         pretrained=False,
     )
     text = make_tower(
         "text",
         build_encoder=nn.Identity,
-        build_head=lambda: build_head("mlp", features=TEXT_FEATURES, width=256),
+        build_head=lambda: build_head("mlp", features=TEXT_FEATURES, width=width),
         train="frozen",
         pretrained=True,
     )
@@ -56,7 +56,7 @@ def student() -> TwoTower:
 
 def problem(*, steps: int, pairs: int, px: int) -> Unroll:
     """Return one unroll over random pixels, towards parameters nearby."""
-    two_tower, generator = student(), stream(0, "benchmark")
+    two_tower, generator = student(train="full", head="linear", width=256), stream(0, "benchmark")
     start = two_tower.fresh(generator)
     target = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
 

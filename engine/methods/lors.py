@@ -38,7 +38,7 @@ class Method:
     similarity, which here is counted in bytes instead. Published inner batches are drawn from permutations, as here.
 
     References:
-        arXiv 2406.03793; wBCE, BCE and eNCE (``info_nce``) in its section 3.3, the gradient in arXiv 2211.10586.
+        arXiv 2406.03793 and its public code (wBCE, BCE, eNCE as ``info_nce``, KL); its gradient, arXiv 2211.10586.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"experts"})

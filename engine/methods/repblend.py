@@ -43,7 +43,7 @@ class Method:
     the true gradient together, which no published code has.
 
     References:
-        arXiv 2505.14705, equations 4 to 6; blending Beta(1, 1) in its scripts.
+        arXiv 2505.14705 and its public code, where the weight is drawn from Beta(1, 1).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"experts", "frozen_encoders"})

@@ -17,7 +17,7 @@ class SimilarityOptions:
     """Which similarity a method learns; ``rank`` and ``alpha`` belong to ``low_rank``.
 
     References:
-        arXiv 2406.03793, equation 4; rank 5 to 40 and alpha 0.01 to 3 in its scripts.
+        arXiv 2406.03793 and its public code; rank 5 to 40 and alpha 0.01 to 3 in its scripts.
     """
 
     kind: Kind = "low_rank"

@@ -6,7 +6,7 @@ this is *not* the gradient of the loss, but it is what LoRS and RepBlend follow.
 ``exact``, and it saves the derivative with respect to the parameters.
 
 References:
-    arXiv 2211.10586, equation 11 (TESLA); arXiv 2406.03793.
+    TESLA, arXiv 2211.10586; the code of arXiv 2406.03793 follows it.
 """
 
 from engine.unroll import Pulled, Unroll, UnrollGradient, end_adjoint, pull_step, walk
