@@ -60,7 +60,7 @@ def score_coreset(specification: Specification, name: str, num_pairs: int) -> Re
     chosen = select(evidence, num_pairs, stream(study.seed, f"coreset/{name}/{num_pairs}"))
     seconds = time.perf_counter() - started
     training = real_set(problem.student, problem.pairs["train"], chosen, problem.device)
-    size = _real_bytes(problem, chosen)
+    size = problem.datasets["train"].stored_bytes(chosen)
     scored = _scored(specification, problem, training)
     return {**scored, "seconds": seconds, "size": size, "chosen": chosen.tolist()}
 
@@ -84,13 +84,6 @@ def _scored(specification: Specification, problem: Problem, training: Any) -> Re
         test=problem.pairs["test"],
     )
     return {"seeds": scores.seeds, "val": scores.val, "rates": scores.rates}
-
-
-def _real_bytes(problem: Problem, chosen: Any) -> int:
-    """Return the bytes of real pairs: pixels of 8 bits, and captions as UTF-8."""
-    train = problem.datasets["train"]
-    pixels = len(set(train.caption_image[chosen.numpy()])) * train.images[0].size
-    return int(pixels + sum(len(train.captions[pair].encode()) for pair in chosen.tolist()))
 
 
 def evidence_path(specification: Specification) -> Path:
@@ -129,7 +122,7 @@ class Scorer:
         baselines = repr(study["baselines"]) + repr(
             {k: v for k, v in study["experts"].items() if k not in ("count", "epochs", "damaged")}
         )
-        return self.specification.storage / "scores" / f"{digest('scores/1', *parts, baselines, key)}.json"
+        return self.specification.storage / "scores" / f"{digest('scores/2', *parts, baselines, key)}.json"
 
 
 def waited(score: Score) -> Result:

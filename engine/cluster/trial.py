@@ -131,14 +131,20 @@ class DistillTrial(tune.Trainable):
         write_json(folder / _PROGRESS, {"best": self.best})
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from what ``save_checkpoint`` wrote."""
-        folder = Path(checkpoint_dir)
+        """Go on from what ``save_checkpoint`` wrote; where that is damaged, begin again, to the same end."""
         if self.refusal is not None:
             return
-        self.run.load(folder / _CHECKPOINT)
+        try:
+            self._load(Path(checkpoint_dir))
+        except (ValueError, KeyError, OSError) as error:
+            print(f"The trial begins again, since its checkpoint is damaged: {error}")
+            self.reset_config(self.config)
+
+    def _load(self, folder: Path) -> None:
+        self.best = read_json(folder / _PROGRESS)["best"]
         self.best_set = load_set(folder / BEST_SET)
         self.initial_set = load_set(folder / INITIAL_SET)
-        self.best = read_json(folder / _PROGRESS)["best"]
+        self.run.load(folder / _CHECKPOINT)
 
 
 def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int, ...]]:

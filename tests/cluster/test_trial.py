@@ -70,6 +70,23 @@ def test_a_resumed_trial_goes_on_bitwise(finished: Finished, tmp_path: Path) -> 
     assert [result["done"] for result in results] == [False, False, True]
 
 
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "synthetic_set.safetensors", "progress.json"])
+def test_a_trial_with_a_damaged_checkpoint_begins_again(
+    finished: Finished, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    straight, stopped = trial(finished, ANOTHER), trial(finished, ANOTHER)
+    straight.step()
+    stopped.step()
+    stopped.save_checkpoint(str(tmp_path))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:9])
+    resumed = trial(finished, ANOTHER)
+    resumed.load_checkpoint(str(tmp_path))
+    assert name in capsys.readouterr().out
+    assert resumed.run.step == 0
+    resumed.step()
+    assert same(state(straight), state(resumed))
+
+
 def test_a_process_that_had_another_trial_is_as_good_as_new(finished: Finished) -> None:
     used, new = trial(finished), trial(finished, ANOTHER)
     used.step()

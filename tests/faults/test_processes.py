@@ -112,7 +112,7 @@ def test_the_registry_killed_while_experts_train(nodes: Nodes, undisturbed: Undi
 def test_an_interrupt_stops_the_experts_that_this_command_trains(
     nodes: Nodes, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    job = longer_job(tmp_path)
+    job = longer_job(tmp_path, "experts.epochs=24")  # the signal takes a while to come through
     with (
         pytest.raises(KeyboardInterrupt),
         Saboteur(in_mid_epoch(job), lambda: os.kill(os.getpid(), signal.SIGINT)),
@@ -122,8 +122,11 @@ def test_an_interrupt_stops_the_experts_that_this_command_trains(
     while nodes.running("ExpertTrainer"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    there = ExpertStore(job.specification.expert_folder()).index()
+    assert all(len(epochs) < 25 for epochs in there.values())
     train_experts(job, CLUSTER)
-    assert checksums(job) == checksums(undisturbed.job)
+    ours, theirs = checksums(job), checksums(undisturbed.job)
+    assert [{epoch: one[epoch] for epoch in other} for one, other in zip(ours, theirs, strict=True)] == theirs
 
 
 def kill_registry(nodes: Nodes, job: Job) -> None:

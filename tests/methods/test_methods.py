@@ -119,7 +119,7 @@ def test_a_single_modality_leaves_the_other_as_it_started(learn: str, fixed: str
 
 
 def test_small_inner_batches_use_every_pair_equally_often(places: Places) -> None:
-    from engine.methods.bi_trajectory import inner_batches
+    from engine.methods._unrolled import inner_batches
 
     batches = inner_batches(10, 4, 5, stream(0, "batches"))
     assert [len(batch) for batch in batches] == [4] * 5
