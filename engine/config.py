@@ -28,6 +28,7 @@ from engine.problems import (
 )
 from engine.search import Choice, Domain, probes, spell
 from engine.spaces import parse_yaml, read_space, spaces
+from engine.storage import Location, as_file
 from engine.strict import Strict, model_of
 from engine.study import SEARCHABLE, Published, Study, Tower
 
@@ -100,7 +101,7 @@ def experts_identity(study: Study) -> str:
     return _digest("experts/1", {**{key: tree[key] for key in ("data", "student", "seed")}, "experts": experts})
 
 
-def published_in(path: Path) -> list[Published]:
+def published_in(path: Location) -> list[Published]:
     """Return the published rows of a configuration that a study left behind, of whatever version; none of no file.
 
     Raises:
@@ -108,7 +109,8 @@ def published_in(path: Path) -> list[Published]:
     """
     if not path.is_file():
         return []
-    rows = read_space(path)[1].get("published", [])
+    with as_file(path) as file:
+        rows = read_space(file)[1].get("published", [])
     try:
         return [Published.model_validate(row) for row in rows]
     except (ValidationError, TypeError) as error:

@@ -12,6 +12,7 @@ PARSER = command.parser("report", __doc__)
 def main(args: Namespace) -> int:
     """Print every finished study that fits the arguments, or the published rows of a space alone."""
     from engine.config import load, published_in
+    from engine.storage import location
     from engine.tracking.published import PublishedRow
     from engine.tracking.report import render, render_published
 
@@ -24,7 +25,7 @@ def main(args: Namespace) -> int:
         return 0
     print(
         render(
-            Path(study.storage).expanduser().absolute(),
+            location(study.storage),
             name=None if args.all else Path(args.space).stem,
             published_rows=lambda file: [PublishedRow(**row.model_dump()) for row in published_in(file)],
             markdown=args.markdown,

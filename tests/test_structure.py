@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its ow
         "engine.rng",
         "engine.tensors",
         "engine.files",
+        "engine.storage",
         "engine.places",
         "engine.search",
         "engine.strict",

@@ -12,7 +12,7 @@ from engine.cluster import runtime, tuner
 from engine.cluster.baselines import Baselines, score_row
 from engine.cluster.errors import own_sentences
 from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_disk, check_study
-from engine.cluster.job import Job, conclude, forget, say, tracked, train_experts
+from engine.cluster.job import Job, conclude, forget, keep, say, tracked, train_experts
 from engine.cluster.lanes import Lanes
 from engine.cluster.nodes import check_nodes
 from engine.cluster.registry import get_registry
@@ -107,7 +107,8 @@ def _scored(job: Job, best: tune.Result, baselines: Baselines) -> list[Row]:
     """Score the best trial's set and wait for the baselines."""
     assert best.checkpoint is not None
     assert best.metrics is not None
-    data = (Path(best.checkpoint.path) / BEST_SET).read_bytes()
+    with best.checkpoint.as_directory() as folder:
+        data = (Path(folder) / BEST_SET).read_bytes()
     with atomic_path(job.folder / BEST_SET) as temporary:
         temporary.write_bytes(data)
     with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
@@ -127,6 +128,6 @@ def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> N
     """Keep the table, the set and the headline numbers with the study's run; the table on disk ends the study."""
     table.write(job.folder, rows)
     for name in (*TABLE_FILES, BEST_SET):
-        tracker.artifact(job.folder / name)
+        keep(tracker, job.folder / name)
     numbers = {f"test/{name}": value for name, value in rows[0].mean.items()}
     tracker.metrics({**numbers, "test/recovery": rows[0].recovery or 0.0, "seconds": seconds}, step=0)

@@ -1,6 +1,7 @@
 """What would go wrong late, found early: each check raises one sentence before anything is trained or written."""
 
 import shutil
+from pathlib import Path
 
 from engine import assemble
 from engine.cluster.job import Job
@@ -65,7 +66,7 @@ def check_cluster(job: Job, cluster: Cluster) -> None:
 
 
 def check_disk(job: Job) -> None:
-    """Check that the trajectories which are still to be trained fit on the disk of the storage folder.
+    """Check that the trajectories which are still to be trained fit on the disk of the storage folder, if it has one.
 
     Raises:
         ValueError: they do not.
@@ -75,6 +76,8 @@ def check_disk(job: Job) -> None:
     missing = job.expert_count * (job.expert_epochs + 1) - done
     size = missing * snapshot_bytes(job.specification.problem().student)
     storage = job.specification.storage
+    if not isinstance(storage, Path):
+        return
     free = shutil.disk_usage(next(folder for folder in (storage, *storage.parents) if folder.exists())).free
     if size > free:
         raise ValueError(

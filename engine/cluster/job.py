@@ -1,7 +1,6 @@
 """What a command works on: one resolved study, and where its parts lie."""
 
 import os
-import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from engine.cluster.specification import Specification
 from engine.config import Study, as_yaml, identity
 from engine.files import atomic_path, digest
 from engine.places import default_places
+from engine.storage import Location, as_file, location, remove_tree
 from engine.tracking import Tracker, table
 from engine.tracking.mlflow import MlflowTracker, default_uri
 from engine.tracking.table import Row
@@ -43,7 +43,7 @@ class Job:
         return digest("job/1", identity(self.study), str(self.samples))
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """Where the results of this study lie."""
         return self.specification.storage / "studies" / f"{self.name}-{self.key}"
 
@@ -59,8 +59,8 @@ class Job:
 
     @property
     def mlflow_uri(self) -> str:
-        """Where MLflow keeps its runs: ``MLFLOW_TRACKING_URI``, else a database in the storage folder."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(self.specification.storage)
+        """Where MLflow keeps its runs: ``MLFLOW_TRACKING_URI``, else a database on this machine's disks."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(desk(self.specification.storage))
 
 
 def make_job(space: str, study: Study, *, samples: int | None = None) -> Job:
@@ -69,12 +69,20 @@ def make_job(space: str, study: Study, *, samples: int | None = None) -> Job:
     Raises:
         ValueError: the storage folder lies inside Ray's temporary directory.
     """
-    storage = Path(study.storage).expanduser().absolute()
-    if storage.is_relative_to(runtime.temporary_folder()):
+    storage = location(study.storage)
+    if isinstance(storage, Path) and storage.is_relative_to(runtime.temporary_folder()):
         raise ValueError(f"storage: {storage} is in Ray's temporary directory, which is deleted; name another folder.")
-    specification = Specification(study.model_dump(), default_places(storage), storage)
+    specification = Specification(study.model_dump(), default_places(desk(storage)), storage)
     wanted = samples or study.budget.samples or 1
     return Job(Path(space).stem, study, specification, wanted if study.search else 1)
+
+
+def desk(storage: Location) -> Path:
+    """Return the folder for what has to lie on this machine's disks: caches, MLflow's database, what it waits for.
+
+    It is the storage folder itself, and ``./runs`` where the storage is an object store.
+    """
+    return storage if isinstance(storage, Path) else Path("runs").absolute()
 
 
 @contextmanager
@@ -83,15 +91,15 @@ def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
 
     FINISHED, KILLED after an interrupt, FAILED after any other error.
     """
-    storage = job.specification.storage
+    here = desk(job.specification.storage)
     tracker = MlflowTracker.open_study(
         job.mlflow_uri,
         experiment=EXPERIMENT,
         name=job.name,
         key=job.key,
         note=job.study.note,
-        artifacts=storage / "artifacts",
-        spool=storage / "spool",
+        artifacts=here / "artifacts",
+        spool=here / "spool",
         fresh=fresh,
     )
     try:
@@ -107,8 +115,14 @@ def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
 def _record_configuration(job: Job, tracker: Tracker) -> None:
     with atomic_path(job.folder / "configuration.yaml") as temporary:
         temporary.write_text(as_yaml(job.study), encoding="utf-8")
-    tracker.artifact(job.folder / "configuration.yaml")
+    keep(tracker, job.folder / "configuration.yaml")
     tracker.params(job.study.model_dump(mode="json", exclude={"search", "note", "published"}))
+
+
+def keep(tracker: Tracker, where: Location) -> None:
+    """Have a tracker keep a copy of a file, wherever that lies."""
+    with as_file(where) as file:
+        tracker.artifact(file)
 
 
 def train_experts(job: Job, cluster: runtime.Cluster) -> None:
@@ -160,7 +174,7 @@ def _show(bar: tqdm, done: float) -> None:
 
 def forget(job: Job) -> None:
     """Delete the results of a study; its experts, and the scores of baselines, are other studies' too and stay."""
-    shutil.rmtree(job.folder, ignore_errors=True)
+    remove_tree(job.folder)
 
 
 def say(sentence: str) -> None:

@@ -11,6 +11,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from engine.files import digest, write_json
+from engine.storage import Location, remove_tree
 
 PACKAGES = ("torch", "numpy", "safetensors", "timm", "transformers", "open_clip_torch", "scikit-learn")
 """Packages that decide numbers; Ray compares its own version, and Python's, by itself."""
@@ -21,7 +22,7 @@ Answer = dict[str, str]
 """What a node tells: its name, an error or nothing, and the versions that it has."""
 
 
-def check_nodes(storage: Path) -> None:
+def check_nodes(storage: Location) -> None:
     """Have every node read the storage folder, write into it, and tell its versions; compare them with ours.
 
     Raises:
@@ -33,14 +34,14 @@ def check_nodes(storage: Path) -> None:
         write_json(folder / "here.json", {})
     except OSError as error:
         raise ValueError(
-            f"storage: {storage} cannot be written to ({error.strerror}), expected another folder."
+            f"storage: {storage} cannot be written to ({error.strerror or error}), expected another folder."
         ) from error
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         if len(nodes) > 1:
             compare(storage, ours(), _answers(folder, [node["NodeID"] for node in nodes]))
     finally:
-        _remove(folder)
+        remove_tree(folder)
 
 
 def ours() -> Answer:
@@ -58,7 +59,7 @@ def _version(package: str) -> str:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _ask(folder: Path) -> Answer:
+def _ask(folder: Location) -> Answer:
     """Return what a node has, and why the folder that the driver made cannot be used there, if it cannot."""
     told = {**ours(), "name": platform.node(), "error": ""}
     if not (folder / "here.json").is_file():
@@ -66,11 +67,11 @@ def _ask(folder: Path) -> Answer:
     try:
         write_json(folder / f"{uuid.uuid4().hex}.json", {})
     except OSError as error:
-        return {**told, "error": f"cannot write there ({error.strerror})"}
+        return {**told, "error": f"cannot write there ({error.strerror or error})"}
     return told
 
 
-def _answers(folder: Path, nodes: list[str]) -> list[Answer]:
+def _answers(folder: Location, nodes: list[str]) -> list[Answer]:
     pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
     asked = [_ask.options(scheduling_strategy=strategy).remote(folder) for strategy in pinned]
     try:
@@ -84,7 +85,7 @@ def _answers(folder: Path, nodes: list[str]) -> list[Answer]:
     return answers
 
 
-def compare(storage: Path, wanted: Mapping[str, str], answers: list[Answer]) -> None:
+def compare(storage: Location, wanted: Mapping[str, str], answers: list[Answer]) -> None:
     """Compare what the nodes told with what is wanted.
 
     Raises:
@@ -100,9 +101,3 @@ def compare(storage: Path, wanted: Mapping[str, str], answers: list[Answer]) -> 
                 raise ValueError(
                     f"versions: the node {answer['name']} has {name} {answer[name]}, expected {expected} as here."
                 )
-
-
-def _remove(folder: Path) -> None:
-    for path in folder.glob("*"):
-        path.unlink(missing_ok=True)
-    folder.rmdir()

@@ -11,7 +11,6 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from engine.experts.lease import Holder, Lease
 from engine.experts.store import FORMAT_VERSION, DamagedError, ExpertStore
 from engine.experts.trajectory import ExpertId
 from engine.files import digest
+from engine.storage import Location
 from engine.tensors import Params
 
 NAMESPACE = "vldistill"
@@ -41,12 +41,12 @@ LOST = (RayActorError, ObjectLostError, GetTimeoutError)
 class TrajectoryRegistry:
     """The actor's class; its methods run in several threads, ``ensure`` one at a time."""
 
-    def __init__(self, folder: Path, idle_s: float = IDLE_S) -> None:
+    def __init__(self, folder: Location, idle_s: float = IDLE_S) -> None:
         self.store = ExpertStore(folder)
         self.progress_of: dict[ExpertId, float] = {}
         self.waits_for: Holder | None = None
         self._refs: dict[tuple[ExpertId, int], ObjectRef] = {}
-        self._whole: dict[ExpertId, int] = {}
+        self._whole: dict[ExpertId, str] = {}
         self._stops: dict[str, threading.Event] = {}
         self._training = threading.Lock()
         self._putting = threading.Lock()
@@ -170,14 +170,14 @@ class TrajectoryRegistry:
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
 
-def registry_name(folder: Path) -> str:
+def registry_name(folder: Location) -> str:
     """Return the name of the registry of a store; it changes with the store's place, its format and our version."""
     from engine import __version__
 
     return f"trajectories-{digest(str(folder), str(FORMAT_VERSION), __version__)}"
 
 
-def get_registry(folder: Path, *, idle_s: float = IDLE_S) -> ActorHandle:
+def get_registry(folder: Location, *, idle_s: float = IDLE_S) -> ActorHandle:
     """Return the registry of the store in ``folder``, starting it where it does not run yet."""
     return (
         ray.remote(TrajectoryRegistry)
@@ -202,7 +202,7 @@ class RemoteSource:
     Where the registry dies, it, or a new one of the same store, is asked again.
     """
 
-    folder: Path
+    folder: Location
     registry: ActorHandle
     epochs: dict[ExpertId, tuple[int, ...]]
     timeout: float = 300.0

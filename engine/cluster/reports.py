@@ -10,6 +10,7 @@ from engine.cluster.errors import plain
 from engine.cluster.specification import Specification
 from engine.cluster.trial import BEST_SET, INITIAL_SET
 from engine.config import as_yaml, assign
+from engine.storage import Location, staged
 from engine.synthetic.set import load_set
 from engine.tracking import Tracker
 from engine.tracking.sets import write_set_pictures
@@ -21,7 +22,7 @@ class TrialReports(tune.Callback):
     A trial's run is known by the trial's number, which a search that is resumed gives again where Tune gives new names.
     """
 
-    def __init__(self, tracker: Tracker, specification: Specification, folder: Path, *, trials: int) -> None:
+    def __init__(self, tracker: Tracker, specification: Specification, folder: Location, *, trials: int) -> None:
         study = specification.load()
         self.tracker = tracker
         self.specification = specification
@@ -53,8 +54,9 @@ class TrialReports(tune.Callback):
         """Keep the trial's set with its pictures, and end its run as it ended."""
         child, result = self._child(trial), trial.last_result
         self._advance(result, by=self.validations_each - result.get("training_iteration", 0))
-        if trial.checkpoint is not None and (Path(trial.checkpoint.path) / BEST_SET).exists():
-            self._keep(trial, child)
+        if trial.checkpoint is not None:
+            with trial.checkpoint.as_directory() as checkpoint:
+                self._keep(trial, child, Path(checkpoint))
         if "failure" in result:
             child.tags({"stopped": "by a failure", "failure": str(result["failure"])})
             child.finish("FAILED")
@@ -81,18 +83,19 @@ class TrialReports(tune.Callback):
             self._children[name] = self.tracker.child(name, key=name)
         return self._children[name]
 
-    def _keep(self, trial: Any, child: Tracker) -> None:
-        folder = self.folder / trial_name(trial)
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = Path(trial.checkpoint.path)
-        (folder / "configuration.yaml").write_text(as_yaml(assign(self.study, trial.config)), encoding="utf-8")
-        best, initial = load_set(checkpoint / BEST_SET), load_set(checkpoint / INITIAL_SET)
-        best.save(folder / BEST_SET)
-        problem = self.specification.problem()
-        captions, texts = problem.datasets["train"].captions, problem.pairs["train"].texts
-        write_set_pictures(folder, initial, best, captions=captions, texts=texts, prepare=problem.prepared_texts)
-        for path in sorted(folder.iterdir()):
-            child.artifact(path)
+    def _keep(self, trial: Any, child: Tracker, checkpoint: Path) -> None:
+        """Write the set in a checkpoint with its pictures; a trial that was refused has none."""
+        if not (checkpoint / BEST_SET).exists():
+            return
+        with staged(self.folder / trial_name(trial)) as folder:
+            (folder / "configuration.yaml").write_text(as_yaml(assign(self.study, trial.config)), encoding="utf-8")
+            best, initial = load_set(checkpoint / BEST_SET), load_set(checkpoint / INITIAL_SET)
+            best.save(folder / BEST_SET)
+            problem = self.specification.problem()
+            captions, texts = problem.datasets["train"].captions, problem.pairs["train"].texts
+            write_set_pictures(folder, initial, best, captions=captions, texts=texts, prepare=problem.prepared_texts)
+            for path in sorted(folder.iterdir()):
+                child.artifact(path)
 
     def _advance(self, result: dict[str, Any], *, by: int = 1) -> None:
         """Move the bar; a trial that ends early takes its share of it along."""

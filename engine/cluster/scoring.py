@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import ray
@@ -18,6 +17,7 @@ from engine.evaluation.full_data import train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set, real_set
 from engine.files import digest, read_json, write_json
 from engine.rng import stream
+from engine.storage import Location
 from engine.synthetic.set import load_set
 
 Result = dict[str, Any]
@@ -65,7 +65,7 @@ def score_coreset(specification: Specification, name: str, num_pairs: int) -> Re
     return {**scored, "seconds": seconds, "size": size, "chosen": chosen.tolist()}
 
 
-def score_set(specification: Specification, path: Path) -> Result:
+def score_set(specification: Specification, path: Location) -> Result:
     """Score a synthetic set from its file, reworded where the study's text encoder is not that of the set."""
     problem = specification.problem()
     synthetic = assemble.reworded(specification.load(), problem, specification.places, load_set(path))
@@ -86,7 +86,7 @@ def _scored(specification: Specification, problem: Problem, training: Any) -> Re
     return {"seeds": scores.seeds, "val": scores.val, "rates": scores.rates}
 
 
-def evidence_path(specification: Specification) -> Path:
+def evidence_path(specification: Specification) -> Location:
     """Return where the evidence of this study's data, student and recipe lies."""
     study = specification.load()
     key = digest("evidence/1", str(specification.expert_folder().name), repr(study.baselines.feature_epoch),
@@ -116,7 +116,7 @@ class Scorer:
         """Forget the result of ``key``."""
         self._path(key).unlink(missing_ok=True)
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str) -> Location:
         study = self.specification.study
         parts = [repr(study[name]) for name in ("data", "student", "protocol", "seed")]
         baselines = repr(study["baselines"]) + repr(
@@ -132,7 +132,7 @@ def waited(score: Score) -> Result:
 
 
 @ray.remote
-def _remember(path: Path, function: Callable[..., Result], *arguments: Any) -> Result:
+def _remember(path: Location, function: Callable[..., Result], *arguments: Any) -> Result:
     """Compute a result in a process sized for the CPUs it was given, and write it."""
     use_cpus(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
     result = function(*arguments)

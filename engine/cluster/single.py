@@ -1,7 +1,6 @@
 """Parts of the main job that people run alone: scoring one set, and the coresets."""
 
 import csv
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -15,6 +14,7 @@ from engine.cluster.lanes import Lanes
 from engine.cluster.scoring import Result, Scorer, score_set, waited
 from engine.cluster.trial import BEST_SET
 from engine.files import atomic_path, digest
+from engine.storage import Location, location
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking import table
 from engine.tracking.table import Row
@@ -27,13 +27,13 @@ def score_file(job: Job, path: str | None, *, local: bool) -> Row:
         FileNotFoundError: there is no such file.
         ValueError: its images or texts are not what the student takes.
     """
-    file = Path(path).expanduser().absolute() if path else job.folder / BEST_SET
+    file = location(path) if path else job.folder / BEST_SET
     row = set_row(job, file, file.stem, local=local)
     say(f"\n{table.render_text([row])}")
     return row
 
 
-def set_row(job: Job, file: Path, name: str, *, local: bool) -> Row:
+def set_row(job: Job, file: Location, name: str, *, local: bool) -> Row:
     """Score a synthetic set as ``score_file`` does, and return its row; a note says where its texts are captions."""
     synthetic = fitting_set(job, file)
     scorer = _scorer(job, start(job, local=local))
@@ -43,7 +43,7 @@ def set_row(job: Job, file: Path, name: str, *, local: bool) -> Row:
     return score_row(job, name, len(synthetic), result, note=reworded)
 
 
-def fitting_set(job: Job, file: Path) -> SyntheticSet:
+def fitting_set(job: Job, file: Location) -> SyntheticSet:
     """Return a set as the job's student takes it.
 
     Raises:
@@ -81,11 +81,11 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
     return rows
 
 
-def _coreset_folder(job: Job) -> Path:
+def _coreset_folder(job: Job) -> Location:
     return job.specification.storage / "coresets" / f"{job.name}-{job.key}"
 
 
-def _write_pairs(job: Job, path: Path, result: Result) -> None:
+def _write_pairs(job: Job, path: Location, result: Result) -> None:
     """Write the chosen pairs as a table that the data set ``table`` reads."""
     train = job.specification.problem().datasets["train"]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -1,12 +1,12 @@
 """What a worker needs to know to do its part of a study: plain values that travel by pickle."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config import Study, experts_identity, resolve
 from engine.files import digest
 from engine.places import Places
+from engine.storage import Location
 
 if TYPE_CHECKING:
     from engine.assemble import Problem
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Specification:
-    """A resolved configuration as plain values, where data lies, and the absolute storage folder."""
+    """A resolved configuration as plain values, where data lies, and where the study's files go."""
 
     study: dict[str, Any]
     places: Places
-    storage: Path
+    storage: Location
 
     def load(self) -> Study:
         """Return the configuration."""
         return resolve(Study.model_validate(self.study))
 
-    def expert_folder(self) -> Path:
+    def expert_folder(self) -> Location:
         """Return the folder of the trajectories that belong to this configuration."""
         return self.storage / "experts" / experts_identity(self.load())
 

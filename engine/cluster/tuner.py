@@ -2,12 +2,12 @@
 
 import json
 import math
-import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
@@ -19,6 +19,7 @@ from engine.cluster.specification import Specification
 from engine.cluster.trial import DistillTrial
 from engine.config import Study
 from engine.search import Choice, Domain, Int, LogInt, LogUniform, Uniform
+from engine.storage import Location, matching, remove_tree
 
 ROUNDS = 5
 """How often Tune is asked to finish a search in which processes die."""
@@ -44,7 +45,7 @@ def plan(resources: dict[str, float], cluster: Cluster, samples: int) -> Plan:
     return Plan(samples=samples, concurrent=min(samples, cluster.slots(resources)), resources=resources)
 
 
-def search(specification: Specification, chosen: Plan, folder: Path, reports: TrialReports) -> list[tune.Result]:
+def search(specification: Specification, chosen: Plan, folder: Location, reports: TrialReports) -> list[tune.Result]:
     """Run the trials of a study, or what is left of them, and return those that have a best value, best first.
 
     ``folder`` holds Tune's own state of the study (its pickles are the owner's own); trials in it go on from their
@@ -64,7 +65,7 @@ def search(specification: Specification, chosen: Plan, folder: Path, reports: Tr
     return _ranked(results, study)
 
 
-def _run(specification: Specification, chosen: Plan, folder: Path, reports: TrialReports) -> list[tune.Result]:
+def _run(specification: Specification, chosen: Plan, folder: Location, reports: TrialReports) -> list[tune.Result]:
     """Let Tune run what is left of the trials.
 
     ``tune.run`` is called rather than ``Tuner``, which would resume with callbacks of the dead process.
@@ -74,11 +75,11 @@ def _run(specification: Specification, chosen: Plan, folder: Path, reports: Tria
     scheduler = _scheduler(study) if searching else FIFOScheduler()
     resuming = _can_resume(folder)
     if not resuming:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
     analysis = tune.run(
         _trainable(specification, chosen),
         name=folder.name,
-        storage_path=str(folder.parent),
+        **_where(folder.parent),
         metric=study.budget.metric,
         mode="max",
         config={key: tune_domain(domain) for key, domain in study.search.items()} if searching else {},
@@ -128,9 +129,16 @@ def _trainable(specification: Specification, chosen: Plan) -> Any:
     )
 
 
-def _can_resume(folder: Path) -> bool:
+def _where(folder: Location) -> dict[str, Any]:
+    """Return how Tune is told of a folder; an object store is one that pyarrow reaches through fsspec."""
+    if isinstance(folder, Path):
+        return {"storage_path": str(folder)}
+    return {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
+
+
+def _can_resume(folder: Location) -> bool:
     """Say whether ``folder`` holds the whole state of a search that has trials."""
-    states = sorted(folder.glob("experiment_state-*.json"), key=lambda file: file.stat().st_mtime)
+    states = sorted(matching(folder, "experiment_state-*.json"), key=lambda file: file.name)  # they have the time in it
     try:
         return bool(states) and bool(json.loads(states[-1].read_text(encoding="utf-8"))["trial_data"])
     except (ValueError, KeyError):  # cut off as it was written

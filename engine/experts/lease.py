@@ -2,8 +2,9 @@
 
 The file ``lease.json`` says who, and its holder rewrites it every few seconds. It is taken over from a holder whose
 process on this machine ended, and from any one whose file has not changed for ``STALE_S`` seconds by the clock of the
-one who waits (clocks of machines are not compared). Who takes it does so under a file lock, which the storage has to
-offer to all machines that share it.
+one who waits (clocks of machines are not compared). Who takes it does so under a file lock, which a shared folder has
+to offer to all machines. Object stores have no locks: who takes it there looks again after ``SETTLE_S`` seconds whether
+it still is the one; should two train at once all the same, they write the same bytes.
 """
 
 import os
@@ -17,9 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from engine.files import exclusive, read_json, write_json
+from engine.storage import Location, on_disk
 
 BEAT_S = 5.0
 STALE_S = 30.0
+SETTLE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Holder:
 class Lease:
     """The lease in ``path``, as seen by one process that wants it."""
 
-    path: Path
+    path: Location
     beat_s: float = BEAT_S
     stale_s: float = STALE_S
     me: Holder = field(default_factory=lambda: this_process())
@@ -81,9 +84,18 @@ class Lease:
                     seen, since = found, time.monotonic()
                 if found is None or found.is_gone() or time.monotonic() - since > self.stale_s:
                     write_json(self.path, asdict(self.me))
-                    return
-            on_wait(found)
-            time.sleep(min(0.5, self.beat_s))
+                    found = None
+            if found is not None:
+                on_wait(found)
+                time.sleep(min(0.5, self.beat_s))
+            elif self._stays_mine():
+                return
+
+    def _stays_mine(self) -> bool:
+        if on_disk(self.path):
+            return True
+        time.sleep(SETTLE_S)
+        return self._is_mine()
 
     def _beat(self, ended: threading.Event, on_loss: Callable[[], None]) -> None:
         beat = 0

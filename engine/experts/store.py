@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load, save
 
 from engine.experts.trajectory import ExpertId
-from engine.files import atomic_path, exclusive, read_json, write_json
+from engine.files import atomic_path, digest, exclusive, read_json, write_json
+from engine.storage import Location
 from engine.tensors import Params
 
 FORMAT_VERSION = 1
@@ -35,7 +35,7 @@ class ExpertStore:
     wait for each other, so that none of them loses what another one named.
     """
 
-    folder: Path
+    folder: Location
 
     def describe(self, recipe: Mapping[str, Any]) -> None:
         """Write what these experts were trained with, for people; the folder's name is its digest."""
@@ -52,7 +52,7 @@ class ExpertStore:
         names = [folder.name.removeprefix("expert_") for folder in self.folder.glob("expert_*") if folder.is_dir()]
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
-    def epochs_in(self, folder: Path) -> tuple[int, ...]:
+    def epochs_in(self, folder: Location) -> tuple[int, ...]:
         """Return the epochs that the manifest in one expert's ``folder`` names."""
         return tuple(sorted(int(epoch) for epoch in _manifest(folder)["snapshots"]))
 
@@ -102,12 +102,12 @@ class ExpertStore:
             except FileNotFoundError as error:
                 raise DamagedError(str(error), epoch=epoch) from error
 
-    def written(self, expert: ExpertId) -> int:
-        """Return when one expert's manifest was written, in nanoseconds; 0 where there is none."""
+    def written(self, expert: ExpertId) -> str:
+        """Return what changes whenever one expert's manifest does; empty where there is none."""
         try:
-            return (self._expert_folder(expert) / MANIFEST).stat().st_mtime_ns
+            return digest((self._expert_folder(expert) / MANIFEST).read_bytes())
         except FileNotFoundError:
-            return 0
+            return ""
 
     def forget_from(self, expert: ExpertId, epoch: int) -> None:
         """Forget the snapshots of one expert from ``epoch`` on; a manifest that cannot be read is forgotten whole."""
@@ -135,7 +135,7 @@ class ExpertStore:
             )
         return data
 
-    def _expert_folder(self, expert: ExpertId) -> Path:
+    def _expert_folder(self, expert: ExpertId) -> Location:
         return self.folder / f"expert_{expert:04d}"
 
 
@@ -143,7 +143,7 @@ def _file_name(epoch: int) -> str:
     return f"epoch_{epoch:04d}.safetensors"
 
 
-def _forget_from(folder: Path, epoch: int) -> None:
+def _forget_from(folder: Location, epoch: int) -> None:
     """Take snapshots out of a manifest and then delete their files, so that it never names what is gone."""
     if epoch == 0:
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -157,7 +157,7 @@ def _forget_from(folder: Path, epoch: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Location) -> dict[str, Any]:
     """Return the manifest in ``folder``, or an empty one.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import math
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from engine.experts.trajectory import ExpertId
 from engine.losses.contrastive import LossName
 from engine.models.two_tower import TwoTower
 from engine.rng import stream
+from engine.storage import matching, remove_tree
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality, Params
@@ -114,10 +114,10 @@ def import_buffers(folder: Path, student: TwoTower, store: ExpertStore) -> dict[
                 store.save(expert, epoch, params)
             last[expert] = len(trajectory) - 1
     except BaseException:
-        for made in store.folder.glob("expert_*"):
-            shutil.rmtree(made, ignore_errors=True)
+        for made in matching(store.folder, "expert_*"):
+            remove_tree(made)
         if not was_there:
-            shutil.rmtree(store.folder, ignore_errors=True)
+            remove_tree(store.folder)
         raise
     return last
 

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from engine.files import atomic_path
 from engine.losses.contrastive import SOFT, LossName
+from engine.storage import Location, as_file
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality
 
@@ -67,7 +67,7 @@ class SyntheticSet(nn.Module):
         """Return the bytes of everything that is learned, as it is stored."""
         return sum(value.numel() * value.element_size() for value in self.parameters())
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Location) -> None:
         """Write the set as one safetensors file, atomically; ``metadata`` goes into its header."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         metadata = json.dumps(self.metadata, sort_keys=True)
@@ -76,7 +76,7 @@ class SyntheticSet(nn.Module):
             save_file(tensors, temporary, metadata=header)
 
 
-def load_set(path: Path) -> SyntheticSet:
+def load_set(path: Location) -> SyntheticSet:
     """Read a set that ``SyntheticSet.save`` wrote.
 
     Raises:
@@ -86,7 +86,7 @@ def load_set(path: Path) -> SyntheticSet:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no synthetic set here.")
     try:
-        with safe_open(path, "pt") as file:
+        with as_file(path) as local, safe_open(local, "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except SafetensorError as error:
@@ -101,7 +101,7 @@ def load_set(path: Path) -> SyntheticSet:
     return _from_tensors(path, tensors, loss=loss, metadata=_metadata(path, header))
 
 
-def _metadata(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+def _metadata(path: Location, header: Mapping[str, str]) -> dict[str, Any]:
     """Return the metadata in a file's header."""
     try:
         metadata = json.loads(header.get("metadata", "{}"))
@@ -112,7 +112,9 @@ def _metadata(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
     return metadata
 
 
-def _from_tensors(path: Path, tensors: dict[str, Tensor], *, loss: LossName, metadata: dict[str, Any]) -> SyntheticSet:
+def _from_tensors(
+    path: Location, tensors: dict[str, Tensor], *, loss: LossName, metadata: dict[str, Any]
+) -> SyntheticSet:
     """Build the set that ``tensors`` describe."""
     learned = {name: value for name, value in tensors.items() if name.startswith("similarity.")}
     expected = {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}

@@ -1,8 +1,8 @@
 """The tables of finished studies, read from a storage folder."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from engine.storage import Location, matching
 from engine.tracking import published, table
 from engine.tracking.published import PublishedRow
 
@@ -10,10 +10,10 @@ CONFIGURATION = "configuration.yaml"
 
 
 def render(
-    storage: Path,
+    storage: Location,
     *,
     name: str | None = None,
-    published_rows: Callable[[Path], Sequence[PublishedRow]] = lambda configuration: (),
+    published_rows: Callable[[Location], Sequence[PublishedRow]] = lambda configuration: (),
     markdown: bool = False,
 ) -> str:
     """Return the tables of the finished studies called ``name`` (None: all), the newest last, each under its folder.
@@ -24,7 +24,7 @@ def render(
         FileNotFoundError: there is none.
     """
     pattern = f"{name or '*'}-*/table.json"
-    files = sorted((storage / "studies").glob(pattern), key=lambda file: file.stat().st_mtime)
+    files = sorted(matching(storage / "studies", pattern), key=lambda file: file.stat().st_mtime)
     if not files:
         raise FileNotFoundError(f"{storage / 'studies'}: no finished study of {name or 'any space'} is here.")
     render_table = table.render_markdown if markdown else table.render_text

@@ -15,6 +15,7 @@ import torch
 
 from engine.files import atomic_path, read_json, write_json
 from engine.rng import draw_seed
+from engine.storage import Location
 
 FORMAT_VERSION = 1
 METRICS = {
@@ -248,7 +249,7 @@ def _size(size: int | None) -> str:
     return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
 
-def write(folder: Path, rows: Sequence[Row]) -> None:
+def write(folder: Location, rows: Sequence[Row]) -> None:
     """Write ``table.md``, ``table.csv`` and, last, ``table.json`` into ``folder``, each whole or not at all."""
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(render_markdown(rows), encoding="utf-8")
@@ -276,14 +277,14 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {key: float(value) for key, value in values.items() if math.isfinite(value)}
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Location) -> list[Row]:
     """Read the rows of a ``table.json``, or of the folder that holds one.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a table of this format.
     """
-    file = path / "table.json" if path.is_dir() else path
+    file = path if path.suffix == ".json" else path / "table.json"
     if not file.exists():
         raise FileNotFoundError(f"{file}: expected a result table, but there is no such file.")
     stored = read_json(file)
@@ -295,7 +296,7 @@ def read(path: Path) -> list[Row]:
     return [_loaded(file, number, row) for number, row in enumerate(stored["rows"])]
 
 
-def _loaded(file: Path, number: int, stored: Any) -> Row:
+def _loaded(file: Location, number: int, stored: Any) -> Row:
     try:
         row = Row(**stored)
         if not (isinstance(row.name, str) and isinstance(row.pairs, int) and isinstance(row.seeds, int)):

@@ -1,0 +1,81 @@
+"""Where results lie: a folder, or a place in an object store that fsspec reaches, as paths of one kind of methods."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from upath import UPath
+
+Location: TypeAlias = Path | UPath
+"""A path on disks, or one in an object store; both have the methods of ``pathlib``."""
+
+
+def location(text: str) -> Location:
+    """Return the absolute place that a configuration names: a path, ``file://`` or any URI that fsspec knows.
+
+    Raises:
+        ValueError: the URI's kind is not known, or the package that it needs is not installed.
+    """
+    if "://" not in text:
+        return Path(text).expanduser().absolute()
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://")).absolute()
+    try:
+        place = UPath(text, use_listings_cache=False)  # others write there too
+        _ = place.fs
+    except (ImportError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"storage is {text!r}, expected a path or a URI that can be opened ({reason}).") from error
+    return place
+
+
+def on_disk(where: Location) -> bool:
+    """Tell whether ``where`` is a path of this machine's file system, a shared folder included."""
+    return isinstance(where, Path)
+
+
+def matching(folder: Location, pattern: str) -> list[Location]:
+    """Return what lies in a folder under names of a pattern, in no order."""
+    return list(folder.glob(pattern))
+
+
+@contextmanager
+def as_file(where: Location) -> Iterator[Path]:
+    """Yield a file as one that can be opened: itself, or a copy of the same name that is gone afterwards."""
+    if isinstance(where, Path):
+        yield where
+        return
+    with tempfile.TemporaryDirectory(prefix="vldd-") as folder:
+        copy = Path(folder) / where.name
+        copy.write_bytes(where.read_bytes())
+        yield copy
+
+
+@contextmanager
+def staged(folder: Location) -> Iterator[Path]:
+    """Yield a folder to write files into: itself, or one whose files are put there when the block ends."""
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="vldd-") as temporary:
+        yield Path(temporary)
+        for file in sorted(Path(temporary).iterdir()):
+            put(file, folder / file.name)
+
+
+def put(file: Path, where: Location) -> None:
+    """Upload a file; object stores show it when it is whole."""
+    assert not isinstance(where, Path)
+    where.fs.put_file(str(file), where.path)
+
+
+def remove_tree(folder: Location) -> None:
+    """Delete a folder and everything in it, if it is there."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists():
+        folder.fs.rm(folder.path, recursive=True)
