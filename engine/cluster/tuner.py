@@ -153,6 +153,8 @@ def _searcher(study: Study) -> Searcher:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # A choice may be a mapping; Optuna's own storage could not keep it, but Tune's keeps what is drawn.
     warnings.filterwarnings("ignore", message="Choices for a categorical distribution", category=UserWarning)
+    # A search that is taken up again after a kill hears of what it has already heard.
+    warnings.filterwarnings("ignore", message="The reported value is ignored because this `step=", category=UserWarning)
     defaults = {key: domain.default for key, domain in study.search.items()}
     return OptunaSearch(seed=study.seed, points_to_evaluate=[defaults])
 

@@ -23,12 +23,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 TASK = Path(__file__).resolve().parents[2] / "tasks" / "distill.py"
 
 
-def start(storage: Path) -> subprocess.Popen[str]:
-    """Start the tiny study with a private Ray, in a session of its own."""
+def start(storage: Path | str, here: Path | None = None) -> subprocess.Popen[str]:
+    """Start the tiny study with a private Ray, in a session of its own, as if typed in the folder ``here``."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.Popen(
         [sys.executable, str(TASK), *words(storage), "--local"],
         env=environment,
+        cwd=here,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -158,7 +158,7 @@ def runs_ray(machine: Machine) -> bool:
     return any("/raylet " in line for line in machine.command_lines())
 
 
-def await_that(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+def await_that(condition: Callable[[], bool], *, seconds: float = 200) -> None:
     """Wait until ``condition`` holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -37,7 +37,7 @@ def start(storage: Path) -> subprocess.Popen[str]:
 
 def wait_for(moment: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
     """Wait until something is so, as long as the processes live."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not moment():
         assert time.monotonic() < deadline, "the moment never came"
         assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]

@@ -1,0 +1,136 @@
+"""Results in an object store: here one in memory, which like all of them knows whole files alone, and no locks."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.experts.lease import Lease
+from engine.experts.store import DamagedError, ExpertStore
+from engine.files import atomic_path, read_json, write_json
+from engine.storage import Location, as_file, location, on_disk, remove_tree, staged
+from engine.synthetic.set import SyntheticSet, load_set
+from engine.tracking import table
+from engine.tracking.table import Row
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Location:
+    """Return a folder of its own in a store of this process."""
+    return location(f"memory://{request.node.name}/runs")
+
+
+def names(folder: Location) -> list[str]:
+    return sorted(path.name for path in folder.glob("**/*") if path.is_file())
+
+
+def test_a_path_is_absolute_and_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert location("runs") == tmp_path / "runs"
+    assert location("file:///shared/runs") == Path("/shared/runs")
+    assert on_disk(location("runs"))
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/runs", "dask://runs"])
+def test_a_store_that_cannot_be_opened_is_named(uri: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^storage is '{uri}', expected a path or a URI that can be opened \(.*\)\.$"
+    ):
+        location(uri)
+
+
+def test_a_file_is_there_when_it_is_whole(place: Location) -> None:
+    write_json(place / "a" / "value.json", {"one": 1})
+    with suppress(RuntimeError), atomic_path(place / "a" / "value.json") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert read_json(place / "a" / "value.json") == {"one": 1}
+    assert names(place) == ["value.json"]
+
+
+def test_a_copy_keeps_its_name_and_goes(place: Location) -> None:
+    write_json(place / "value.json", 3)
+    with as_file(place / "value.json") as copy:
+        assert (copy.name, read_json(copy)) == ("value.json", 3)
+    assert not copy.exists()
+    with pytest.raises(FileNotFoundError), as_file(place / "absent.json"):
+        pass
+
+
+def test_a_staged_folder_arrives_and_goes_as_one(place: Location) -> None:
+    with staged(place / "pictures") as folder:
+        (folder / "a.png").write_bytes(b"a")
+        (folder / "b.png").write_bytes(b"b")
+        assert names(place) == []
+    assert names(place / "pictures") == ["a.png", "b.png"]
+    remove_tree(place / "pictures")
+    remove_tree(place / "pictures")
+    assert names(place) == []
+
+
+def test_trajectories_are_kept_checked_and_forgotten(place: Location) -> None:
+    store = ExpertStore(place)
+    for epoch in range(3):
+        store.save(0, epoch, {"image.w": torch.full((4,), float(epoch)), "text.w": torch.ones(2)})
+    before = store.written(0)
+    assert store.index() == {0: (0, 1, 2)}
+    assert torch.equal(store.load(0, 2)["image.w"], torch.full((4,), 2.0))
+    (place / "expert_0000" / "epoch_0001.safetensors").write_bytes(b"cut")
+    with pytest.raises(DamagedError, match=r"epoch_0001\.safetensors: its checksum is not the one") as caught:
+        store.check(0)
+    store.sweep()
+    store.forget_from(0, caught.value.epoch)
+    assert store.index() == {0: (0,)}
+    assert store.written(0) != before
+    assert names(place) == ["epoch_0000.safetensors", "manifest.json"]
+
+
+def test_the_lease_goes_from_one_to_the_next(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.experts.lease.SETTLE_S", 0.05)
+    first, second = (Lease(place / "lease.json", beat_s=0.05, stale_s=0.5) for _ in range(2))
+    waited: list[str] = []
+
+    def on_wait(holder: object) -> None:
+        waited.append(holder.owner)
+        if len(waited) > 3:
+            raise TimeoutError
+
+    for_us = first.held(on_wait=on_wait, on_loss=lambda: None)
+    for_them = second.held(on_wait=on_wait, on_loss=lambda: None)
+    with for_us, pytest.raises(TimeoutError), for_them:
+        pass
+    assert set(waited) == {first.me.owner}
+    with second.held(on_wait=on_wait, on_loss=lambda: None):
+        assert second.holder() is not None
+    assert names(place) == []
+
+
+def test_who_was_overwritten_as_it_took_the_lease_waits(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = Lease(place / "lease.json"), Lease(place / "lease.json")
+    waited: list[str] = []
+
+    def settle(seconds: float) -> None:
+        if not waited:  # another one finds the lease free at the same time, and writes last
+            write_json(place / "lease.json", vars(theirs.me))
+
+    def on_wait(holder: object) -> None:
+        waited.append(holder.owner)
+        (place / "lease.json").unlink()
+
+    monkeypatch.setattr("engine.experts.lease.time.sleep", settle)
+    with ours.held(on_wait=on_wait, on_loss=lambda: None):
+        assert waited == [theirs.me.owner]
+
+
+def test_sets_and_tables_come_back(place: Location) -> None:
+    synthetic = SyntheticSet(torch.rand(2, 3, 4, 4), torch.rand(2, 5), {"image": 0.1, "text": 0.2}, {"seed": 1})
+    synthetic.save(place / "set.safetensors")
+    again = load_set(place / "set.safetensors")
+    assert torch.equal(again.images, synthetic.images)
+    assert again.metadata == {"seed": 1}
+    rows = [Row(name="ours", pairs=2, mean={"IR1": 3.0})]
+    table.write(place, rows)
+    assert table.read(place) == rows
+    with pytest.raises(FileNotFoundError, match="expected a result table"):
+        table.read(place / "elsewhere")
