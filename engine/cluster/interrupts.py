@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def insistent() -> Iterator[Callable[[], None]]:
-    """Yield a function that raises ``KeyboardInterrupt`` where there was a Ctrl-C in this block, as the signal itself does.
+    """Yield a function that raises ``KeyboardInterrupt`` where this block has had a Ctrl-C; the signal itself does too.
 
     Other threads than the main one hear of no signals; there it never raises.
     """

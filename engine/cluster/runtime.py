@@ -89,9 +89,26 @@ def _started_here() -> str | None:
 
 
 def _start_private() -> Cluster:
+    """Start a private Ray, a second time where the first does not come up on a machine that is busy.
+
+    Raises:
+        RuntimeError: neither does.
+    """
     os.environ.pop("RAY_ADDRESS", None)
-    ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    for again in (True, False):
+        try:
+            ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+            break
+        except Exception as error:  # Ray raises no other here
+            if _TOO_LATE not in str(error):
+                raise
+            ray.shutdown()
+            if not again:
+                raise RuntimeError("Ray did not come up in its time: this machine is too busy for it now.") from error
     return _described(joined=False)
+
+
+_TOO_LATE = "timed out during startup"
 
 
 def _described(*, joined: bool) -> Cluster:

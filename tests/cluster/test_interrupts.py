@@ -10,16 +10,16 @@ import pytest
 from engine.cluster.interrupts import insistent
 
 
-def swallow() -> None:
-    with suppress(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        threading.Event().wait(1)
+def interrupted() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(1)
 
 
 def test_an_interrupt_that_was_swallowed_is_raised_when_asked_for() -> None:
     with insistent() as ask:
         ask()
-        swallow()
+        with suppress(KeyboardInterrupt):
+            interrupted()
         with pytest.raises(KeyboardInterrupt):
             ask()
 
@@ -27,8 +27,7 @@ def test_an_interrupt_that_was_swallowed_is_raised_when_asked_for() -> None:
 def test_an_interrupt_is_raised_at_once_and_the_handler_goes_back() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), insistent():
-        os.kill(os.getpid(), signal.SIGINT)
-        threading.Event().wait(1)
+        interrupted()
     assert signal.getsignal(signal.SIGINT) is before
 
 
