@@ -12,7 +12,8 @@ from engine.cluster.job import Job, conclude, make_job, say
 from engine.cluster.single import coreset_rows, set_row
 from engine.cluster.trial import BEST_SET
 from engine.comparison import Comparison, Entry, baseline_study, entries, transfer_studies
-from engine.tracking import table
+from engine.tracking import published, table
+from engine.tracking.published import PublishedRow
 from engine.tracking.table import Row
 
 
@@ -42,7 +43,9 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
         rows += transferred(other.name, make_job(stem, study), first, local=local)
     folder = baselines.specification.storage / "tables" / stem
     table.write(folder, rows)
-    conclude(baselines, rows, f"table:          {folder / 'table.md'}")
+    theirs = [PublishedRow(**row.model_dump()) for row in comparison.published]
+    below = [published.render_text(theirs)] if theirs else []
+    conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}")
     return rows
 
 

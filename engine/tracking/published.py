@@ -21,16 +21,26 @@ class PublishedRow:
     mean: Mapping[str, float]
     std: Mapping[str, float] = field(default_factory=dict)
 
-    def remark(self) -> str:
-        """Return where the row is from and what it is the score of, as one line."""
-        return f"{self.name}, {self.pairs} pairs: published ({self.source}): {self.protocol}."
+
+def remarks(rows: Sequence[PublishedRow]) -> list[str]:
+    """Return where the rows are from and what they are the scores of, one line for all that share both."""
+    groups: dict[tuple[str, str], list[PublishedRow]] = {}
+    for row in rows:
+        groups.setdefault((row.source, row.protocol), []).append(row)
+    return [f"{_named(group, rows)}: published ({source}): {protocol}." for (source, protocol), group in groups.items()]
+
+
+def _named(group: Sequence[PublishedRow], rows: Sequence[PublishedRow]) -> str:
+    if len(group) == 1:
+        return f"{group[0].name}, {group[0].pairs} pairs"
+    return "all rows" if len(group) == len(rows) else ", ".join(dict.fromkeys(row.name for row in group))
 
 
 def render_text(rows: Sequence[PublishedRow]) -> str:
     """Return the published rows as a table of their own, with the source and the protocol of each below."""
     plain = [Row(name=row.name, pairs=row.pairs, mean=row.mean, std=row.std, seeds=0) for row in rows]
-    remarks = [line for row in rows for line in textwrap.wrap(row.remark(), WIDTH, subsequent_indent="  ")]
-    return "\n".join([f"{TITLE}:", table_text(plain).rstrip("\n"), *remarks]) + "\n"
+    below = [line for remark in remarks(rows) for line in textwrap.wrap(remark, WIDTH, subsequent_indent="  ")]
+    return "\n".join([f"{TITLE}:", table_text(plain).rstrip("\n"), *below]) + "\n"
 
 
 def render_markdown(rows: Sequence[PublishedRow]) -> str:
@@ -38,7 +48,7 @@ def render_markdown(rows: Sequence[PublishedRow]) -> str:
     header = [TITLE, "pairs", *METRICS.values()]
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *map(_cells, rows)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return "\n\n".join([table, *(_escaped(row.remark()) for row in rows)]) + "\n"
+    return "\n\n".join([table, *map(_escaped, remarks(rows))]) + "\n"
 
 
 def _cells(row: PublishedRow) -> list[str]:

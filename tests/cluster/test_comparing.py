@@ -24,6 +24,7 @@ TABLE = {
     "transfer": [
         {"name": "other towers", "set": {"student.image.width": 4, "student.text": {"encoder": "tfidf", "dim": 8}}},
     ],
+    "published": [{"name": "theirs", "pairs": 6, "source": "a page", "protocol": "theirs", "mean": {"IR1": 3}}],
 }
 
 
@@ -71,6 +72,9 @@ def test_one_command_gives_one_table_and_a_second_one_only_reads_it(
     assert exact.memory is not None
     assert all(row.recovery is not None for row in rows)
     assert table.read(tmp_path / "runs" / "tables" / "small") == rows
+    ours, theirs = capsys.readouterr().out.split("published, not run here:")
+    assert "theirs" not in ours
+    assert "theirs, 6 pairs: published (a page): theirs." in theirs
     assert dry_run(str(path), read_comparison(str(path)), overrides).count("finished in") == 4
     files = sorted((tmp_path / "runs" / "studies").rglob("*"))
     assert compare(str(path), read_comparison(str(path)), overrides, local=False) == rows

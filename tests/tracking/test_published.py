@@ -1,5 +1,6 @@
 """Published rows stand below ours, under a title of their own, with where they are from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def test_text_has_a_title_and_every_source() -> None:
     assert lines[3].split() == ["LoRS", "100", "8.3±0.2", "-", "-", "-", "-", "-", "27.4", "-"]
     assert lines[-1] == "LoRS, 100 pairs: published (arXiv 2406.03793): best epoch on test."
     assert not any("student seeds" in line for line in lines)
+
+
+def test_rows_of_one_source_share_a_line() -> None:
+    other, elsewhere = replace(LORS, name="MDM"), replace(LORS, name="AMD", source="a page")
+    assert published.remarks([LORS, other]) == ["all rows: published (arXiv 2406.03793): best epoch on test."]
+    assert published.remarks([LORS, replace(LORS, pairs=200), elsewhere, other]) == [
+        "LoRS, MDM: published (arXiv 2406.03793): best epoch on test.",
+        "AMD, 100 pairs: published (a page): best epoch on test.",
+    ]
 
 
 def test_markdown_has_them_too() -> None:
