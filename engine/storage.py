@@ -68,9 +68,16 @@ def staged(folder: Location) -> Iterator[Path]:
 
 
 def put(file: Path, where: Location) -> None:
-    """Upload a file; object stores show it when it is whole."""
+    """Upload a file; object stores show it when it is whole.
+
+    Raises:
+        OSError: it cannot be uploaded, for whatever reason the store's own package gives.
+    """
     assert not isinstance(where, Path)
-    where.fs.put_file(str(file), where.path)
+    try:
+        where.fs.put_file(str(file), where.path)
+    except Exception as error:
+        raise OSError(f"{where}: the upload failed ({str(error).rstrip('.')})") from error
 
 
 def remove_tree(folder: Location) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.cluster.nodes import check_nodes
 from engine.experts.lease import Lease
 from engine.experts.store import DamagedError, ExpertStore
 from engine.files import atomic_path, read_json, write_json
@@ -47,6 +48,25 @@ def test_a_file_is_there_when_it_is_whole(place: Location) -> None:
         raise RuntimeError
     assert read_json(place / "a" / "value.json") == {"one": 1}
     assert names(place) == ["value.json"]
+
+
+def test_an_upload_that_fails_names_the_file(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("Unable to locate credentials.")
+
+    monkeypatch.setattr(type(place.fs), "put_file", refuse)
+    with pytest.raises(OSError, match=r"value\.json: the upload failed \(Unable to locate credentials\)$"):
+        write_json(place / "value.json", {})
+
+
+def test_a_storage_that_cannot_be_opened_is_found_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonesuch")
+    with pytest.raises(ValueError, match=r"^storage: s3://bucket/runs cannot be written to \(.*\), expected another"):
+        check_nodes(location("s3://bucket/runs"))
 
 
 def test_a_copy_keeps_its_name_and_goes(place: Location) -> None:
