@@ -73,6 +73,8 @@ def resolve(study: Study) -> Study:
     tree, found = _completed(study.model_dump())
     for index, name in enumerate(study.baselines.coresets):
         found += _component_problem("coreset", name, f"baselines.coresets.{index}")
+    for name, options in study.baselines.options.items():
+        found += _coreset_problems(name, options) if name in components.names("coreset") else []
     if found:
         raise given.error(found)
     tree["search"] = {key: _checked_domain(tree, key, domain, given) for key, domain in study.search.items()}
@@ -243,6 +245,18 @@ def _complete(values: dict[str, Any], section: _Section) -> list[Problem]:
     except ValueError as error:
         return [Problem((section.key,), values, f"options that fit together: {str(error).rstrip('.')}")]
     values.update(options.model_dump(mode="json"))
+    return []
+
+
+def _coreset_problems(name: str, given: dict[str, Any]) -> list[Problem]:
+    """Return what is wrong with the options of a coreset."""
+    model = components.options(components.find("coreset", name))
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        found = problems(error, model, given)
+        told = [unknown_key(p.key, p.value, set(model.model_fields)) if p.kind == "unknown" else p for p in found]
+        return [problem.below(f"baselines.options.{name}") for problem in told]
     return []
 
 

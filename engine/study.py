@@ -173,9 +173,13 @@ class Protocol(Strict):
 
 
 class Baselines(Strict):
-    """What a distilled set is compared with; ``pairs`` None: the method's budget, ``patience`` None: never early."""
+    """What a distilled set is compared with; ``pairs`` None: the method's budget, ``patience`` None: never early.
+
+    ``options`` are those of coresets, by their names (``{herding: {feature: sum}}``).
+    """
 
     coresets: list[Name] = Field(default_factory=lambda: ["random", "herding", "k_center", "forgetting"])
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     pairs: list[Count] | None = None
     warmup_epochs: Count = 10
     feature_epoch: Count = 5
@@ -193,6 +197,9 @@ class Baselines(Strict):
                 expected="1 or more, for coresets are chosen by what a student of all pairs has learned")  # fmt: skip
         require(len(set(self.coresets)) == len(self.coresets), "coresets", value=self.coresets,
                  expected="different names")  # fmt: skip
+        for name in self.options:
+            require(name in self.coresets, f"options.{name}", value=self.options[name],
+                    expected=f"options of one of the coresets {', '.join(self.coresets)}")  # fmt: skip
         require(self.pairs is None or len(set(self.pairs)) == len(self.pairs) > 0, "pairs", value=self.pairs,
                  expected="null or a list of different numbers of pairs")  # fmt: skip
         return self

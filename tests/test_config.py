@@ -319,6 +319,13 @@ ON_COMMAND_LINE = [
      "one_rate, momentum, weight_decay, schedule, rates"),
     ("baselines.coresets=[random, hrding]", "baselines.coresets.1 is 'hrding', expected one of forgetting, herding, "
      "k_center, random; the nearest known name is herding"),
+    ("baselines.options={hrding: {feature: sum}}",
+     "baselines.options.hrding is {'feature': 'sum'}, expected options of one "
+     "of the coresets random, herding, k_center, forgetting"),
+    ("baselines.options={herding: {feature: max}}",
+     "baselines.options.herding.feature is 'max', expected 'concat' or 'sum'"),
+    ("baselines.options.herding.features=sum",
+     unknown("baselines.options.herding.features = 'sum'", "baselines.options.herding.feature")),
     ("baselines.feature_epoch=20", "baselines.feature_epoch is 20, expected at most warmup_epochs, which is 10"),
     ("baselines.pairs=[]", "baselines.pairs is [], expected null or a list of different numbers of pairs"),
     ("budget.evaluate_every=500", "budget.evaluate_every is 500, expected at most outer_steps, which is 300"),

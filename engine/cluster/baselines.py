@@ -57,7 +57,13 @@ class Baselines:
         done = {(pairs, name): _counted(bar, score) for (name, pairs), score in self.coresets.items()}
         full = [full_row(self.job, [_counted(bar, score) for score in self.full])] if self.full else []
         order = [(n, name) for n in sorted({n for n, _ in done}) for name in self.job.study.baselines.coresets]
-        return [*(score_row(self.job, name, n, done[n, name]) for n, name in order), *full]
+        label = self._label
+        return [*(score_row(self.job, label(name), n, done[n, name]) for n, name in order), *full]
+
+    def _label(self, name: str) -> str:
+        """Return a coreset's name with its options, as far as it is given any."""
+        options = self.job.study.baselines.options.get(name, {})
+        return f"{name} ({', '.join(f'{key} {value}' for key, value in options.items())})" if options else name
 
 
 def _counted(bar: tqdm, score: Future[Result]) -> Result:

@@ -56,7 +56,7 @@ def score_coreset(specification: Specification, name: str, num_pairs: int) -> Re
     study, problem = specification.load(), specification.problem()
     evidence = load_evidence(evidence_path(specification))
     started = time.perf_counter()
-    select = components.bind("coreset", name, {})
+    select = components.bind("coreset", name, study.baselines.options.get(name, {}))
     chosen = select(evidence, num_pairs, stream(study.seed, f"coreset/{name}/{num_pairs}"))
     seconds = time.perf_counter() - started
     training = real_set(problem.student, problem.pairs["train"], chosen, problem.device)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.cluster.distillation import distill
+from engine.cluster.single import coreset_rows
 from engine.cluster.trial import BEST_SET
 from engine.files import read_json
 from engine.tracking.table import Row
@@ -83,3 +84,14 @@ def test_a_study_in_which_every_trial_diverges_is_an_error(finished: Finished) -
 def test_the_trial_at_the_defaults_took_all_steps(finished: Finished) -> None:
     [first] = sorted((finished.job.folder / "tune" / "trial_1").glob("checkpoint_*/progress.json"))[-1:]
     assert read_json(first)["best"]["outer_step"] == STEPS
+
+
+def test_a_coreset_takes_its_options_and_says_so(finished: Finished, tmp_path: Path) -> None:
+    words = ["baselines.coresets=[forgetting]", "baselines.options={forgetting: {direction: descending}}"]
+    job = tiny_job(tmp_path, *words, "baselines.full_seeds=1")
+    [least, *_] = coreset_rows(tiny_job(tmp_path, *words[:1], "baselines.full_seeds=1"), local=False)
+    [most, *_] = coreset_rows(job, local=False)
+    assert (least.name, most.name) == ("forgetting", "forgetting (direction descending)")
+    folder = tmp_path / "coresets"
+    chosen = {path.parent.name: path.read_text() for path in folder.glob("*/forgetting_8.csv")}
+    assert len(set(chosen.values())) == 2
