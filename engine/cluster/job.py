@@ -3,7 +3,7 @@
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ from ray.exceptions import RayActorError, RayError
 from tqdm import tqdm
 
 from engine.cluster import runtime
-from engine.cluster.interrupts import insistent
 from engine.cluster.needs import epochs_read, experts_read
 from engine.cluster.registry import get_registry
 from engine.cluster.specification import Specification
@@ -147,8 +146,7 @@ def train_experts(job: Job, cluster: runtime.Cluster) -> None:
     layout = "{l_bar}{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}]"
     with tqdm(total=count * epochs, desc=f"training {count} experts", bar_format=layout, disable=None) as bar:
         try:
-            with insistent() as ask:
-                _watch(registry, training, bar, ask)
+            _watch(registry, training, bar)
         except KeyboardInterrupt:
             with suppress(RayError):  # GetTimeoutError among them
                 ray.get(registry.stop.remote(caller), timeout=5)
@@ -156,11 +154,10 @@ def train_experts(job: Job, cluster: runtime.Cluster) -> None:
         _show(bar, count * epochs)
 
 
-def _watch(registry: ActorHandle, training: ray.ObjectRef, bar: tqdm, ask: Callable[[], None]) -> None:
+def _watch(registry: ActorHandle, training: ray.ObjectRef, bar: tqdm) -> None:
     """Show how far experts are until ``training`` is done; a registry that is being started again is waited for."""
     told = None
     while not ray.wait([training], timeout=0.5)[0]:
-        ask()
         with suppress(RayActorError):
             _show(bar, sum(ray.get(registry.progress.remote()).values()))
             waits_for = ray.get(registry.waiting.remote())

@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 TASK = Path(__file__).resolve().parents[2] / "tasks" / "distill.py"
 
 
+def heed_interrupts() -> None:
+    """Take Ctrl-C as a terminal's processes do; those that a script has put in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(storage: Path | str, here: Path | None = None) -> subprocess.Popen[str]:
     """Start the tiny study with a private Ray, in a session of its own, as if typed in the folder ``here``."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -34,6 +39,7 @@ def start(storage: Path | str, here: Path | None = None) -> subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
 
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,16 @@ def test_the_registry_killed_while_experts_train(nodes: Nodes, undisturbed: Undi
     assert checksums(job) == checksums(undisturbed.job)
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Take Ctrl-C as a terminal's processes do; those that a script has put in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_an_interrupt_stops_the_experts_that_this_command_trains(
-    nodes: Nodes, undisturbed: Undisturbed, tmp_path: Path
+    nodes: Nodes, undisturbed: Undisturbed, tmp_path: Path, heeded: None
 ) -> None:
     job = longer_job(tmp_path, "experts.epochs=24")  # the signal takes a while to come through
     with (
