@@ -97,7 +97,7 @@ class Machine:
 
     def command_lines(self) -> list[str]:
         """Return the command lines of the processes of this machine."""
-        inside = self.within("--pid", "--mount", "ps", "-eo", "args")
+        inside = self.within("--pid", "--mount", "ps", "-ww", "-eo", "args")
         return subprocess.run(inside, capture_output=True, text=True, check=True).stdout.splitlines()
 
     def within(self, *words: str) -> list[str]:
