@@ -13,8 +13,8 @@ Location: TypeAlias = Path | UPath
 """A path on disks, or one in an object store; both have the methods of ``pathlib``."""
 
 
-def location(text: str) -> Location:
-    """Return the absolute place that a configuration names: a path, ``file://`` or any URI that fsspec knows.
+def location(text: str, *, key: str = "storage") -> Location:
+    """Return the absolute place that ``key`` names: a path, ``file://`` or any URI that fsspec knows.
 
     Raises:
         ValueError: the URI's kind is not known, or the package that it needs is not installed.
@@ -28,7 +28,7 @@ def location(text: str) -> Location:
         _ = place.fs
     except (ImportError, ValueError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise ValueError(f"storage is {text!r}, expected a path or a URI that can be opened ({reason}).") from error
+        raise ValueError(f"{key} is {text!r}, expected a path or a URI that can be opened ({reason}).") from error
     return place
 
 

@@ -41,6 +41,11 @@ def test_a_store_that_cannot_be_opened_is_named(uri: str) -> None:
         location(uri)
 
 
+def test_the_sentence_names_what_was_given() -> None:
+    with pytest.raises(ValueError, match=r"^--set is 'nowhere://a/set.safetensors', expected a path or a URI"):
+        location("nowhere://a/set.safetensors", key="--set")
+
+
 def test_a_file_is_there_when_it_is_whole(place: Location) -> None:
     write_json(place / "a" / "value.json", {"one": 1})
     with suppress(RuntimeError), atomic_path(place / "a" / "value.json") as temporary:

@@ -27,7 +27,7 @@ def score_file(job: Job, path: str | None, *, local: bool) -> Row:
         FileNotFoundError: there is no such file.
         ValueError: its images or texts are not what the student takes.
     """
-    file = location(path) if path else job.folder / BEST_SET
+    file = location(path, key="--set") if path else job.folder / BEST_SET
     row = set_row(job, file, file.stem, local=local)
     say(f"\n{table.render_text([row])}")
     return row
