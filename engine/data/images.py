@@ -12,11 +12,12 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from engine.data.array_cache import cached_array
+from engine.data.contents import file_digests
 from engine.files import digest
 
 T = TypeVar("T")
 
-THREADS = 2
+THREADS = min(8, len(os.sched_getaffinity(0)))
 CHUNK = 64  # files handed to the threads at once, so that decoded images do not pile up in memory
 
 
@@ -48,7 +49,7 @@ def decoded_images(files: Sequence[Path], *, image_px: int, cache: Path) -> UInt
     """Return the images as RGB squares of ``image_px`` (aspect ratio not kept), a read-only memory map below ``cache``.
 
     The array is keyed by the bytes of the files and their order, so a renamed or touched file is not decoded again
-    and a changed one is.
+    and a changed one is. Files are read for that once, and again when their size or time of change is another.
 
     Raises:
         ValueError: ``image_px`` is not positive, or a file is not an image that can be decoded.
@@ -61,7 +62,10 @@ def decoded_images(files: Sequence[Path], *, image_px: int, cache: Path) -> UInt
         for index, image in enumerate(images):
             array[index] = image
 
-    contents = _threaded(lambda file: digest(file.read_bytes()), files, label="reading images")
+    def read(changed: Sequence[Path]) -> Iterator[str]:
+        return _threaded(lambda file: digest(file.read_bytes()), changed, label="reading images")
+
+    contents = file_digests(files, cache=cache / "contents", read=read)
     key = digest("decoded_images/1", str(image_px), *contents)
     return cached_array(cache / "images", key, shape=(len(files), 3, image_px, image_px), dtype=np.uint8, fill=fill)
 
