@@ -12,7 +12,7 @@ from engine.problems import problems
 from engine.ranges import Count
 from engine.spaces import SPACES, parse_yaml
 from engine.strict import Strict
-from engine.study import Published
+from engine.study import PublishedTable
 
 Overrides = dict[str, Any]
 
@@ -41,7 +41,7 @@ class Comparison(Strict):
     """The lines of a table; ``space`` and ``set`` are what all of them share, coresets and full data included.
 
     ``transfer`` scores the first line's first set with other students, beside random pairs and all pairs under each.
-    ``published`` are rows of other people's tables, printed below ours and never among them.
+    ``published`` is a table of other people's, printed below ours and never among them.
     """
 
     note: str = ""
@@ -51,7 +51,7 @@ class Comparison(Strict):
     coreset_pairs: list[Count]
     lines: list[Line] = Field(min_length=1)
     transfer: list[OtherStudent] = Field(default_factory=list)
-    published: list[Published] = Field(default_factory=list)
+    published: PublishedTable | None = None
 
 
 @dataclass(frozen=True)

@@ -243,19 +243,36 @@ class Resources(Strict):
     evaluation: Request = Field(default_factory=lambda: Request(gpu=0.5))
 
 
-class Published(Strict):
-    """One row of somebody else's published table: recalls in percent, ``std`` where the source tells a ±.
-
-    Reports print such rows below ours and never among them; they change nothing that is run. ``protocol`` says in a few
-    words what was scored, for published protocols differ.
-    """
+class Recalls(Strict):
+    """What one row of somebody else's table says: recalls in percent, ``std`` where the source tells a ±."""
 
     name: Name
     pairs: Count
-    source: Name
-    protocol: Name
     mean: dict[Recall, Percent] = Field(min_length=1)
     std: dict[Recall, Percent] = Field(default_factory=dict)
+
+
+class Published(Recalls):
+    """A published row with its source; ``protocol`` says in a few words what was scored, for protocols differ.
+
+    Reports print such rows below ours and never among them; they change nothing that is run.
+    """
+
+    source: Name
+    protocol: Name
+
+
+class PublishedTable(Strict):
+    """Published rows that share their source and protocol."""
+
+    source: Name
+    protocol: Name
+    recalls: list[Recalls] = Field(min_length=1)
+
+    def rows(self) -> list[Published]:
+        """Return the rows, each with source and protocol."""
+        shared = {"source": self.source, "protocol": self.protocol}
+        return [Published.model_validate({**row.model_dump(), **shared}) for row in self.recalls]
 
 
 class Study(Strict):

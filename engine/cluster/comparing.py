@@ -43,7 +43,8 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
         rows += transferred(other.name, make_job(stem, study), first, local=local)
     folder = baselines.specification.storage / "tables" / stem
     table.write(folder, rows)
-    theirs = [PublishedRow(**row.model_dump()) for row in comparison.published]
+    given = comparison.published.rows() if comparison.published else []
+    theirs = [PublishedRow(**row.model_dump()) for row in given]
     below = [published.render_text(theirs)] if theirs else []
     conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}")
     return rows

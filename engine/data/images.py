@@ -65,9 +65,10 @@ def decoded_images(files: Sequence[Path], *, image_px: int, cache: Path) -> UInt
     def read(changed: Sequence[Path]) -> Iterator[str]:
         return _threaded(lambda file: digest(file.read_bytes()), changed, label="reading images")
 
-    contents = file_digests(files, cache=cache / "contents", read=read)
-    key = digest("decoded_images/1", str(image_px), *contents)
-    return cached_array(cache / "images", key, shape=(len(files), 3, image_px, image_px), dtype=np.uint8, fill=fill)
+    shape = (len(files), 3, image_px, image_px)
+    with file_digests(files, cache=cache / "contents", read=read) as contents:
+        key = digest("decoded_images/1", str(image_px), *contents)
+        return cached_array(cache / "images", key, shape=shape, dtype=np.uint8, fill=fill)
 
 
 def decode(file: Path, *, image_px: int) -> UInt8[np.ndarray, "3 h w"]:

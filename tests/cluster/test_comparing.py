@@ -24,7 +24,11 @@ TABLE = {
     "transfer": [
         {"name": "other towers", "set": {"student.image.width": 4, "student.text": {"encoder": "tfidf", "dim": 8}}},
     ],
-    "published": [{"name": "theirs", "pairs": 6, "source": "a page", "protocol": "theirs", "mean": {"IR1": 3}}],
+    "published": {
+        "source": "a page",
+        "protocol": "theirs",
+        "recalls": [{"name": "theirs", "pairs": 6, "mean": {"IR1": 3}}],
+    },
 }
 
 

@@ -38,7 +38,8 @@ def written(folder: Path, **texts: str) -> list[Path]:
 def seen(files: Sequence[Path], cache: Path) -> tuple[list[str], list[str]]:
     """Return the digests, and the names of the files that were read for them."""
     reader = Reader()
-    return list(file_digests(files, cache=cache, read=reader)), reader.names
+    with file_digests(files, cache=cache, read=reader) as digests:
+        return digests, reader.names
 
 
 def test_files_are_read_once(tmp_path: Path) -> None:
@@ -77,3 +78,10 @@ def test_a_damaged_memory_is_made_again(tmp_path: Path, damage: str) -> None:
 def test_the_same_file_twice_has_one_digest_twice(tmp_path: Path) -> None:
     (file,) = written(tmp_path, a="one")
     assert seen([file, file], tmp_path / "cache")[0] == [digest(b"one")] * 2
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    files = written(tmp_path, a="one")
+    with pytest.raises(OSError, match="stop"), file_digests(files, cache=tmp_path / "cache", read=Reader()):
+        raise OSError("stop")
+    assert not (tmp_path / "cache").exists()
