@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,15 @@ from upath import UPath
 
 Location: TypeAlias = Path | UPath
 """A path on disks, or one in an object store; both have the methods of ``pathlib``."""
+
+_PACKAGES = frozenset(
+    {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "pyarrow", "s3fs"}
+)
+"""What stands between us and an object store; what these raise is seldom an OSError."""
+
+
+class StorageError(OSError):
+    """An object store that is away, or that refuses; the sentence names it."""
 
 
 def location(text: str, *, key: str = "storage") -> Location:
@@ -27,8 +37,9 @@ def location(text: str, *, key: str = "storage") -> Location:
         place = UPath(text, use_listings_cache=False)  # others write there too
         _ = place.fs
     except (ImportError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ValueError(f"{key} is {text!r}, expected a path or a URI that can be opened ({reason}).") from error
+        raise ValueError(
+            f"{key} is {text!r}, expected a path or a URI that can be opened ({_reason(error)})."
+        ) from error
     return place
 
 
@@ -71,13 +82,50 @@ def put(file: Path, where: Location) -> None:
     """Upload a file; object stores show it when it is whole.
 
     Raises:
-        OSError: it cannot be uploaded, for whatever reason the store's own package gives.
+        StorageError: it cannot be uploaded, for whatever reason the store's own package gives.
     """
     assert not isinstance(where, Path)
     try:
         where.fs.put_file(str(file), where.path)
     except Exception as error:
-        raise OSError(f"{where}: the upload failed ({str(error).rstrip('.')})") from error
+        raise StorageError(f"{where}: the upload failed ({_reason(error)})") from error
+
+
+def check_answers(storage: Location) -> None:
+    """Write a small file into an object store and delete it again; of a folder on disks, nothing is asked.
+
+    Raises:
+        StorageError: the store is away, or refuses.
+    """
+    if isinstance(storage, Path):
+        return
+    probe = storage / f".probe-{uuid.uuid4().hex[:8]}"
+    try:
+        probe.fs.pipe_file(probe.path, b"{}")
+        probe.fs.rm_file(probe.path)
+    except Exception as error:
+        raise storage_error(storage, error) from error
+
+
+def is_of_store(error: BaseException) -> bool:
+    """Say whether a package that reaches object stores raised an error, or made an OSError of it.
+
+    That a file is not there is no such error.
+    """
+    if isinstance(error, FileNotFoundError):
+        return False
+    raised = [error, error.__cause__] if isinstance(error, OSError) else [error]
+    return any(type(one).__module__.partition(".")[0] in _PACKAGES for one in raised)
+
+
+def storage_error(storage: Location, error: BaseException) -> StorageError:
+    """Return what a package that reaches object stores had to say, as one sentence that names the storage."""
+    return StorageError(f"storage: {storage} failed ({_reason(error)})")
+
+
+def _reason(error: BaseException) -> str:
+    """Return the message of an error on one line."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def remove_tree(folder: Location) -> None:

@@ -5,12 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from fsspec.exceptions import FSTimeoutError
 
 from engine.cluster.nodes import check_nodes
 from engine.experts.lease import Lease
 from engine.experts.store import DamagedError, ExpertStore
 from engine.files import atomic_path, read_json, write_json
-from engine.storage import Location, as_file, location, on_disk, remove_tree, staged
+from engine.storage import (
+    Location,
+    StorageError,
+    as_file,
+    check_answers,
+    is_of_store,
+    location,
+    on_disk,
+    remove_tree,
+    staged,
+)
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking import table
 from engine.tracking.table import Row
@@ -62,6 +73,38 @@ def test_an_upload_that_fails_names_the_file(place: Location, monkeypatch: pytes
     monkeypatch.setattr(type(place.fs), "put_file", refuse)
     with pytest.raises(OSError, match=r"value\.json: the upload failed \(Unable to locate credentials\)$"):
         write_json(place / "value.json", {})
+
+
+def test_a_store_that_answers_keeps_nothing_of_the_question(place: Location, tmp_path: Path) -> None:
+    check_answers(place)
+    assert names(place) == []
+    check_answers(tmp_path / "absent")
+
+
+def test_a_store_that_does_not_answer_is_named(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Unable to\nlocate credentials.")
+
+    monkeypatch.setattr(type(place.fs), "pipe_file", refuse)
+    with pytest.raises(StorageError) as caught:
+        check_answers(place)
+    assert str(caught.value) == f"storage: {place} failed (Unable to locate credentials)"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FSTimeoutError(), True),
+        (OSError("the upload failed"), False),
+        (FileNotFoundError("no such key"), False),
+        (KeyError("k"), False),
+        (ValueError("storage is 'x'"), False),
+    ],
+)
+def test_an_error_of_a_store_is_known_by_its_package(error: Exception, expected: bool) -> None:
+    assert is_of_store(error) is expected
+    error.__cause__ = FSTimeoutError()
+    assert is_of_store(error) is (expected or type(error) is OSError)
 
 
 def test_a_storage_that_cannot_be_opened_is_found_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
