@@ -1,5 +1,6 @@
 """Where results lie: a folder, or a place in an object store that fsspec reaches, as paths of one kind of methods."""
 
+import errno
 import shutil
 import tempfile
 import uuid
@@ -53,6 +54,27 @@ def matching(folder: Location, pattern: str) -> list[Location]:
     return list(folder.glob(pattern))
 
 
+def read_whole(where: Location) -> bytes:
+    """Return the bytes of one file, as one writer left them.
+
+    The methods of ``pathlib`` ask an object store for the size first, and fail where the object is replaced before they
+    read it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StorageError: the store is away, or refuses.
+    """
+    if isinstance(where, Path):
+        return where.read_bytes()
+    try:
+        data: bytes = where.fs.cat_file(where.path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise StorageError(f"{where}: it cannot be read ({_reason(error)})") from error
+    return data
+
+
 @contextmanager
 def as_file(where: Location) -> Iterator[Path]:
     """Yield a file as one that can be opened: itself, or a copy of the same name that is gone afterwards."""
@@ -89,6 +111,29 @@ def put(file: Path, where: Location) -> None:
         where.fs.put_file(str(file), where.path)
     except Exception as error:
         raise StorageError(f"{where}: the upload failed ({_reason(error)})") from error
+
+
+def create(where: Location, data: bytes) -> bool:
+    """Put bytes into an object store where nothing lies yet, and say whether they are there now.
+
+    Of several that try at once, one does it, where the store writes on a condition (S3's ``If-None-Match``). One that
+    does not know of conditions is just written to.
+
+    Raises:
+        StorageError: the store is away, or refuses.
+    """
+    assert not isinstance(where, Path)
+    try:
+        where.fs.pipe_file(where.path, data, mode="create")
+    except FileExistsError:
+        return False
+    except Exception as error:
+        if "ConditionalRequestConflict" in str(error):  # S3's word where another request is still under way
+            return False
+        if not isinstance(error, OSError) or error.errno != errno.ENOSYS:
+            raise StorageError(f"{where}: the upload failed ({_reason(error)})") from error
+        where.fs.pipe_file(where.path, data)
+    return True
 
 
 def check_answers(storage: Location) -> None:

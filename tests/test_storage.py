@@ -1,5 +1,8 @@
 """Results in an object store: here one in memory, which like all of them knows whole files alone, and no locks."""
 
+import errno
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from engine.storage import (
     StorageError,
     as_file,
     check_answers,
+    create,
     is_of_store,
     location,
     on_disk,
@@ -189,6 +193,48 @@ def test_who_was_overwritten_as_it_took_the_lease_waits(place: Location, monkeyp
     monkeypatch.setattr("engine.experts.lease.time.sleep", settle)
     with ours.held(on_wait=on_wait, on_loss=lambda: None):
         assert waited == [theirs.me.owner]
+
+
+def test_a_holder_of_the_lease_bears_a_store_that_is_away(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.experts.lease.SETTLE_S", 0.05)
+    read, asked = type(place.fs).cat_file, threading.Semaphore(0)
+
+    def away(*arguments: object, **options: object) -> bytes:
+        asked.release()
+        raise FSTimeoutError
+
+    lease, lost = Lease(place / "lease.json", beat_s=0.05), threading.Event()
+    with lease.held(on_wait=pytest.fail, on_loss=lost.set):
+        monkeypatch.setattr(type(place.fs), "cat_file", away)
+        assert all(asked.acquire(timeout=10) for _ in range(3))
+        with pytest.raises(StorageError, match=r"lease\.json: it cannot be read \(FSTimeoutError\)$"):
+            lease.holder()
+        monkeypatch.setattr(type(place.fs), "cat_file", read)
+        before, deadline = lease.holder(), time.monotonic() + 10
+        while lease.holder() == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert lease.holder() != before
+    assert not lost.is_set()
+    assert names(place) == []
+
+
+def test_of_two_that_find_no_lease_one_creates_it(place: Location) -> None:
+    assert create(place / "lease.json", b"ours")
+    assert not create(place / "lease.json", b"theirs")
+    assert (place / "lease.json").read_bytes() == b"ours"
+
+
+def test_a_store_that_knows_no_conditions_is_written_to(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = type(place.fs).pipe_file
+
+    def unconditional(*arguments: object, mode: str = "overwrite", **options: object) -> None:
+        if mode == "create":
+            raise OSError(errno.ENOSYS, "A header you provided implies functionality that is not implemented")
+        write(*arguments, **options)
+
+    monkeypatch.setattr(type(place.fs), "pipe_file", unconditional)
+    assert create(place / "lease.json", b"ours")
+    assert (place / "lease.json").read_bytes() == b"ours"
 
 
 def test_sets_and_tables_come_back(place: Location) -> None:

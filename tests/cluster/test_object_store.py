@@ -1,19 +1,26 @@
 """A study whose storage is an object store: disturbed and repeated, it ends as one on disks, and nothing is lost."""
 
+import os
 import re
 import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from werkzeug.serving import make_server
 
 from engine.cluster.job import Job
 from engine.cluster.trial import BEST_SET
+from engine.experts.lease import Lease
 from engine.experts.store import ExpertStore
-from engine.storage import Location
+from engine.files import read_json
+from engine.storage import Location, create, location
 from engine.synthetic.set import load_set
 from engine.tracking import table
 from tests.cluster.conftest import Finished
@@ -28,13 +35,22 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Address]:
-    """Serve S3 on loopback."""
-    from moto.server import ThreadedMotoServer
+    """Serve S3 on loopback, one request at a time, since moto looks at conditions and writes in two steps."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
-    served = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    served.start()
-    yield served.get_host_and_port()
-    served.stop()
+    application, alone = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def answer(*request: Any) -> Any:
+        with alone:
+            return application(*request)
+
+    served = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=served.serve_forever)
+    thread.start()
+    yield served.server_address
+    served.shutdown()
+    thread.join()
+    served.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +197,42 @@ def test_the_command_repeated_when_it_is_back_ends_as_an_undisturbed_one(outage:
         [("tiny", "FINISHED")],
         [("trial_1", "FINISHED"), ("trial_2", "FINISHED")],
     ]
+
+
+# Adds to a number in an object ten times, the unsafe way: two at once would lose some. Nobody looks a second time
+# whether the lease is still his, so that what keeps the two apart is that only one of them creates it.
+COUNTING = """
+import sys, time
+from engine.experts import lease
+from engine.storage import location
+folder = location(sys.argv[1])
+lease.SETTLE_S = 0
+for _ in range(10):
+    with lease.Lease(folder / "lease.json", beat_s=0.05).held(on_wait=lambda holder: None, on_loss=sys.exit):
+        number = int((folder / "number").read_text())
+        time.sleep(0.01)
+        (folder / "number").write_text(str(number + 1))
+"""
+
+
+def test_of_two_processes_that_race_for_a_lease_one_gets_it(bucket: str) -> None:
+    folder = location(f"{bucket}/race")
+    (folder / "number").write_text("0")
+    both = [subprocess.Popen([sys.executable, "-c", COUNTING, str(folder)]) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert (folder / "number").read_text() == "20"
+    assert files(folder) == ["number"]
+
+
+def test_a_lease_that_cannot_be_read_is_nobodys_there_either(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.experts.lease.SETTLE_S", 0)
+    folder = location(f"{bucket}/spoiled")
+    (folder / "lease.json").write_text("{")
+    with Lease(folder / "lease.json").held(on_wait=pytest.fail, on_loss=pytest.fail):
+        assert read_json(folder / "lease.json")["pid"] == os.getpid()
+
+
+def test_an_object_is_created_once(bucket: str) -> None:
+    place = location(f"{bucket}/once/object")
+    assert [create(place, b"one"), create(place, b"two")] == [True, False]
+    assert place.read_bytes() == b"one"
