@@ -74,10 +74,11 @@ class TrialReports(tune.Callback):
         say(f"{trial_name(trial)} goes on {where} after {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """End the run of a trial that could not be repeated."""
-        child = self._child(trial)
-        child.tags({"stopped": "by a failure", "failure": failure(trial)})
+        """Say why a trial is given up, and end its run."""
+        child, reason = self._child(trial), failure(trial)
+        child.tags({"stopped": "by a failure", "failure": reason})
         child.finish("FAILED")
+        say(f"{trial_name(trial)} is given up after {reason}")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Close the bar."""

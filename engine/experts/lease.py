@@ -104,11 +104,12 @@ class Lease:
     def _is_spoiled(self) -> bool:
         """Say whether something lies in the lease's place that names no holder."""
         try:
-            return Holder(**read_json(self.path)) is None
+            Holder(**read_json(self.path))
         except FileNotFoundError:
             return False
         except (ValueError, TypeError):
             return True
+        return False
 
     def _stays_mine(self) -> bool:
         if on_disk(self.path):

@@ -74,5 +74,8 @@ def test_a_trial_that_fails_tells_its_error(
         "status": "FAILED",
     }
     told = capfd.readouterr()
-    assert told.out.splitlines() == ["trial_0 goes on from its last checkpoint after OSError: the disk said no."]
+    assert told.out.splitlines() == [
+        "trial_0 goes on from its last checkpoint after OSError: the disk said no.",
+        "trial_0 is given up after OSError: the disk said no.",
+    ]
     assert "Traceback" not in told.err
