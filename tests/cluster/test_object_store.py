@@ -30,7 +30,7 @@ from tests.cluster.studies import tiny_job
 from tests.cluster.test_distillation import scores
 from tests.cluster.test_resume import start, stop
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,6 @@ def outage(server: Address, bucket: str, tmp_path_factory: pytest.TempPathFactor
         return Outage(job, away, runs, again, recorded(job))
 
 
-@pytest.mark.timeout(600)
 def test_a_storage_that_goes_away_ends_the_command_with_one_sentence(outage: Outage) -> None:
     assert outage.away.returncode == 1, outage.away
     assert outage.away.stderr.startswith("error: storage: s3://studies/away failed (")
