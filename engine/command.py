@@ -107,8 +107,8 @@ def run(
 ) -> int:
     """Parse ``argv``, call ``main`` and return its exit code; ``--list`` is answered here.
 
-    An error of the user's is one line on stderr and 2, one of the machinery's (a worker that dies, a server that is
-    away, a full disk) one line and 1, unless ``VLDD_TRACEBACK`` is 1; an interrupt is 130.
+    An error of the user's is one line on stderr and 2, one of the machinery's (a worker that dies, a server or a
+    storage that is away, a full disk) one line and 1, unless ``VLDD_TRACEBACK`` is 1; an interrupt is 130.
     """
     args = parser.parse_args(argv)
     try:
@@ -119,8 +119,8 @@ def run(
     except KeyboardInterrupt:
         print("interrupted; repeat the command to go on", file=sys.stderr)
         return 130
-    except (ValueError, RuntimeError, OSError) as error:
-        if os.environ.get("VLDD_TRACEBACK") == "1":
+    except Exception as error:
+        if os.environ.get("VLDD_TRACEBACK") == "1" or not _is_told(error):
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError | FileNotFoundError) else 1
@@ -135,11 +135,26 @@ def list_spaces() -> str:
     return "\n".join(f"{name:<{width}}  {note}".rstrip() for name, note in notes.items())
 
 
+def _is_told(error: Exception) -> bool:
+    """Say whether an error is told in one line; any other one is a mistake of ours, whose traceback is wanted."""
+    from engine.storage import is_of_store
+
+    return isinstance(error, ValueError | RuntimeError | OSError) or is_of_store(error)
+
+
 def _one_line(error: Exception) -> str:
-    """Return the message of an error on one line; of a missing file, with its name."""
+    """Return the message of an error on one line; of a missing file, with its name; of a storage, what to do."""
+    from engine.storage import StorageError, is_of_store
+
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return f"{error.filename}: there is no such file or folder."
-    return " ".join(str(error).split()) or type(error).__name__
+    line = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, StorageError):
+        return f"{line}; {_WHEN_BACK}"
+    return f"the storage failed ({line}); {_WHEN_BACK}" if is_of_store(error) else line
+
+
+_WHEN_BACK = "repeat the command to go on when it is back"
 
 
 def _count(text: str) -> int:

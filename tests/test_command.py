@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from fsspec.exceptions import FSTimeoutError
 
 from engine import command
 from engine.command import TASKS, list_spaces, parser, run
+from engine.storage import StorageError
 
 ROOT = Path(command.__file__).parents[1]
 
@@ -75,6 +77,12 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--samples" not in parser("coreset", "A task.").format_help()
 
 
+def translated(error: OSError) -> OSError:
+    """Return an OSError that a package which reaches object stores made of another error."""
+    error.__cause__ = FSTimeoutError()
+    return error
+
+
 def outcome(error: BaseException | int, *words: str) -> int:
     def main(args: argparse.Namespace) -> int:
         if isinstance(error, int):
@@ -101,6 +109,21 @@ def test_the_exit_code_is_that_of_the_task() -> None:
 def test_an_error_of_the_user_is_one_line(error: Exception, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(error) == 2
     assert capsys.readouterr() == ("", told)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (StorageError("storage: s3://a failed (x)"), "storage: s3://a failed (x)"),
+        (FSTimeoutError("too\nlate"), "the storage failed (too late)"),
+        (translated(PermissionError("Access Denied")), "the storage failed (Access Denied)"),
+    ],
+)
+def test_an_error_of_the_storage_says_that_one_can_go_on(
+    error: Exception, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome(error) == 1
+    assert capsys.readouterr().err == f"error: {told}; repeat the command to go on when it is back\n"
 
 
 def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:

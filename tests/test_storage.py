@@ -1,16 +1,31 @@
 """Results in an object store: here one in memory, which like all of them knows whole files alone, and no locks."""
 
+import errno
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from fsspec.exceptions import FSTimeoutError
 
 from engine.cluster.nodes import check_nodes
 from engine.experts.lease import Lease
 from engine.experts.store import DamagedError, ExpertStore
 from engine.files import atomic_path, read_json, write_json
-from engine.storage import Location, as_file, location, on_disk, remove_tree, staged
+from engine.storage import (
+    Location,
+    StorageError,
+    as_file,
+    check_answers,
+    create,
+    is_of_store,
+    location,
+    on_disk,
+    remove_tree,
+    staged,
+)
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking import table
 from engine.tracking.table import Row
@@ -62,6 +77,38 @@ def test_an_upload_that_fails_names_the_file(place: Location, monkeypatch: pytes
     monkeypatch.setattr(type(place.fs), "put_file", refuse)
     with pytest.raises(OSError, match=r"value\.json: the upload failed \(Unable to locate credentials\)$"):
         write_json(place / "value.json", {})
+
+
+def test_a_store_that_answers_keeps_nothing_of_the_question(place: Location, tmp_path: Path) -> None:
+    check_answers(place)
+    assert names(place) == []
+    check_answers(tmp_path / "absent")
+
+
+def test_a_store_that_does_not_answer_is_named(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Unable to\nlocate credentials.")
+
+    monkeypatch.setattr(type(place.fs), "pipe_file", refuse)
+    with pytest.raises(StorageError) as caught:
+        check_answers(place)
+    assert str(caught.value) == f"storage: {place} failed (Unable to locate credentials)"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FSTimeoutError(), True),
+        (OSError("the upload failed"), False),
+        (FileNotFoundError("no such key"), False),
+        (KeyError("k"), False),
+        (ValueError("storage is 'x'"), False),
+    ],
+)
+def test_an_error_of_a_store_is_known_by_its_package(error: Exception, expected: bool) -> None:
+    assert is_of_store(error) is expected
+    error.__cause__ = FSTimeoutError()
+    assert is_of_store(error) is (expected or type(error) is OSError)
 
 
 def test_a_storage_that_cannot_be_opened_is_found_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +193,48 @@ def test_who_was_overwritten_as_it_took_the_lease_waits(place: Location, monkeyp
     monkeypatch.setattr("engine.experts.lease.time.sleep", settle)
     with ours.held(on_wait=on_wait, on_loss=lambda: None):
         assert waited == [theirs.me.owner]
+
+
+def test_a_holder_of_the_lease_bears_a_store_that_is_away(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.experts.lease.SETTLE_S", 0.05)
+    read, asked = type(place.fs).cat_file, threading.Semaphore(0)
+
+    def away(*arguments: object, **options: object) -> bytes:
+        asked.release()
+        raise FSTimeoutError
+
+    lease, lost = Lease(place / "lease.json", beat_s=0.05), threading.Event()
+    with lease.held(on_wait=pytest.fail, on_loss=lost.set):
+        monkeypatch.setattr(type(place.fs), "cat_file", away)
+        assert all(asked.acquire(timeout=10) for _ in range(3))
+        with pytest.raises(StorageError, match=r"lease\.json: it cannot be read \(FSTimeoutError\)$"):
+            lease.holder()
+        monkeypatch.setattr(type(place.fs), "cat_file", read)
+        before, deadline = lease.holder(), time.monotonic() + 10
+        while lease.holder() == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert lease.holder() != before
+    assert not lost.is_set()
+    assert names(place) == []
+
+
+def test_of_two_that_find_no_lease_one_creates_it(place: Location) -> None:
+    assert create(place / "lease.json", b"ours")
+    assert not create(place / "lease.json", b"theirs")
+    assert (place / "lease.json").read_bytes() == b"ours"
+
+
+def test_a_store_that_knows_no_conditions_is_written_to(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = type(place.fs).pipe_file
+
+    def unconditional(*arguments: object, mode: str = "overwrite", **options: object) -> None:
+        if mode == "create":
+            raise OSError(errno.ENOSYS, "A header you provided implies functionality that is not implemented")
+        write(*arguments, **options)
+
+    monkeypatch.setattr(type(place.fs), "pipe_file", unconditional)
+    assert create(place / "lease.json", b"ours")
+    assert (place / "lease.json").read_bytes() == b"ours"
 
 
 def test_sets_and_tables_come_back(place: Location) -> None:

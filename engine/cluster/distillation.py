@@ -33,12 +33,14 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
     Raises:
         ValueError: the study cannot be run as it is configured.
         FileNotFoundError: its data or weights are not there.
+        StorageError: the storage is away, or refuses.
         RuntimeError: experts or trials failed for good.
     """
-    if not fresh and (job.folder / "table.json").exists():
-        say("This study is finished, and this is its table (--fresh starts over).")
-    rows = finished_rows(job, local=local, fresh=fresh)
-    conclude(job, rows, f"synthetic set:  {job.folder / BEST_SET}")
+    with own_sentences(job.specification.storage):
+        if not fresh and (job.folder / "table.json").exists():
+            say("This study is finished, and this is its table (--fresh starts over).")
+        rows = finished_rows(job, local=local, fresh=fresh)
+        conclude(job, rows, f"synthetic set:  {job.folder / BEST_SET}")
     return rows
 
 
@@ -50,7 +52,7 @@ def finished_rows(job: Job, *, local: bool = False, fresh: bool = False) -> list
     if fresh:
         forget(job)
     baselines = _begin(job, cluster)
-    with own_sentences(), tracked(job, fresh=fresh) as tracker:
+    with own_sentences(job.specification.storage), tracked(job, fresh=fresh) as tracker:
         return _run(job, cluster, baselines, tracker)
 
 

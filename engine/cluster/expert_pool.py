@@ -15,9 +15,13 @@ from engine.cluster.expert_actor import ExpertActor
 from engine.cluster.specification import Specification
 from engine.experts.store import ExpertStore
 from engine.experts.trajectory import ExpertId
+from engine.storage import StorageError
 
 ATTEMPTS = 3
 """How often an expert is begun whose process dies before it finishes one more epoch; each goes on from the store."""
+
+SHARED = (*USER_ERRORS, StorageError)
+"""Errors that are not of one expert alone."""
 
 LOOK_S = 1.0
 """How often a pool that waits looks whether it is to stop."""
@@ -81,8 +85,8 @@ class _Pool:
         if isinstance(error, DEATHS) and self.attempts[expert] < ATTEMPTS:
             self.waiting.append(expert)
         else:
-            self.failures[expert] = plain(error)
-            if isinstance(self.failures[expert], USER_ERRORS):
+            self.failures[expert] = plain(error, self.specification.storage)
+            if isinstance(self.failures[expert], SHARED):
                 self.waiting.clear()  # the others would find the same
 
     def _count_anew_after_progress(self, expert: ExpertId) -> None:
@@ -133,4 +137,4 @@ def train_in_pool(
     if stop.is_set():
         raise RuntimeError("the training of experts was stopped; repeat the command to go on.")
     for expert, error in sorted(pool.failures.items()):
-        raise error if isinstance(error, USER_ERRORS) else RuntimeError(f"expert {expert}: {error}")
+        raise error if isinstance(error, SHARED) else RuntimeError(f"expert {expert}: {error}")

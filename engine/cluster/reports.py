@@ -6,7 +6,8 @@ from typing import Any
 from ray import tune
 from tqdm import tqdm
 
-from engine.cluster.errors import plain
+from engine.cluster.errors import last_words
+from engine.cluster.job import say
 from engine.cluster.specification import Specification
 from engine.cluster.trial import BEST_SET, INITIAL_SET
 from engine.config import as_yaml, assign
@@ -65,11 +66,19 @@ class TrialReports(tune.Callback):
             child.tags({"stopped": "early" if early else "at its end"})
             child.finish("FINISHED")
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say why a trial is started again, and keep that with its run."""
+        reason = failure(trial)
+        self._child(trial).tags({"interrupted_by": reason})
+        where = "from its last checkpoint" if trial.checkpoint is not None else "from its beginning"
+        say(f"{trial_name(trial)} goes on {where} after {reason}")
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """End the run of a trial that could not be repeated."""
-        child = self._child(trial)
-        child.tags({"stopped": "by a failure", "failure": str(plain(trial.get_error()))})
+        """Say why a trial is given up, and end its run."""
+        child, reason = self._child(trial), failure(trial)
+        child.tags({"stopped": "by a failure", "failure": reason})
         child.finish("FAILED")
+        say(f"{trial_name(trial)} is given up after {reason}")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Close the bar."""
@@ -111,3 +120,12 @@ class TrialReports(tune.Callback):
 def trial_name(trial: Any) -> str:
     """Return the name of a trial by its number in the order of the search; the first is at the defaults."""
     return f"trial_{trial.experiment_tag.partition('_')[0]}"
+
+
+def failure(trial: Any) -> str:
+    """Return the type and the message of a trial's newest error.
+
+    Tune's own copy of it on this machine is read: the one in the storage comes later, or never where that is away.
+    """
+    newest = Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure # ")[2]
+    return last_words(newest)

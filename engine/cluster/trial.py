@@ -51,7 +51,7 @@ class DistillTrial(tune.Trainable):
         self.refusal: str | None = None
         self.best: dict[str, float] = {}
         try:
-            with own_sentences():
+            with own_sentences(self.specification.storage):
                 self._assemble(new_config)
         except USER_ERRORS as error:
             self.refusal = str(error)
@@ -73,7 +73,7 @@ class DistillTrial(tune.Trainable):
         if self.refusal is not None:
             return self._failed(self.refusal, refused=True)
         try:
-            with own_sentences():
+            with own_sentences(self.specification.storage):
                 return self._steps()
         except NonFiniteLossError as error:
             return self._failed(str(error), refused=False)

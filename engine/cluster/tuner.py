@@ -12,14 +12,15 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 
-from engine.cluster.errors import died, plain
+from engine.cluster.errors import died, last_words, plain
 from engine.cluster.reports import TrialReports, trial_name
 from engine.cluster.runtime import Cluster
 from engine.cluster.specification import Specification
 from engine.cluster.trial import DistillTrial
+from engine.cluster.tune_noise import quiet, unwrapped, uploads_awaited
 from engine.config import Study
 from engine.search import Choice, Domain, Int, LogInt, LogUniform, Uniform
-from engine.storage import Location, matching, remove_tree
+from engine.storage import Location, check_answers, matching, remove_tree
 
 ROUNDS = 5
 """How often Tune is asked to finish a search in which processes die."""
@@ -55,12 +56,14 @@ def search(specification: Specification, chosen: Plan, folder: Location, reports
 
     Raises:
         ValueError: no trial can run as it is configured.
+        StorageError: a trial failed and the storage is away; the others are not tried in vain.
         RuntimeError: no trial came to a validation.
     """
     study = specification.load()
     for _ in range(ROUNDS):
-        results = _run(specification, chosen, folder, reports)
-        if not any(result.error is not None and died(result.error) for result in results):
+        with quiet(), unwrapped(), uploads_awaited():
+            results = _run(specification, chosen, folder, reports)
+        if not any(isinstance(result.error, BaseException) and died(result.error) for result in results):
             break
     return _ranked(results, study)
 
@@ -92,7 +95,7 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
         checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
         resume=resuming,
         resume_config=_EVERYTHING_LEFT if resuming else None,
-        callbacks=[reports, SchedulerState(scheduler)],
+        callbacks=[reports, SchedulerState(scheduler), StorageWatch(specification.storage)],
         reuse_actors=True,
         max_failures=3,
         raise_on_failed_trial=False,
@@ -119,6 +122,21 @@ class SchedulerState(tune.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Let the scheduler know what it knew."""
         self.scheduler.__dict__.update(state)
+
+
+class StorageWatch(tune.Callback):
+    """Ends the search where a trial fails while the storage is away; another attempt would fail too, and all others."""
+
+    def __init__(self, storage: Location) -> None:
+        self.storage = storage
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Look before a trial is started again."""
+        check_answers(self.storage)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Look before other trials are started."""
+        check_answers(self.storage)
 
 
 def _trainable(specification: Specification, chosen: Plan) -> Any:
@@ -203,6 +221,8 @@ def _ranked(results: list[tune.Result], study: Study) -> list[tune.Result]:
 
 
 def _reason(result: tune.Result) -> str:
-    if result.error is not None:
+    if isinstance(result.error, BaseException):
         return str(plain(result.error))
+    if result.error is not None:
+        return last_words(str(result.error))  # what Tune could not pickle comes as the text of its traceback
     return str((result.metrics or {}).get("failure", "it never ran."))

@@ -3,10 +3,12 @@
 The file ``lease.json`` says who, and its holder rewrites it every few seconds. It is taken over from a holder whose
 process on this machine ended, and from any one whose file has not changed for ``STALE_S`` seconds by the clock of the
 one who waits (clocks of machines are not compared). Who takes it does so under a file lock, which a shared folder has
-to offer to all machines. Object stores have no locks: who takes it there looks again after ``SETTLE_S`` seconds whether
-it still is the one; should two train at once all the same, they write the same bytes.
+to offer to all machines. Object stores have no locks. Of several that find no lease there, one creates it, where the
+store writes on a condition; but two may take over that of a dead one. So who takes it there looks again after
+``SETTLE_S`` seconds whether it still is the one; should two train at once all the same, they write the same bytes.
 """
 
+import json
 import os
 import platform
 import threading
@@ -18,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from engine.files import exclusive, read_json, write_json
-from engine.storage import Location, on_disk
+from engine.storage import Location, create, on_disk
 
 BEAT_S = 5.0
 STALE_S = 30.0
@@ -82,14 +84,32 @@ class Lease:
                 found = self.holder()
                 if found != seen:
                     seen, since = found, time.monotonic()
-                if found is None or found.is_gone() or time.monotonic() - since > self.stale_s:
-                    write_json(self.path, asdict(self.me))
-                    found = None
-            if found is not None:
-                on_wait(found)
-                time.sleep(min(0.5, self.beat_s))
-            elif self._stays_mine():
+                free = found is None or found.is_gone() or time.monotonic() - since > self.stale_s
+                taken = free and self._take(found)
+            if taken and self._stays_mine():
                 return
+            if not free and found is not None:
+                on_wait(found)
+            if not taken:
+                time.sleep(min(0.5, self.beat_s))
+
+    def _take(self, before: Holder | None) -> bool:
+        """Write this process into the lease, over ``before``, and say whether it is the one."""
+        if before is None and not on_disk(self.path) and not self._is_spoiled():
+            created = create(self.path, json.dumps(asdict(self.me)).encode())
+            return created or self._is_mine()  # it was, where the answer was lost and the request sent again
+        write_json(self.path, asdict(self.me))
+        return True
+
+    def _is_spoiled(self) -> bool:
+        """Say whether something lies in the lease's place that names no holder."""
+        try:
+            Holder(**read_json(self.path))
+        except FileNotFoundError:
+            return False
+        except (ValueError, TypeError):
+            return True
+        return False
 
     def _stays_mine(self) -> bool:
         if on_disk(self.path):

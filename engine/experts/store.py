@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 
 from engine.experts.trajectory import ExpertId
 from engine.files import atomic_path, digest, exclusive, read_json, write_json
-from engine.storage import Location
+from engine.storage import Location, read_whole
 from engine.tensors import Params
 
 FORMAT_VERSION = 1
@@ -105,7 +105,7 @@ class ExpertStore:
     def written(self, expert: ExpertId) -> str:
         """Return what changes whenever one expert's manifest does; empty where there is none."""
         try:
-            return digest((self._expert_folder(expert) / MANIFEST).read_bytes())
+            return digest(read_whole(self._expert_folder(expert) / MANIFEST))
         except FileNotFoundError:
             return ""
 
@@ -128,7 +128,7 @@ class ExpertStore:
         path = folder / _file_name(epoch)
         if entry is None or not path.is_file():
             raise FileNotFoundError(f"{path}: expert {expert} has no snapshot of epoch {epoch}.")
-        data = path.read_bytes()
+        data = read_whole(path)
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise DamagedError(
                 f"{path}: its checksum is not the one in manifest.json, so the file is damaged; {ADVICE}.", epoch=epoch

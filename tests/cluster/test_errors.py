@@ -2,11 +2,19 @@
 
 import os
 import signal
+import threading
+import traceback
+from pathlib import Path
 
 import pytest
 import ray
+from fsspec.exceptions import FSTimeoutError
+from ray.train._internal.syncer import _BackgroundProcess
+from ray.tune import TuneError
 
-from engine.cluster.errors import died, own_sentences
+from engine.cluster.errors import died, last_words, own_sentences
+from engine.cluster.tune_noise import unwrapped, uploads_awaited
+from engine.storage import StorageError, location
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -18,7 +26,12 @@ def fails(kind: str) -> None:
         ray.get(fails.options(num_cpus=0).remote("value"))
     if kind == "death":
         os.kill(os.getpid(), signal.SIGKILL)
-    raise {"value": ValueError("seed: got -1."), "file": FileNotFoundError("there is no x.")}.get(kind, KeyError("k"))
+    raise {
+        "value": ValueError("seed: got -1."),
+        "file": FileNotFoundError("there is no x."),
+        "storage": StorageError("s3://a: the upload failed (x)"),
+        "package": FSTimeoutError("too late"),
+    }.get(kind, KeyError("k"))
 
 
 @pytest.mark.parametrize(
@@ -27,14 +40,82 @@ def fails(kind: str) -> None:
         ("value", ValueError, "seed: got -1."),
         ("nested", ValueError, "seed: got -1."),
         ("file", FileNotFoundError, "there is no x."),
+        ("storage", StorageError, "s3://a: the upload failed (x)"),
+        ("package", StorageError, "storage: memory://store failed (too late)"),
         ("other", RuntimeError, "KeyError: 'k'"),
     ],
 )
 def test_an_error_of_a_worker_is_its_own_sentence(kind: str, error: type[Exception], told: str) -> None:
-    with pytest.raises(error) as caught, own_sentences():
+    with pytest.raises(error) as caught, own_sentences(location("memory://store")):
         ray.get(fails.remote(kind))
     assert type(caught.value) is error
     assert str(caught.value) == told
+
+
+@ray.remote
+class Unready:
+    """An actor that cannot be started."""
+
+    def __init__(self) -> None:
+        ray.get(fails.options(num_cpus=0).remote("other"))
+
+    def ready(self) -> None:
+        """Never return."""
+
+
+def test_an_actor_that_cannot_be_started_tells_why_and_did_not_die() -> None:
+    with pytest.raises(RuntimeError, match=r"^KeyError: 'k'$") as caught, own_sentences():
+        ray.get(Unready.options(num_cpus=0).remote().ready.remote())
+    assert caught.value.__cause__ is not None
+    assert not died(caught.value.__cause__)
+
+
+def test_what_a_package_raises_here_is_told_of_the_storage_and_a_mistake_of_ours_passes() -> None:
+    place = location("memory://store")
+    with pytest.raises(StorageError, match=r"^storage: memory://store failed \(too late\)$"), own_sentences(place):
+        raise FSTimeoutError("too late")
+    with pytest.raises(FSTimeoutError), own_sentences(Path("runs").absolute()):
+        raise FSTimeoutError("too late")
+    with pytest.raises(KeyError), own_sentences(place):
+        raise KeyError("k")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Traceback:\n  File x\nOSError: the disk\nsaid no.\n", "OSError: the disk said no."),
+        ("Traceback:\na.b.KeyError: 'k'\n\nDuring\n\nTraceback:\nValueError: v", "ValueError: v"),
+        ("The actor died.\n\tpid: 3\nThe actor is dead.", "The actor is dead."),
+        ("", "no message"),
+    ],
+)
+def test_the_last_words_of_a_traceback_are_type_and_message(text: str, words: str) -> None:
+    assert last_words(text) == words
+
+
+def raise_as_tune_does(error: Exception) -> None:
+    try:
+        raise error
+    except KeyError:
+        raise TuneError(traceback.format_exc())  # noqa: B904
+
+
+def test_what_tune_wraps_is_raised_as_it_was() -> None:
+    with pytest.raises(KeyError, match="k"), unwrapped():
+        raise_as_tune_does(KeyError("k"))
+    with pytest.raises(RuntimeError, match=r"^Trials did not complete$"), unwrapped():
+        raise TuneError("Trials did not complete")
+
+
+def test_an_upload_is_waited_for_but_not_for_ever() -> None:
+    end = threading.Event()
+    upload = _BackgroundProcess(end.wait)  # that of Tune
+    with uploads_awaited(patience=0.1):
+        upload.start()
+    assert upload.is_running
+    with uploads_awaited():
+        end.set()
+    assert not upload.is_running
 
 
 @pytest.mark.faults

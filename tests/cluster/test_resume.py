@@ -28,9 +28,12 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(storage: Path | str, here: Path | None = None) -> subprocess.Popen[str]:
-    """Start the tiny study with a private Ray, in a session of its own, as if typed in the folder ``here``."""
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+def start(storage: Path | str, here: Path | None = None, **settings: str) -> subprocess.Popen[str]:
+    """Start the tiny study with a private Ray, in a session of its own, as if typed in the folder ``here``.
+
+    ``settings`` are further variables of its environment.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | settings
     return subprocess.Popen(
         [sys.executable, str(TASK), *words(storage), "--local"],
         env=environment,
