@@ -384,7 +384,7 @@ def _ranking_seconds(width: int, size: Size, device: torch.device) -> float:
     return _seconds(lambda: retrieval_metrics(embedded[0], embedded[1], caption_image)) / (images * captions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MovingExpert:
     """An expert that moves by a thousandth of its parameters in each epoch."""
 
