@@ -87,7 +87,7 @@ class ShapesAlone(TorchDispatchMode):
         if key in self._layouts:
             return _made(self._layouts[key])
         args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to(META), (args, kwargs))
-        with masks.patch(meta_nonzero_assume_all_nonzero=True):
+        with cast(Any, masks).patch(meta_nonzero_assume_all_nonzero=True):
             result = func(*args, **kwargs)
         if _makes_new(func):
             self._layouts[key] = _layout(result)
@@ -151,8 +151,8 @@ def step_bytes(rehearsal: Rehearsal) -> int | None:
     """Return the most bytes that live at one moment of an outer step, of the student, the set and its optimiser too.
 
     The step has all of its pairs. Of many inner steps ``FEW`` are taken, or as many as use each pair once, and then one
-    more: what that one adds is added for each of the others. Returns None where the method or an encoder asks its tensors
-    for numbers, which these do not have.
+    more: what that one adds is added for each of the others. Returns None where the method or an encoder needs numbers
+    that these tensors do not have.
 
     Raises:
         ValueError: the method learns something that the study has no rate for.
@@ -161,18 +161,20 @@ def step_bytes(rehearsal: Rehearsal) -> int | None:
     weightless = replace(rehearsal, student=deepcopy(rehearsal.student).to(META))
     steps = int(getattr(method, "inner_steps", 1))
     few = max(FEW, math.ceil(method.num_pairs / pairs_a_step(method)))
+    shapes = ShapesAlone()
     try:
         if steps <= 2 * few + 1:  # which is what the two below take together
-            return _peak(weightless, method)
-        first, second = (_peak(weightless, replace(cast(Any, method), inner_steps=n)) for n in (few, few + 1))
+            return _peak(weightless, method, shapes)
+        shorter = (replace(cast(Any, method), inner_steps=number) for number in (few, few + 1))
+        first, second = (_peak(weightless, one, shapes) for one in shorter)
     except (RuntimeError, TypeError):  # what torch raises where there are no numbers
         return None
     return first + (steps - few) * (second - first)
 
 
-def _peak(weightless: Rehearsal, method: Method) -> int:
+def _peak(weightless: Rehearsal, method: Method, shapes: ShapesAlone) -> int:
     """Return the most bytes that live at one moment of a step without numbers."""
-    with ShapesAlone():
+    with shapes:
         return peak_bytes(_weightless_run(weightless, method), weightless.student)
 
 
