@@ -10,12 +10,16 @@ from tqdm import tqdm
 
 from engine.cluster import runtime, tuner
 from engine.cluster.baselines import Baselines, score_row
+from engine.cluster.describe import foresee
+from engine.cluster.devices import read_nodes
 from engine.cluster.errors import own_sentences
-from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_disk, check_study
+from engine.cluster.footprint import trial_bytes
+from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_disk, check_memory, check_study
 from engine.cluster.job import Job, conclude, forget, keep, say, tracked, train_experts
 from engine.cluster.lanes import Lanes
 from engine.cluster.nodes import check_nodes
 from engine.cluster.registry import get_registry
+from engine.cluster.rehearsal import rehearse
 from engine.cluster.reports import TrialReports
 from engine.cluster.scoring import Scorer, score_set, waited
 from engine.cluster.trial import BEST_SET
@@ -28,7 +32,7 @@ TABLE_FILES = ("table.md", "table.csv", "table.json")
 
 
 def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
-    """Run what is missing of a study, print its table and return it.
+    """Run what is missing of a study, print first what that will take and last its table, and return the table.
 
     Raises:
         ValueError: the study cannot be run as it is configured.
@@ -37,23 +41,28 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
         RuntimeError: experts or trials failed for good.
     """
     with own_sentences(job.specification.storage):
-        if not fresh and (job.folder / "table.json").exists():
+        if not fresh and _is_finished(job):
             say("This study is finished, and this is its table (--fresh starts over).")
-        rows = finished_rows(job, local=local, fresh=fresh)
+            rows = table.read(job.folder)
+        else:
+            check_here(job)
+            ahead = foresee(job)
+            say(ahead.sentence())
+            rows = _run_missing(job, ahead.step, local=local, fresh=fresh)
         conclude(job, rows, f"synthetic set:  {job.folder / BEST_SET}")
     return rows
 
 
-def finished_rows(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
-    """Run what is missing of a study, and return its table; as ``distill``, but nothing is printed in the end."""
-    if not fresh and (job.folder / "table.json").exists():
+def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
+    """Run what is missing of a study, and return its table; as ``distill``, but nothing is printed of either."""
+    if _is_finished(job):
         return table.read(job.folder)
-    cluster = start(job, local=local)
-    if fresh:
-        forget(job)
-    baselines = _begin(job, cluster)
-    with own_sentences(job.specification.storage), tracked(job, fresh=fresh) as tracker:
-        return _run(job, cluster, baselines, tracker)
+    check_here(job)
+    return _run_missing(job, trial_bytes(job, rehearse(job)), local=local, fresh=False)
+
+
+def _is_finished(job: Job) -> bool:
+    return (job.folder / "table.json").exists()
 
 
 def start(job: Job, *, local: bool) -> runtime.Cluster:
@@ -63,8 +72,23 @@ def start(job: Job, *, local: bool) -> runtime.Cluster:
         ValueError: the study cannot be run as it is configured.
         FileNotFoundError: its data or weights are not there.
     """
+    check_here(job)
+    return _connect(job, local=local)
+
+
+def check_here(job: Job) -> None:
+    """Check the study and its data, before Ray is started; what is cached of the data is made here.
+
+    Raises:
+        ValueError: the study cannot be run as it is configured.
+        FileNotFoundError: its data or weights are not there.
+    """
     check_study(job)
     check_data(job)
+
+
+def _connect(job: Job, *, local: bool) -> runtime.Cluster:
+    """Start or join Ray, say which, and check the study against that."""
     cluster = runtime.start(local=local)
     say(cluster.sentence())
     check_cluster(job, cluster)
@@ -73,6 +97,17 @@ def start(job: Job, *, local: bool) -> runtime.Cluster:
     if warning := buffer_warning(job, cluster):
         say(warning)
     return cluster
+
+
+def _run_missing(job: Job, step: int | None, *, local: bool, fresh: bool) -> list[Row]:
+    """Run what is missing of a study that was checked here, and whose outer steps take ``step`` bytes."""
+    cluster = _connect(job, local=local)
+    check_memory(job, step, runtime.granted(job.study.resources.trial, cluster), read_nodes())
+    if fresh:
+        forget(job)
+    baselines = _begin(job, cluster)
+    with own_sentences(job.specification.storage), tracked(job, fresh=fresh) as tracker:
+        return _run(job, cluster, baselines, tracker)
 
 
 def _begin(job: Job, cluster: runtime.Cluster) -> Baselines:

@@ -1,9 +1,13 @@
 """What would go wrong late, found early: each check raises one sentence before anything is trained or written."""
 
+import math
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine import assemble
+from engine.cluster.devices import Node
+from engine.cluster.footprint import spelled
 from engine.cluster.job import Job
 from engine.cluster.needs import epochs_read, largest_budget, snapshot_bytes
 from engine.cluster.runtime import Cluster, granted
@@ -11,6 +15,12 @@ from engine.config import Study, assign, experts_identity
 from engine.experts.store import ExpertStore
 from engine.problems import ConfigError, inside
 from engine.search import Choice, Domain, probes
+
+HEADROOM = 0.9
+"""The share of its memory that a trial's process and its outer step may take: allocators keep more than is in use."""
+
+PROCESS_BYTES = 512 * 2**20
+"""What the process of a trial takes before its first step, of libraries or of the GPU's context."""
 
 
 def check_study(job: Job) -> None:
@@ -96,3 +106,50 @@ def buffer_warning(job: Job, cluster: Cluster) -> str | None:
         f"The trajectories take {size / 2**30:.2g} GiB and the object store of a node has "
         f"{cluster.object_store_bytes / 2**30:.2g} GiB: Ray will move them to the disk and back, which is slow."
     )
+
+
+def check_memory(job: Job, step: int | None, resources: Mapping[str, float], nodes: Sequence[Node]) -> None:
+    """Check that an outer step of ``step`` bytes fits wherever a trial with these ``resources`` can run.
+
+    A trial has its share of the smallest GPU, or without one its share of a node's memory beside other trials.
+    Where the bytes of the step or of the device are not known, nothing is checked.
+
+    Raises:
+        ValueError: it does not.
+    """
+    rooms = [
+        _room(job, resources, node) for node in nodes if all(getattr(node, f"{k}s") >= v for k, v in resources.items())
+    ]
+    if step is None or not rooms:
+        return
+    room, where = min(rooms)
+    if step + PROCESS_BYTES > HEADROOM * room:
+        raise ConfigError(
+            f"method.num_pairs is {largest_budget(job.study)}, of which an outer step takes {spelled(step)} beside the "
+            f"{spelled(PROCESS_BYTES)} of its process, expected at most {HEADROOM:.0%} of {where}; "
+            f"{_remedies(job, resources)}."
+        )
+
+
+def _room(job: Job, resources: Mapping[str, float], node: Node) -> tuple[float, str]:
+    """Return the bytes that a trial has on a node, and what they are."""
+    cpu, gpu = resources["cpu"], resources["gpu"]
+    if gpu:
+        room = min(1.0, gpu) * min(node.gpu_bytes, default=math.inf)
+        return room, f"the {spelled(room)} that resources.trial.gpu = {gpu:g} gives of a GPU of {node.name}"
+    beside = int(max(1, min(job.samples, node.cpus // cpu if cpu else job.samples)))
+    room = node.memory_bytes / beside
+    return room, f"the {spelled(room)} that each of {beside} trials at once has of the memory of {node.name}"
+
+
+def _remedies(job: Job, resources: Mapping[str, float]) -> str:
+    """Return what can be changed in a study whose outer step does not fit."""
+    options = job.study.method.options
+    remedies = ["take fewer pairs"]
+    if options.get("gradient") == "stored":
+        remedies.append("method.gradient exact")
+    if "inner_batch" in options:
+        remedies.append("a smaller method.inner_batch")
+    if resources["gpu"] < 1:
+        remedies.append(f"a larger resources.trial.{'gpu' if resources['gpu'] else 'cpu'}")
+    return " or ".join([", ".join(remedies[:-1]), remedies[-1]]) if len(remedies) > 1 else remedies[0]

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import ray
@@ -52,7 +53,7 @@ class Job:
         """How many experts there are: as many as any trial reads."""
         return experts_read(self.study)
 
-    @property
+    @cached_property
     def expert_epochs(self) -> int:
         """How many epochs each expert is trained: as configured, else as many as any trial reads."""
         return self.study.experts.epochs or epochs_read(self.study)

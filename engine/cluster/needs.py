@@ -38,6 +38,26 @@ def largest_budget(study: Study) -> int:
     return study.method.num_pairs if domain is None else int(max(probes(domain)))
 
 
+def heaviest(study: Study) -> Study:
+    """Return the study at those values of the method's searched options whose outer steps need the most memory.
+
+    These are the largest whole numbers, of which null is the largest since it stands for all, and ``stored`` among
+    gradients; whatever else is searched stays at its default.
+    """
+    searched = {key: probes(domain) for key, domain in study.search.items() if inside(key, "method")}
+    chosen: dict[str, Any] = {key: _most(values) for key, values in searched.items() if _counts(values)}
+    chosen |= {key: "stored" for key, values in searched.items() if "stored" in values}
+    return assign(study, chosen) if chosen else study
+
+
+def _counts(values: tuple[Any, ...]) -> bool:
+    return all(value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in values)
+
+
+def _most(values: tuple[Any, ...]) -> int | None:
+    return None if None in values else max(values)
+
+
 def parameter_counts(student: TwoTower) -> dict[Modality, int]:
     """Return the number of trained parameters of each tower."""
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The estimate of a dry run: counts are those of the study, every method can be timed, and nothing is written."""
+"""The estimate of a study: counts are those of the study, and who asks in a dry run is told without a file."""
 
 import re
 from dataclasses import replace
@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import assemble
 from engine.cluster import estimate
-from engine.cluster.describe import describe
-from engine.cluster.estimate import Costs, Parts, add_up, time_steps
-from engine.cluster.job import Job
-from engine.components import names
+from engine.cluster.costs import Costs
+from engine.cluster.describe import describe, foresee
+from engine.cluster.estimate import Parts, add_up
 from engine.data.pairs import Size
 from tests.cluster.studies import tiny_job
 
@@ -35,12 +33,6 @@ WORDS = (
     "budget={outer_steps: 60, evaluate_every: 20}",
     "search={}",
 )
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time each step twice and no more: these tests believe no number."""
-    monkeypatch.setattr(estimate, "ENOUGH", 0.0)
 
 
 def counted(tmp_path: Path, *words: str, **costs: float) -> Parts:
@@ -82,46 +74,9 @@ def test_work_is_shared_but_a_chain_is_not(tmp_path: Path) -> None:
     assert parts.minutes(100) * 60 == pytest.approx(estimate.START + 1 + 1200)
 
 
-TIMED = [(name, train) for name in names("method") for train in ("full", "frozen")]
-
-
-@pytest.mark.parametrize(("method", "train"), [one for one in TIMED if one != ("repblend", "full")])
-def test_every_method_can_be_timed(method: str, train: str, tmp_path: Path) -> None:
-    job = tiny_job(
-        tmp_path / "runs",
-        f"method={{name: {method}, num_pairs: 6}}",
-        "search={}",
-        f"student.image.train={train}",
-        "optimiser.similarity_lr=0.1",
-    )
-    costs = timed(job)
-    assert all(cost >= 0 for cost in vars(costs).values())
-    assert costs.outer_step > 0
-    assert not (tmp_path / "runs").exists()
-
-
-def timed(job: Job) -> Costs:
-    places = job.specification.places
-    encoder = assemble.build_text_encoder(job.study, places)
-    student = assemble.build_student(job.study, places, encoder=encoder)
-    return time_steps(job, student, encoder, estimate.split_sizes(job))
-
-
-def test_a_slow_step_is_timed_with_fewer_pairs_and_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    method = assemble.method(tiny_job(tmp_path, "search={}", "method={name: lors, num_pairs: 100}").study)
-
-    def seconds(one: object) -> float:
-        return estimate._work(one, trained=0.1, frozen=0.0)
-
-    light = estimate._lighter(method, seconds)
-    assert seconds(method) == pytest.approx(4 * 8 * 20 * 0.1)
-    assert seconds(light) <= 2 * estimate.LONGEST_TIMED
-    assert (light.inner_steps, light.inner_batch) == (1, 6)
-    assert estimate._lighter(method, lambda one: 0.0) is method
-
-
 def test_a_dry_run_tells_minutes_and_writes_nothing(tmp_path: Path) -> None:
-    told = describe(tiny_job(tmp_path / "runs")).splitlines()[-1]
+    *_, memory, told = describe(tiny_job(tmp_path / "runs")).splitlines()
+    assert re.match(r"memory:        0\.\d MiB of memory in an outer step$", memory)
     assert re.match(
         r"time:          about \d+\.\d min on \d+ CPUs( and \d+ GPUs)? \(timed here in \d+ s: caches .* min, "
         r"experts .* min, trials .* min, scoring .* min; less what is cached already\)$",
@@ -133,3 +88,15 @@ def test_a_dry_run_tells_minutes_and_writes_nothing(tmp_path: Path) -> None:
 def test_without_its_data_a_dry_run_says_so(tmp_path: Path) -> None:
     job = tiny_job(tmp_path / "runs", "data={name: karpathy, root: nowhere, image_px: 16}")
     assert "not estimated: data.root: 'nowhere' is not a folder" in describe(job)
+
+
+def test_a_distillation_is_told_minutes_and_bytes(tmp_path: Path) -> None:
+    ahead = foresee(tiny_job(tmp_path / "runs"))
+    assert ahead.trajectories == 2 * 3 * 4 * (1_992 + 576)  # experts, snapshots, bytes, and parameters of the towers
+    assert ahead.parts.caches == 0
+    assert re.match(
+        r"Estimate: about \d+\.\d min on \d+ CPUs( and \d+ GPUs)?, \d+\.\d MiB of trajectories, "
+        r"\d+\.\d MiB of memory in an outer step$",
+        ahead.sentence(),
+    )
+    assert "memory that cannot be told" in replace(ahead, step=None).sentence()

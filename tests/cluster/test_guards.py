@@ -1,19 +1,36 @@
 """What cannot work is refused in one sentence before anything is started."""
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from engine.cluster.guards import buffer_warning, check_cluster, check_data, check_disk, check_study
+from engine.cluster.devices import Node
+from engine.cluster.guards import (
+    HEADROOM,
+    PROCESS_BYTES,
+    buffer_warning,
+    check_cluster,
+    check_data,
+    check_disk,
+    check_memory,
+    check_study,
+)
 from engine.cluster.job import Job, make_job
 from engine.cluster.nodes import check_nodes, compare, ours
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.tuner import Plan, plan, tune_domain
 from engine.config import as_yaml, load, resolve
 from engine.study import Request
-from tests.cluster.studies import tiny_job
+from tests.cluster.studies import tiny_job, words
 
+TASK = Path(__file__).resolve().parents[2] / "tasks" / "distill.py"
 SMALL = Cluster(joined=False, cpus=2, gpus=0, object_store_bytes=2**30)
 
 
@@ -95,6 +112,96 @@ def test_trajectories_have_room_on_the_disk(tmp_path: Path) -> None:
     check_disk(tiny_job(tmp_path / "not" / "there"))
     with pytest.raises(ValueError, match=r"^storage: the trajectories take .* GiB, but the disk of .* GiB free; .*\.$"):
         check_disk(tiny_job(tmp_path, "experts.count=1000000", "experts.epochs=1000000"))
+
+
+ON_CPU, HALF_A_GPU = {"cpu": 1.0, "gpu": 0.0}, {"cpu": 1.0, "gpu": 0.5}
+GIB = 2**30
+
+
+def cpu_node(memory: float, *, cpus: float = 2) -> Node:
+    return Node("here", cpus=cpus, gpus=0, memory_bytes=memory)
+
+
+def gpu_node(*sizes: int, name: str = "far") -> Node:
+    return Node(name, cpus=8, gpus=len(sizes), memory_bytes=64 * GIB, gpu_bytes=sizes)
+
+
+def test_an_outer_step_has_room_beside_other_trials(tmp_path: Path) -> None:
+    several, one = tiny_job(tmp_path), tiny_job(tmp_path, samples=1)
+    step = int(HEADROOM * 4 * GIB / 2 - PROCESS_BYTES)
+    check_memory(several, step, ON_CPU, [cpu_node(4 * GIB)])
+    with pytest.raises(
+        ValueError,
+        match=r"^method\.num_pairs is 8, of which an outer step takes 1\.3 GiB beside the 512\.0 MiB of its process, "
+        r"expected at most 90% of the 2\.0 GiB that each of 2 trials at once has of the memory of here; "
+        r"take fewer pairs, a smaller method\.inner_batch or a larger resources\.trial\.cpu\.$",
+    ):
+        check_memory(several, step + 2, ON_CPU, [cpu_node(4 * GIB)])
+    check_memory(one, step + 2, ON_CPU, [cpu_node(4 * GIB)])
+    check_memory(several, step + 2, {"cpu": 2.0, "gpu": 0.0}, [cpu_node(4 * GIB)])
+
+
+def test_an_outer_step_has_room_on_the_smallest_gpu(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path, "method.gradient=stored", samples=1)
+    step = int(HEADROOM * 0.5 * 16 * GIB - PROCESS_BYTES)
+    nodes = [gpu_node(80 * GIB, 80 * GIB, name="large"), gpu_node(80 * GIB, 16 * GIB), cpu_node(GIB)]
+    check_memory(job, step, HALF_A_GPU, nodes)
+    with pytest.raises(
+        ValueError,
+        match=r"^method\.num_pairs is 8, .* of the 8\.0 GiB that resources\.trial\.gpu = 0\.5 gives of a GPU of far; "
+        r"take fewer pairs, method\.gradient exact, a smaller method\.inner_batch or a larger resources\.trial\.gpu\.$",
+    ):
+        check_memory(job, step + 2, HALF_A_GPU, nodes)
+    check_memory(job, step + 2, {"cpu": 1.0, "gpu": 1.0}, nodes)
+    check_memory(job, step + 2, HALF_A_GPU, nodes[:1])
+
+
+def test_only_nodes_that_a_trial_can_run_on_count(tmp_path: Path) -> None:
+    job, step = tiny_job(tmp_path, samples=1), 2 * GIB
+    head = cpu_node(GIB, cpus=0)
+    check_memory(job, step, ON_CPU, [head, cpu_node(8 * GIB)])
+    check_memory(job, step, HALF_A_GPU, [head, cpu_node(GIB), gpu_node(80 * GIB)])
+    with pytest.raises(ValueError, match="of the memory of here"):
+        check_memory(job, step, ON_CPU, [cpu_node(GIB), gpu_node(80 * GIB)])
+
+
+def test_what_is_not_known_is_not_checked(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path)
+    check_memory(job, None, ON_CPU, [cpu_node(GIB)])
+    unread = Node("far", cpus=8, gpus=1, memory_bytes=GIB)
+    check_memory(job, 100 * GIB, HALF_A_GPU, [unread])
+
+
+@pytest.fixture
+def small_cluster() -> Iterator[str]:
+    """Start a node of two processors and little memory beside whatever else runs, and return its address."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    folder = tempfile.mkdtemp(prefix="vldd-", dir="/tmp")
+    head = {"num_cpus": 2, "memory": GIB, "object_store_memory": 100 * 2**20, "temp_dir": folder}
+    nodes = Nodes(initialize_head=True, head_node_args={**head, "include_dashboard": False})
+    yield nodes.address
+    nodes.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_study_that_does_not_fit_ends_in_one_sentence_and_leaves_nothing(small_cluster: str, tmp_path: Path) -> None:
+    large = ["method.num_pairs=300", "data.image_px=64", "method.gradient=stored"]
+    done = subprocess.run(
+        [sys.executable, str(TASK), *words(tmp_path / "runs", *large)],
+        env={**os.environ, "RAY_ADDRESS": small_cluster},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: method.num_pairs is 300, of which an outer step takes ")
+    assert "method.gradient exact" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["Estimate", "Ray"]
+    assert [path.name for path in (tmp_path / "runs").glob("*") if path.name != "cache"] == []
 
 
 @pytest.mark.usefixtures("ray_local")

@@ -109,7 +109,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 def test_an_interrupt_ends_the_run_as_killed(story: Story) -> None:
     code, out, err = story.interrupted
     assert (code, err) == (130, "interrupted; repeat the command to go on\n")
-    assert out.startswith("Ray: a private one")
+    assert [line.partition(":")[0] for line in out.splitlines()[:2]] == ["Estimate", "Ray"]
     assert [run.status for run in story.after_interrupt] == ["KILLED"]
 
 
@@ -128,9 +128,10 @@ def test_a_killed_job_ends_with_the_table_of_an_undisturbed_one(story: Story, fi
 def test_a_job_in_a_pipe_is_quiet(story: Story) -> None:
     assert story.ended.stderr == ""
     lines = story.ended.stdout.splitlines()
-    assert lines[0].startswith("Ray: a private one on this machine (")
-    assert lines[1] == ""
-    assert lines[2].startswith("set ")
+    assert lines[0].startswith("Estimate: about ")
+    assert lines[1].startswith("Ray: a private one on this machine (")
+    assert lines[2] == ""
+    assert lines[3].startswith("set ")
 
 
 def test_mlflow_holds_each_run_once_and_finished(story: Story, finished: Finished) -> None:
