@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engine import assemble
 from engine.cluster.costs import QUICK, THOROUGH, time_steps, with_caches
-from engine.cluster.estimate import Parts, about, add_up, here, split_sizes, workers
+from engine.cluster.estimate import about, add_up, here, split_sizes, workers
 from engine.cluster.footprint import spelled, trial_bytes
 from engine.cluster.guards import check_study
 from engine.cluster.job import Job
@@ -20,22 +20,21 @@ from engine.models.two_tower import TwoTower
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is ahead of a study on this machine: seconds of each part, shared by ``at_once``, and bytes.
+    """What is ahead of a study on this machine: minutes, and bytes.
 
-    ``trajectories`` are those of all its experts, on the disk; ``step`` is the memory of one outer step, None where
-    that cannot be told.
+    ``trajectories`` are those of all its experts, on the disk; ``step`` is the memory of one outer step. ``minutes`` or
+    ``step`` are None where a method does not bear a step on random numbers, or on none.
     """
 
-    parts: Parts
-    at_once: int
+    minutes: float | None
     trajectories: int
     step: int | None
 
     def sentence(self) -> str:
         """Return the line with which a distillation begins."""
-        minutes = about(self.parts.minutes(self.at_once))
+        time = "minutes that cannot be told" if self.minutes is None else f"about {about(self.minutes)}"
         return (
-            f"Estimate: about {minutes} on {here()}, {spelled(self.trajectories)} of trajectories, "
+            f"Estimate: {time} on {here()}, {spelled(self.trajectories)} of trajectories, "
             f"{_memory(self.step)} in an outer step"
         )
 
@@ -46,14 +45,23 @@ def foresee(job: Job) -> Outlook:
     Raises:
         ValueError: the method learns something that the study has no rate for.
     """
-    problem, rehearsal = job.specification.problem(), rehearse(job)
-    sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in problem.datasets.items()}
+    rehearsal = rehearse(job)
     return Outlook(
-        parts=add_up(job, time_steps(rehearsal, sizes["val"], QUICK), sizes),
-        at_once=workers(job.study),
-        trajectories=_trajectory_bytes(job, problem.student),
+        minutes=_quick_minutes(job, rehearsal),
+        trajectories=_trajectory_bytes(job, rehearsal.student),
         step=trial_bytes(job, rehearsal),
     )
+
+
+def _quick_minutes(job: Job, rehearsal: Rehearsal) -> float | None:
+    """Return the minutes from now on, None where a step on random numbers fails: that alone is no reason to stop."""
+    datasets = job.specification.problem().datasets
+    sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in datasets.items()}
+    try:
+        costs = time_steps(rehearsal, sizes["val"], QUICK)
+    except (RuntimeError, TypeError):
+        return None
+    return add_up(job, costs, sizes).minutes(workers(job.study))
 
 
 def describe(job: Job) -> str:

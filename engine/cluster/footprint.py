@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 from engine import assemble
 from engine.cluster.costs import pairs_a_step
 from engine.cluster.job import Job
-from engine.cluster.needs import heaviest
+from engine.cluster.needs import heaviest, snapshot_bytes
 from engine.cluster.rehearsal import TEXTS, Rehearsal
 from engine.distill import Distillation
 from engine.methods import Method
@@ -151,7 +151,7 @@ def step_bytes(rehearsal: Rehearsal) -> int | None:
     """Return the most bytes that live at one moment of an outer step, of the student, the set and its optimiser too.
 
     The step has all of its pairs. Of many inner steps ``FEW`` are taken, or as many as use each pair once, and then one
-    more: what that one adds is added for each of the others. Returns None where the method or an encoder needs numbers
+    more: what that one adds, a copy of the parameters at least, is added for each of the others. Returns None where the method or an encoder needs numbers
     that these tensors do not have.
 
     Raises:
@@ -169,7 +169,7 @@ def step_bytes(rehearsal: Rehearsal) -> int | None:
         first, second = (_peak(weightless, one, shapes) for one in shorter)
     except (RuntimeError, TypeError):  # what torch raises where there are no numbers
         return None
-    return first + (steps - few) * (second - first)
+    return first + (steps - few) * max(second - first, snapshot_bytes(weightless.student))
 
 
 def _peak(weightless: Rehearsal, method: Method, shapes: ShapesAlone) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import assemble
 from engine.cluster import estimate
 from engine.cluster.costs import Costs
 from engine.cluster.describe import describe, foresee
@@ -93,10 +94,25 @@ def test_without_its_data_a_dry_run_says_so(tmp_path: Path) -> None:
 def test_a_distillation_is_told_minutes_and_bytes(tmp_path: Path) -> None:
     ahead = foresee(tiny_job(tmp_path / "runs"))
     assert ahead.trajectories == 2 * 3 * 4 * (1_992 + 576)  # experts, snapshots, bytes, and parameters of the towers
-    assert ahead.parts.caches == 0
+    assert ahead.minutes is not None
+    assert ahead.minutes > estimate.START / 60
     assert re.match(
         r"Estimate: about \d+\.\d min on \d+ CPUs( and \d+ GPUs)?, \d+\.\d MiB of trajectories, "
         r"\d+\.\d MiB of memory in an outer step$",
         ahead.sentence(),
     )
     assert "memory that cannot be told" in replace(ahead, step=None).sentence()
+
+
+def test_a_method_that_bears_no_random_numbers_is_not_estimated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = tiny_job(tmp_path / "runs")
+
+    def backward(*given: object) -> dict[str, float]:
+        raise RuntimeError("these are no pairs of mine")
+
+    monkeypatch.setattr(type(assemble.method(job.study)), "backward", backward)
+    ahead = foresee(job)
+    assert (ahead.minutes, ahead.step) == (None, None)
+    assert "Estimate: minutes that cannot be told on " in ahead.sentence()

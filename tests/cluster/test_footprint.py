@@ -51,7 +51,7 @@ def test_the_bytes_told_are_those_of_the_whole_step(method: str, train: str, tmp
     one, _ = rehearsal(job_of(tmp_path, method, train))
     told, real = step_bytes(one), real_bytes(one)
     assert told is not None
-    assert told == pytest.approx(real, rel=0.02)
+    assert told == pytest.approx(real, rel=0.03)
 
 
 @pytest.mark.parametrize("words", [("optimiser.ema=0.9", "optimiser.clip=1.0"), ("optimiser.name=sgd",)], ids=str)
