@@ -151,8 +151,8 @@ def step_bytes(rehearsal: Rehearsal) -> int | None:
     """Return the most bytes that live at one moment of an outer step, of the student, the set and its optimiser too.
 
     The step has all of its pairs. Of many inner steps ``FEW`` are taken, or as many as use each pair once, and then one
-    more: what that one adds, a copy of the parameters at least, is added for each of the others. Returns None where the
-    method or an encoder needs numbers that these tensors do not have.
+    more: what that one adds, a copy of the parameters at least, is added for each of the others. Returns None where
+    the method or an encoder needs numbers that these tensors do not have.
 
     Raises:
         ValueError: the method learns something that the study has no rate for.
