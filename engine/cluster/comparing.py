@@ -68,7 +68,7 @@ def dry_run(name: str, comparison: Comparison, overrides: dict[str, Any]) -> str
 
 
 def _state(job: Job) -> str:
-    return f"finished in {job.folder}" if (job.folder / "table.json").exists() else "to be run"
+    return f"finished in {job.folder}" if job.finished else "to be run"
 
 
 def _job_name(stem: str, entry: Entry) -> str:

@@ -84,7 +84,7 @@ def describe(job: Job) -> str:
     lines = [
         as_yaml(study).rstrip(),
         "---",
-        f"study:         {job.folder}" + (" (finished)" if (job.folder / "table.json").exists() else ""),
+        f"study:         {job.folder}" + (" (finished)" if job.finished else ""),
         f"student:       {sum(parameters.values()):,} trained parameters "
         f"(image {parameters['image']:,}, text {parameters['text']:,})",
         f"experts:       {count} x {epochs} epochs, {there} already there, {size} of trajectories",

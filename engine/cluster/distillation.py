@@ -41,7 +41,7 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
         RuntimeError: experts or trials failed for good.
     """
     with own_sentences(job.specification.storage):
-        if not fresh and _is_finished(job):
+        if not fresh and job.finished:
             say("This study is finished, and this is its table (--fresh starts over).")
             rows = table.read(job.folder)
         else:
@@ -55,14 +55,10 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
 
 def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
     """Run what is missing of a study, and return its table; as ``distill``, but nothing is printed of either."""
-    if _is_finished(job):
+    if job.finished:
         return table.read(job.folder)
     check_here(job)
     return _run_missing(job, trial_bytes(job, rehearse(job)), local=local, fresh=False)
-
-
-def _is_finished(job: Job) -> bool:
-    return (job.folder / "table.json").exists()
 
 
 def start(job: Job, *, local: bool) -> runtime.Cluster:

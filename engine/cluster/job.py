@@ -49,6 +49,11 @@ class Job:
         return self.specification.storage / "studies" / f"{self.name}-{self.key}"
 
     @property
+    def finished(self) -> bool:
+        """Whether the study's table, which is written last, is there."""
+        return (self.folder / "table.json").exists()
+
+    @property
     def expert_count(self) -> int:
         """How many experts there are: as many as any trial reads."""
         return experts_read(self.study)
