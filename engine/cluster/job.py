@@ -21,7 +21,7 @@ from engine.cluster.specification import Specification
 from engine.config import Study, as_yaml, identity
 from engine.files import atomic_path, digest
 from engine.places import default_places
-from engine.storage import Location, as_file, location, remove_tree
+from engine.storage import Location, as_file, location, matching, remove_tree
 from engine.tracking import Tracker, table
 from engine.tracking.mlflow import MlflowTracker, default_uri
 from engine.tracking.table import Row
@@ -43,10 +43,12 @@ class Job:
         """The study's identity; a search with more trials is another study."""
         return digest("job/1", identity(self.study), str(self.samples))
 
-    @property
+    @cached_property
     def folder(self) -> Location:
-        """Where the results of this study lie."""
-        return self.specification.storage / "studies" / f"{self.name}-{self.key}"
+        """Where the results of this study lie: where they are already, whatever it was called then, or a new folder."""
+        studies = self.specification.storage / "studies"
+        there = sorted(matching(studies, f"*-{self.key}"))
+        return there[0] if there else studies / f"{self.name}-{self.key}"
 
     @property
     def finished(self) -> bool:

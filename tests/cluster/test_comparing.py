@@ -12,15 +12,16 @@ from engine.tracking import table
 from engine.tracking.table import Row
 from tests.cluster.studies import SPACE
 
+LINES = [
+    {"name": "exact", "replicates": 2, "pairs": [6]},
+    {"name": "lors", "set": {"method": {"name": "lors", "inner_steps": 2}, "optimiser.similarity_lr": 0.01}},
+]
 TABLE = {
     "space": str(SPACE),
     "set": {"budget.outer_steps": 2, "baselines.coresets": ["random"]},
     "pairs": [6, 8],
     "coreset_pairs": [6, 8, 10],
-    "lines": [
-        {"name": "exact", "replicates": 2, "pairs": [6]},
-        {"name": "lors", "set": {"method": {"name": "lors", "inner_steps": 2}, "optimiser.similarity_lr": 0.01}},
-    ],
+    "lines": LINES,
     "transfer": [
         {"name": "other towers", "set": {"student.image.width": 4, "student.text": {"encoder": "tfidf", "dim": 8}}},
     ],
@@ -52,7 +53,7 @@ def test_every_line_is_a_study_a_budget_and_a_seed(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_command_gives_one_table_and_a_second_one_only_reads_it(
+def test_one_command_gives_one_table_and_others_only_read_its_studies(
     ray_local: None, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = {"storage": str(tmp_path / "runs")}
@@ -83,6 +84,10 @@ def test_one_command_gives_one_table_and_a_second_one_only_reads_it(
     files = sorted((tmp_path / "runs" / "studies").rglob("*"))
     assert compare(str(path), read_comparison(str(path)), overrides, local=False) == rows
     assert sorted((tmp_path / "runs" / "studies").rglob("*")) == files
+
+    renamed = tmp_path / "other.yaml"
+    renamed.write_text(yaml.safe_dump({**TABLE, "lines": [{**line, "name": f"{line['name']}!"} for line in LINES]}))
+    assert dry_run(str(renamed), read_comparison(str(renamed)), overrides).count("finished in") == 4
 
 
 def test_replicates_are_averaged_and_their_spread_is_told() -> None:

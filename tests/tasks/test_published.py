@@ -135,11 +135,11 @@ def write_buffers(folder: Path, *, experts: int, epochs: int, words: list[str]) 
 
 
 def test_published_experts_are_not_trained_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_buffers(here, experts=3, epochs=1, words=TINY)
+    write_buffers(here, experts=3, epochs=5, words=TINY)
     assert run(import_published, *TINY, "--buffers", ".") == 0
-    assert "3 experts with up to 1 epochs" in capsys.readouterr().out
+    assert "3 experts with up to 5 epochs" in capsys.readouterr().out
     assert run(train_experts, *TINY, "--dry-run") == 0
-    assert "3 x 1 epochs, 3 already there" in capsys.readouterr().out
+    assert "3 x 5 epochs, 3 already there" in capsys.readouterr().out
     assert run(import_published, *TINY, "--buffers", ".") == 2
     assert "it holds experts already" in capsys.readouterr().err
 
