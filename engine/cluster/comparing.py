@@ -30,7 +30,7 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     stem = Path(name).stem
     baselines = make_job(stem, baseline_study(comparison, overrides))
     jobs = [(entry, make_job(_job_name(stem, entry), entry.study)) for entry in entries(comparison, overrides)]
-    rows, first = coreset_rows(baselines, local=local), jobs[0][1]
+    rows, (first, distilled) = coreset_rows(baselines, local=local), jobs[0]
     for (line, pairs), group in groupby(jobs, key=lambda one: (one[0].line.name, one[0].pairs)):
         found = []
         for number, (entry, job) in enumerate(group, start=1):
@@ -40,7 +40,7 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     rows = table.with_recovery(sorted(rows, key=lambda row: (row.full, row.pairs)))
     for other, study in transfer_studies(comparison, overrides):
         say(f"the first set, with {other.name}")
-        rows += transferred(other.name, make_job(stem, study), first, local=local)
+        rows += transferred(other.name, make_job(stem, study), first.line.name, distilled, local=local)
     folder = baselines.specification.storage / "tables" / stem
     table.write(folder, rows)
     given = comparison.published.rows() if comparison.published else []
@@ -50,13 +50,13 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     return rows
 
 
-def transferred(name: str, job: Job, distilled: Job, *, local: bool) -> list[Row]:
-    """Return the rows of a distilled set, random pairs and all pairs with another student; ``name`` is in each."""
+def transferred(student: str, job: Job, line: str, distilled: Job, *, local: bool) -> list[Row]:
+    """Return the rows of a line's set, of random pairs and of all pairs with another student, whose name is in each."""
     rows = [
-        set_row(job, distilled.folder / BEST_SET, distilled.study.method.name, local=local),
+        set_row(job, distilled.folder / BEST_SET, line, local=local),
         *coreset_rows(job, local=local),
     ]
-    return [replace(row, name=f"{row.name}, {name}") for row in table.with_recovery(rows)]
+    return [replace(row, name=f"{row.name}, {student}") for row in table.with_recovery(rows)]
 
 
 def dry_run(name: str, comparison: Comparison, overrides: dict[str, Any]) -> str:

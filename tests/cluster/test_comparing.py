@@ -66,7 +66,7 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
         ("lors", 8),
         ("random", 10),
         ("all pairs", 300),
-        ("bi_trajectory, other towers", 6),
+        ("exact, other towers", 6),
         ("random, other towers", 6),
         ("all pairs, other towers", 300),
     ]
