@@ -25,6 +25,7 @@ from engine.cluster.scoring import Scorer, score_set, waited
 from engine.cluster.trial import BEST_SET
 from engine.config import assign
 from engine.files import atomic_path, digest
+from engine.rng import stream
 from engine.tracking import Tracker, table
 from engine.tracking.table import Row
 
@@ -147,7 +148,9 @@ def _scored(job: Job, best: tune.Result, baselines: Baselines) -> list[Row]:
     with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
         ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
         bar.update()
-        return table.with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
+        own, *real = table.with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
+    coresets = [row for row in real if not row.full]
+    return [table.with_ratio(own, coresets, stream(job.study.seed, "ratio")), *real]
 
 
 def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:

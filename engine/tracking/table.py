@@ -40,7 +40,8 @@ class Row:
     ``full`` marks training on all real pairs, against which ``recovery`` (percent of mean recall) is taken;
     ``robustness`` also looks at random pairs (``robustness_score``).
     ``learning_rate`` is the student's, ``seconds`` the time to learn or choose the set, ``size`` its bytes, ``memory``
-    the peak of the process (of the GPU, where there is one) that learned it, in bytes.
+    the peak of the process (of the GPU, where there is one) that learned it, in bytes. ``by_student`` keeps each metric
+    of every student, in percent, as far as these are known.
     """
 
     name: str
@@ -57,9 +58,10 @@ class Row:
     memory: int | None = None
     protocol: str = ""
     note: str = ""
+    by_student: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = [key for key in (*self.mean, *self.std) if key not in METRICS]
+        unknown = [key for key in (*self.mean, *self.std, *self.by_student) if key not in METRICS]
         if unknown:
             raise ValueError(f"row {self.name!r}: got the metric {unknown[0]!r}, expected one of {', '.join(METRICS)}.")
 
@@ -73,7 +75,7 @@ class Row:
         columns = {key: [float(score[key]) for score in scores] for key in METRICS if key in scores[0]}
         mean = {key: statistics.fmean(values) for key, values in columns.items()}
         std = {key: statistics.stdev(values) for key, values in columns.items() if len(values) > 1}
-        return cls(name=name, pairs=pairs, mean=mean, std=std, seeds=len(scores), **rest)
+        return cls(name=name, pairs=pairs, mean=mean, std=std, seeds=len(scores), by_student=columns, **rest)
 
 
 def with_recovery(rows: Sequence[Row]) -> list[Row]:
@@ -113,6 +115,23 @@ def robustness_score(recall: float, *, full: float, chance: float, weight: float
     gained, missing = (recall - chance) / 100, (full - recall) / 100
     exponent = weight * gained - (1 - weight) * missing
     return 100 * (math.exp(exponent) - math.exp(-1)) / (math.e - math.exp(-1))
+
+
+def with_ratio(row: Row, coresets: Sequence[Row], generator: torch.Generator, *, metric: str = "TR1") -> Row:
+    """Return ``row`` with a note of its metric over that of the best among the largest coresets of its protocol.
+
+    A row whose students are not known, and one that nothing can be divided by, stay as they are.
+    """
+    rivals = [one for one in coresets if one.protocol == row.protocol and min(one.by_student.get(metric, [0])) > 0]
+    if not rivals or not row.by_student.get(metric):
+        return row
+    best = max(rivals, key=lambda one: (one.pairs, one.mean[metric]))
+    ratio, low, high = ratio_interval(row.by_student[metric], best.by_student[metric], generator)
+    told = (
+        f"{METRICS[metric]} is {ratio:.2f} times that of {best.pairs} pairs of {best.name} "
+        f"(95 % bootstrap interval over students {low:.2f} to {high:.2f})"
+    )
+    return replace(row, note="; ".join(filter(None, [row.note, told])))
 
 
 def ratio_interval(
@@ -189,7 +208,9 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
     ]
     counts = sorted({row.seeds for row in rows if row.std and row.seeds})
     spread = [f"± is the standard deviation over {' or '.join(map(str, counts))} student seeds."] if counts else []
-    return [*labels, *spread, *(f"{row.name}: {row.note}" for row in rows if row.note)]
+    shared = Counter(row.name for row in rows)
+    titles = {id(row): f"{row.name}, {row.pairs} pairs" if shared[row.name] > 1 else row.name for row in rows}
+    return [*labels, *spread, *(f"{titles[id(row)]}: {row.note}" for row in rows if row.note)]
 
 
 def _names(rows: Sequence[Row], protocol: str) -> str:
@@ -259,7 +280,7 @@ def write(folder: Location, rows: Sequence[Row]) -> None:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    plain = [item.name for item in fields(Row) if item.name not in ("mean", "std")]
+    plain = [item.name for item in fields(Row) if item.name not in ("mean", "std", "by_student")]
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow([*plain, *METRICS, *(f"{key}_std" for key in METRICS)])
@@ -269,7 +290,8 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _stored(row: Row) -> dict[str, Any]:
-    return asdict(replace(row, mean=_finite(row.mean), std=_finite(row.std)))
+    students = {key: list(values) for key, values in row.by_student.items() if all(map(math.isfinite, values))}
+    return asdict(replace(row, mean=_finite(row.mean), std=_finite(row.std), by_student=students))
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -1,10 +1,21 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from engine.tracking.table import METRICS, Row, ratio_interval, read, render_markdown, render_text, with_recovery, write
+from engine.tracking.table import (
+    METRICS,
+    Row,
+    ratio_interval,
+    read,
+    render_markdown,
+    render_text,
+    with_ratio,
+    with_recovery,
+    write,
+)
 
 
 def row(name: str, pairs: int, value: float, **rest: object) -> Row:
@@ -105,6 +116,39 @@ def test_files_that_are_no_tables(tmp_path: Path, text: str, message: str) -> No
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.json: expected a result table"):
         read(tmp_path / "nothing.json")
+
+
+def of_students(name: str, pairs: int, *recalls: float, protocol: str = "p") -> Row:
+    return Row.of_seeds(name, pairs, [{"TR1": recall} for recall in recalls], protocol=protocol)
+
+
+def test_a_set_is_held_against_the_best_of_the_largest_coresets(tmp_path: Path) -> None:
+    coresets = [of_students("small", 10, 9, 9), of_students("good", 50, 4, 6), of_students("bad", 50, 1, 1)]
+    ours = with_ratio(replace(of_students("ours", 10, 10, 10), note="before"), coresets, torch.Generator())
+    told = "TR@1 is 2.00 times that of 50 pairs of good (95 % bootstrap interval over students 1.67 to 2.50)"
+    assert ours.note == f"before; {told}"
+    write(tmp_path, [ours])
+    assert read(tmp_path) == [ours]
+
+
+@pytest.mark.parametrize(
+    "coresets",
+    [
+        [],
+        [of_students("nothing", 50, 0, 2)],
+        [of_students("other", 50, 4, protocol="q")],
+        [Row(name="x", pairs=1, mean={})],
+    ],
+)
+def test_a_set_that_nothing_can_be_held_against_gets_no_note(coresets: list[Row]) -> None:
+    ours = of_students("ours", 10, 10)
+    assert with_ratio(ours, coresets, torch.Generator()) == ours
+
+
+def test_notes_of_rows_with_one_name_tell_their_pairs() -> None:
+    rows = [Row(name="a", pairs=n, mean={"TR1": 1.0}, note=f"note {n}") for n in (5, 6)]
+    assert "a, 5 pairs: note 5\na, 6 pairs: note 6\n" in render_text(rows)
+    assert "\na: note 5\n" in render_text(rows[:1])
 
 
 def test_ratio_interval() -> None:
