@@ -122,7 +122,9 @@ def with_ratio(row: Row, coresets: Sequence[Row], generator: torch.Generator, *,
 
     A row whose students are not known, and one that nothing can be divided by, stay as they are.
     """
-    rivals = [one for one in coresets if one.protocol == row.protocol and min(one.by_student.get(metric, [0])) > 0]
+    rivals = [
+        one for one in coresets if one.protocol == row.protocol and min(one.by_student.get(metric, ()), default=0) > 0
+    ]
     if not rivals or not row.by_student.get(metric):
         return row
     best = max(rivals, key=lambda one: (one.pairs, one.mean[metric]))
