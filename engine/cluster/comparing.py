@@ -32,7 +32,7 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     baselines = make_job(stem, baseline_study(comparison, overrides))
     jobs = [(entry, make_job(_job_name(stem, entry), entry.study)) for entry in entries(comparison, overrides)]
     real, (first, distilled) = coreset_rows(baselines, local=local), jobs[0]
-    rows, coresets = list(real), [row for row in real if not row.full]
+    rows = list(real)
     for (line, pairs), group in groupby(jobs, key=lambda one: (one[0].line.name, one[0].pairs)):
         found = []
         for number, (entry, job) in enumerate(group, start=1):
@@ -40,7 +40,8 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
             found.append(finished_rows(job, local=local)[0])
         rows.append(replicated(line, found))
     rows = table.with_recovery(sorted(rows, key=lambda row: (row.full, row.pairs)))
-    rows = [_over_coresets(row, coresets) if row.name == first.line.name else row for row in rows]
+    random = stream(baselines.study.seed, "ratio")
+    rows = [table.with_ratio(row, real, random) if row.name == first.line.name else row for row in rows]
     for other, study in transfer_studies(comparison, overrides):
         say(f"the first set, with {other.name}")
         rows += transferred(other.name, make_job(stem, study), first.line.name, distilled, local=local)
@@ -51,10 +52,6 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     below = [published.render_text(theirs)] if theirs else []
     conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}")
     return rows
-
-
-def _over_coresets(row: Row, coresets: list[Row]) -> Row:
-    return table.with_ratio(row, coresets, stream(0, f"ratio/{row.name}/{row.pairs}"))
 
 
 def transferred(student: str, job: Job, line: str, distilled: Job, *, local: bool) -> list[Row]:
@@ -109,5 +106,9 @@ def replicated(name: str, rows: Sequence[Row]) -> Row:
         memory=max((row.memory for row in rows if row.memory is not None), default=None),
         protocol=first.protocol,
         note=note,
-        by_student={key: [one for row in rows for one in row.by_student.get(key, ())] for key in first.by_student},
+        by_student={
+            key: [one for row in rows for one in row.by_student[key]]
+            for key in first.by_student
+            if all(key in row.by_student for row in rows)
+        },
     )

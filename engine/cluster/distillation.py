@@ -149,8 +149,7 @@ def _scored(job: Job, best: tune.Result, baselines: Baselines) -> list[Row]:
         ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
         bar.update()
         own, *real = table.with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
-    coresets = [row for row in real if not row.full]
-    return [table.with_ratio(own, coresets, stream(job.study.seed, "ratio")), *real]
+    return [table.with_ratio(own, real, stream(job.study.seed, "ratio")), *real]
 
 
 def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:

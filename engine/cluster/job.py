@@ -45,15 +45,18 @@ class Job:
 
     @cached_property
     def folder(self) -> Location:
-        """Where the results of this study lie: where they are already, whatever it was called then, or a new folder."""
+        """Where the results of this study lie: where they are already, whatever it was called then, or a new folder.
+
+        Of several, which earlier versions left, a finished one.
+        """
         studies = self.specification.storage / "studies"
-        there = sorted(matching(studies, f"*-{self.key}"))
+        there = sorted(matching(studies, f"*-{self.key}"), key=lambda folder: (not _ended(folder), folder.name))
         return there[0] if there else studies / f"{self.name}-{self.key}"
 
     @property
     def finished(self) -> bool:
         """Whether the study's table, which is written last, is there."""
-        return (self.folder / "table.json").exists()
+        return _ended(self.folder)
 
     @property
     def expert_count(self) -> int:
@@ -69,6 +72,10 @@ class Job:
     def mlflow_uri(self) -> str:
         """Where MLflow keeps its runs: ``MLFLOW_TRACKING_URI``, else a database on this machine's disks."""
         return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(desk(self.specification.storage))
+
+
+def _ended(folder: Location) -> bool:
+    return (folder / "table.json").exists()
 
 
 def make_job(space: str, study: Study, *, samples: int | None = None) -> Job:

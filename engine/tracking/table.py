@@ -117,20 +117,18 @@ def robustness_score(recall: float, *, full: float, chance: float, weight: float
     return 100 * (math.exp(exponent) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
-def with_ratio(row: Row, coresets: Sequence[Row], generator: torch.Generator, *, metric: str = "TR1") -> Row:
-    """Return ``row`` with a note of its metric over that of the best among the largest coresets of its protocol.
+def with_ratio(row: Row, real: Sequence[Row], generator: torch.Generator) -> Row:
+    """Return ``row`` with a note of its TR@1 over that of the best of the largest coresets of its protocol in ``real``.
 
-    A row whose students are not known, and one that nothing can be divided by, stay as they are.
+    It stays as it is where the students of either are not known, and where one of the coreset's finds nothing.
     """
-    rivals = [
-        one for one in coresets if one.protocol == row.protocol and min(one.by_student.get(metric, ()), default=0) > 0
-    ]
-    if not rivals or not row.by_student.get(metric):
+    rivals = [one for one in real if not one.full and one.protocol == row.protocol and one.by_student.get("TR1")]
+    best = max(rivals, key=lambda one: (one.pairs, one.mean["TR1"]), default=None)
+    if best is None or min(best.by_student["TR1"]) <= 0 or not row.by_student.get("TR1"):
         return row
-    best = max(rivals, key=lambda one: (one.pairs, one.mean[metric]))
-    ratio, low, high = ratio_interval(row.by_student[metric], best.by_student[metric], generator)
+    ratio, low, high = ratio_interval(row.by_student["TR1"], best.by_student["TR1"], generator)
     told = (
-        f"{METRICS[metric]} is {ratio:.2f} times that of {best.pairs} pairs of {best.name} "
+        f"TR@1 is {ratio:.2f} times that of {best.pairs} pairs of {best.name} "
         f"(95 % bootstrap interval over students {low:.2f} to {high:.2f})"
     )
     return replace(row, note="; ".join(filter(None, [row.note, told])))
@@ -211,8 +209,8 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
     counts = sorted({row.seeds for row in rows if row.std and row.seeds})
     spread = [f"± is the standard deviation over {' or '.join(map(str, counts))} student seeds."] if counts else []
     shared = Counter(row.name for row in rows)
-    titles = {id(row): f"{row.name}, {row.pairs} pairs" if shared[row.name] > 1 else row.name for row in rows}
-    return [*labels, *spread, *(f"{titles[id(row)]}: {row.note}" for row in rows if row.note)]
+    noted = [(f"{row.name}, {row.pairs} pairs" if shared[row.name] > 1 else row.name, row.note) for row in rows]
+    return [*labels, *spread, *(f"{title}: {note}" for title, note in noted if note)]
 
 
 def _names(rows: Sequence[Row], protocol: str) -> str:

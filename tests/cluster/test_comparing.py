@@ -10,7 +10,7 @@ from engine.comparison import entries, read_comparison
 from engine.problems import ConfigError
 from engine.tracking import table
 from engine.tracking.table import Row
-from tests.cluster.studies import SPACE
+from tests.cluster.studies import SPACE, tiny_job
 
 LINES = [
     {"name": "exact", "replicates": 2, "pairs": [6]},
@@ -20,7 +20,7 @@ TABLE = {
     "space": str(SPACE),
     "set": {"budget.outer_steps": 2, "baselines.coresets": ["random"]},
     "pairs": [6, 8],
-    "coreset_pairs": [6, 8, 10],
+    "coreset_pairs": [4, 6, 8],
     "lines": LINES,
     "transfer": [
         {"name": "other towers", "set": {"student.image.width": 4, "student.text": {"encoder": "tfidf", "dim": 8}}},
@@ -59,20 +59,22 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
     overrides = {"storage": str(tmp_path / "runs")}
     rows = compare(str(path), read_comparison(str(path)), overrides, local=False)
     assert [(row.name, row.pairs) for row in rows] == [
+        ("random", 4),
         ("random", 6),
         ("exact", 6),
         ("lors", 6),
         ("random", 8),
         ("lors", 8),
-        ("random", 10),
         ("all pairs", 300),
         ("exact, other towers", 6),
         ("random, other towers", 6),
         ("all pairs, other towers", 300),
     ]
     assert rows[7].note == "its texts are the nearest real captions, embedded anew"
-    exact = rows[1]
+    exact, largest = rows[2], rows[4]
     assert exact.note.startswith("mean of 2 distillations")
+    divisible = min(largest.by_student["TR1"]) > 0  # as rounding has it: one test image is five percent
+    assert [row.name for row in rows if "; TR@1 is " in row.note] == ["exact"] * divisible
     assert exact.robustness is not None
     assert exact.memory is not None
     assert all(row.recovery is not None for row in rows)
@@ -88,6 +90,18 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
     renamed = tmp_path / "other.yaml"
     renamed.write_text(yaml.safe_dump({**TABLE, "lines": [{**line, "name": f"{line['name']}!"} for line in LINES]}))
     assert dry_run(str(renamed), read_comparison(str(renamed)), overrides).count("finished in") == 4
+
+
+def test_a_study_keeps_its_folder_under_any_name(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path)
+    assert job.folder == tmp_path / "studies" / f"tiny-{job.key}"
+    for name in ("begun", "ended", "zipped"):
+        (tmp_path / "studies" / f"{name}-{job.key}").mkdir(parents=True)
+    (tmp_path / "studies" / f"ended-{job.key}" / "table.json").touch()
+    again = tiny_job(tmp_path)
+    assert again.folder.name == f"ended-{job.key}"
+    assert again.finished
+    assert tiny_job(tmp_path, "seed=1").folder.name.startswith("tiny-")
 
 
 def test_replicates_are_averaged_and_their_spread_is_told() -> None:

@@ -135,7 +135,8 @@ def test_a_set_is_held_against_the_best_of_the_largest_coresets(tmp_path: Path) 
     "coresets",
     [
         [],
-        [of_students("nothing", 50, 0, 2)],
+        [of_students("small", 10, 9), of_students("one of whose students finds nothing", 50, 0, 2)],
+        [replace(of_students("all pairs", 50, 4), full=True)],
         [of_students("other", 50, 4, protocol="q")],
         [Row(name="x", pairs=1, mean={})],
     ],
