@@ -1,0 +1,121 @@
+"""Golden values: losses of a toy of every method and of the smallest study, to the last digit.
+
+``python -m tests.golden`` prints them, ``--write`` writes them into ``golden.json`` under the name of this machine's
+arithmetic. A refactor leaves them as they are; a change of numbers is named in LOG.md.
+"""
+
+import json
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine import assemble
+from engine.config import load, resolve
+from engine.distill import Distillation
+from engine.evaluation.full_data import train_on_everything
+from engine.evaluation.protocol import evaluate, prepare_set
+from engine.experts.train import train_expert
+from engine.experts.trajectory import MemorySource
+from engine.files import digest
+from engine.places import Places
+from tests.methods.test_methods import METHODS, TAME, scopes, start
+
+FILE = Path(__file__).with_name("golden.json")
+STUDY = Path(__file__).parent / "cluster" / "tiny.yaml"
+STEPS = 5
+
+
+def arithmetic() -> str:
+    """Return what decides the last digits here: processor, kernels, libraries and threads."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"{model}, {kernels}, torch {torch.__version__}, numpy {np.__version__}, {torch.get_num_threads()} threads"
+
+
+def losses(run: Distillation, steps: int) -> dict[str, Any]:
+    """Take outer steps; return every metric of each, and a digest of all that was learned."""
+    seen: list[dict[str, float]] = []
+    run.run(steps, lambda step, state, metrics: seen.append(metrics))
+    state = sorted(run.state.state_dict().items())
+    return {"steps": seen, "state": digest(*(value.detach().cpu().numpy().tobytes() for _, value in state))}
+
+
+def toys(places: Places) -> dict[str, Any]:
+    """Return the losses of a toy of every method, with whole encoders and with heads alone."""
+    return {
+        f"{name}, {train}": losses(start(name, places, train=train, **TAME.get(name, {})), STEPS)
+        for name in METHODS
+        for train in scopes(name)
+    }
+
+
+def study(places: Places) -> dict[str, Any]:
+    """Return the numbers of the smallest study: its run, its set's scores, and a student of all pairs."""
+    chosen = resolve(load(STUDY))
+    problem = assemble.assemble(chosen, places)
+    recipe = assemble.expert_recipe(chosen)
+    experts = [
+        dict(
+            train_expert(
+                problem.student,
+                problem.pairs["train"],
+                seed=chosen.seed,
+                name=f"expert/{number}",
+                epochs=2,
+                recipe=recipe,
+            )
+        )
+        for number in range(chosen.experts.count)
+    ]
+    run = assemble.distillation(chosen, problem, MemorySource(experts))
+    found = losses(run, chosen.budget.outer_steps)
+    scores = evaluate(
+        problem.student,
+        prepare_set(problem.student, run.synthetic, problem.device),
+        assemble.protocol(chosen),
+        seed=chosen.seed,
+        val=problem.pairs["val"],
+        test=problem.pairs["test"],
+    )
+    full = train_on_everything(
+        problem.student,
+        problem.pairs["train"],
+        val=problem.pairs["val"],
+        test=problem.pairs["test"],
+        seed=chosen.seed,
+        name="full/0",
+        recipe=recipe,
+        max_epochs=2,
+    )
+    return {**found, "scores": scores.seeds, "val": scores.val, "full": full.test}
+
+
+def values() -> dict[str, Any]:
+    """Compute all golden values, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = Places(data=Path(folder), weights=Path(folder), cache=Path(folder) / "cache")
+        return {"toys": toys(places), "study": study(places)}
+
+
+def main() -> None:
+    """Print the values, or write them."""
+    torch.set_num_threads(2)  # as the tests do
+    found = values()
+    if "--write" not in sys.argv:
+        print(json.dumps(found, indent=1))
+        return
+    known = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    FILE.write_text(json.dumps({**known, arithmetic(): found}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
