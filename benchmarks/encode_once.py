@@ -20,10 +20,10 @@ from benchmarks.gradients import TEXT_FEATURES, student
 from engine.losses.matching import matching_losses
 from engine.methods._unrolled import inner_batches, inner_loss, unroll_backward
 from engine.models.two_tower import Tower, TwoTower
-from engine.rng import stream
+from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import Params
-from engine.unroll import Draw
+from engine.unroll import InnerBatch
 
 
 def encoding_every_time(once: TwoTower) -> TwoTower:
@@ -38,7 +38,9 @@ def encoding_every_time(once: TwoTower) -> TwoTower:
     return replace(once, image=Encoding(**{**values, "frozen": nn.Identity()}))
 
 
-def outer_step(two_tower: TwoTower, synthetic: SyntheticSet, start: Params, target: Params, draws: list[Draw]) -> float:
+def outer_step(
+    two_tower: TwoTower, synthetic: SyntheticSet, start: Params, target: Params, draws: list[InnerBatch]
+) -> float:
     """Take the gradient of one outer step, and return its seconds."""
     synthetic.zero_grad()
     end = partial(matching_losses, start=start, target=target)
@@ -58,8 +60,8 @@ def main() -> None:
     args = parser.parse_args()
     once = student(train="frozen", head="mlp", width=512)
     every = encoding_every_time(once)
-    generator = stream(0, "benchmark")
-    start = once.fresh(generator)
+    generator = named_generator(0, "benchmark")
+    start = once.init_params(generator)
     target = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
     images = torch.rand(args.pairs, 3, args.px, args.px, generator=generator)
     texts = torch.randn(args.pairs, TEXT_FEATURES, generator=generator)
@@ -67,7 +69,7 @@ def main() -> None:
     print(f"{'batch':>5} {'once, s':>8} {'every step, s':>14} {'ratio':>6} {'difference':>11}")
     for batch in args.batches:
         synthetic = SyntheticSet(images, texts, {"image": 0.1, "text": 0.1})
-        draws = [Draw(pairs) for pairs in inner_batches(args.pairs, batch, args.steps, generator)]
+        draws = [InnerBatch(pairs) for pairs in inner_batches(args.pairs, batch, args.steps, generator)]
         seconds: dict[str, list[float]] = {"once": [], "every": []}
         gradients: dict[str, Tensor] = {}
         for _ in range(args.repeat):

@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine import components
+from engine.config import components
+from engine.io.paths import Paths
 from engine.losses.matching import matching_losses
 from engine.models.heads import HeadName, build_head
 from engine.models.image import mobilenetv1
 from engine.models.two_tower import Train, TwoTower, make_tower
-from engine.places import Places
-from engine.rng import stream
-from engine.unroll import Draw, Unroll
+from engine.rng import named_generator
+from engine.unroll import InnerBatch, Unroll
 
 MODES = ("stored", "exact", "truncated")
 TEXT_FEATURES = 384
@@ -36,7 +36,7 @@ TEXT_FEATURES = 384
 
 def student(*, train: Train, head: HeadName, width: int) -> TwoTower:
     """Return a student on MobileNetV1-0.25 with random weights; ``head`` is the image tower's."""
-    nowhere = Places(data=Path(), weights=Path(), cache=Path())
+    nowhere = Paths(data=Path(), weights=Path(), cache=Path())
     image = make_tower(
         "image",
         build_encoder=lambda: mobilenetv1.build(nowhere, width=0.25, weights=None),
@@ -56,11 +56,11 @@ def student(*, train: Train, head: HeadName, width: int) -> TwoTower:
 
 def problem(*, steps: int, pairs: int, px: int) -> Unroll:
     """Return one unroll over random pixels, towards parameters nearby."""
-    two_tower, generator = student(train="full", head="linear", width=256), stream(0, "benchmark")
-    start = two_tower.fresh(generator)
+    two_tower, generator = student(train="full", head="linear", width=256), named_generator(0, "benchmark")
+    start = two_tower.init_params(generator)
     target = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
 
-    def loss(params: Any, data: Any, draw: Draw) -> torch.Tensor:
+    def loss(params: Any, data: Any, draw: InnerBatch) -> torch.Tensor:
         return two_tower.loss(params, data["images"][draw.pairs], data["texts"][draw.pairs])
 
     return Unroll(
@@ -71,8 +71,8 @@ def problem(*, steps: int, pairs: int, px: int) -> Unroll:
             "images": torch.rand(pairs, 3, px, px, generator=generator),
             "texts": torch.randn(pairs, TEXT_FEATURES, generator=generator),
         },
-        rates={"image": torch.tensor(0.01), "text": torch.tensor(0.01)},
-        draws=[Draw(torch.randperm(pairs, generator=generator)) for _ in range(steps)],
+        learning_rates={"image": torch.tensor(0.01), "text": torch.tensor(0.01)},
+        draws=[InnerBatch(torch.randperm(pairs, generator=generator)) for _ in range(steps)],
     )
 
 

@@ -2,19 +2,20 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.files import atomic_path
+from engine.io.files import atomic_path
 from engine.methods import Method, Metrics, Sources, State
-from engine.rng import stream
+from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 
 FORMAT_VERSION = 1
@@ -60,7 +61,7 @@ class Distillation:
         metrics: Metrics = {}
         for _ in range(steps):
             self.state.zero_grad()
-            metrics = self.method.backward(self.state, self.sources, stream(self.seed, f"outer/{self.step}"))
+            metrics = self.method.backward(self.state, self.sources, named_generator(self.seed, f"outer/{self.step}"))
             if not math.isfinite(metrics["loss"]):
                 name = type(self.method).__module__.rpartition(".")[2]
                 raise NonFiniteLossError(f"method {name}: the loss of outer step {self.step} is not finite: {metrics}.")
@@ -132,3 +133,27 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
         if index.isdigit():
             states.setdefault(int(index), {})[entry] = value
     optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def outer_optimiser(
+    groups: list[dict[str, Any]],
+    learning_rates: Mapping[str, float],
+    *,
+    name: Literal["adam", "sgd"] = "adam",
+    momentum: float = 0.5,
+) -> torch.optim.Optimizer:
+    """Return an optimiser over ``groups``, each with the learning rate of its name in ``rates``.
+
+    ``adam`` moves pixels in [0, 1], embeddings and logarithms of rates by steps of about their rate; ``sgd`` with
+    momentum 0.5 is what published code uses, with rates of 100 to 5,000. ``momentum`` belongs to ``sgd`` alone.
+
+    Raises:
+        ValueError: a group has no rate.
+    """
+    for entry in groups:
+        if entry["name"] not in learning_rates:
+            raise ValueError(f"optimiser.{entry['name']}_lr: the method learns {entry['name']!r}, so it needs a rate.")
+    with_rates = [{**entry, "lr": learning_rates[entry["name"]]} for entry in groups]
+    if name == "sgd":
+        return torch.optim.SGD(with_rates, lr=0.0, momentum=momentum)
+    return torch.optim.Adam(with_rates)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 
-def stream(seed: int, name: str) -> torch.Generator:
+def named_generator(seed: int, name: str) -> torch.Generator:
     """Return a fresh CPU generator for the stream ``name`` of ``seed``.
 
     Streams are independent of one another and of the order in which they are asked for. A stream that belongs to a

@@ -3,26 +3,27 @@
 import sys
 from argparse import Namespace
 
-from engine import command
+from tasks import cli
 
-PARSER = command.parser("actors", __doc__)
+PARSER = cli.parser("actors", __doc__)
 
 
 def main(args: Namespace) -> int:
     """Print every detached actor of ours, and end them where that is asked for."""
-    from engine.cluster import leftovers, runtime
+    from engine.cluster import runtime
+    from engine.cluster.experts.stale import stale_actors, stop
 
     if not runtime.join():
         print("No cluster runs here; a private one ends with its command.")
         return 0
-    found = leftovers.leftovers()
+    found = stale_actors()
     for one in found:
         print(one.sentence())
         if args.stop:
-            leftovers.stop(one)
+            stop(one)
     print(f"{len(found)} actors{' stopped' if args.stop else ''}.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main, parser=PARSER))
+    sys.exit(cli.run(main, parser=PARSER))

@@ -3,19 +3,19 @@
 import sys
 from argparse import Namespace
 
-from engine import command
+from tasks import cli
 
-PARSER = command.parser("compare", __doc__)
+PARSER = cli.parser("compare", __doc__)
 
 
 def main(args: Namespace) -> int:
     """Run the comparison that the arguments name, or list its studies with ``--dry-run``."""
-    from engine.comparison import read_comparison
-    from engine.config import parse_overrides
+    from engine.config.comparison import read_comparison
+    from engine.config.load import parse_overrides
 
     comparison, overrides = read_comparison(args.space), parse_overrides(args.overrides)
 
-    from engine.cluster.comparing import compare, dry_run
+    from engine.studies.compare import compare, dry_run
 
     if args.dry_run:
         print(dry_run(args.space, comparison, overrides))
@@ -25,4 +25,4 @@ def main(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main, parser=PARSER))
+    sys.exit(cli.run(main, parser=PARSER))

@@ -3,20 +3,20 @@
 import sys
 from argparse import Namespace
 
-from engine import command
+from tasks import cli
 
-PARSER = command.parser("distill", __doc__)
+PARSER = cli.parser("distill", __doc__)
 
 
 def main(args: Namespace) -> int:
     """Run the study that the arguments name, or describe it with ``--dry-run``."""
-    from engine.config import load, resolve
+    from engine.config.load import load, resolve
 
     study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
 
-    from engine.cluster.describe import describe
-    from engine.cluster.distillation import distill
-    from engine.cluster.job import make_job
+    from engine.studies.distill import distill
+    from engine.studies.job import make_job
+    from engine.studies.preflight.dry_run import describe
 
     job = make_job(args.space, study, samples=args.samples)
     if args.dry_run:
@@ -27,4 +27,4 @@ def main(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main, parser=PARSER))
+    sys.exit(cli.run(main, parser=PARSER))

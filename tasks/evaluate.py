@@ -3,20 +3,20 @@
 import sys
 from argparse import Namespace
 
-from engine import command
+from tasks import cli
 
-PARSER = command.parser("evaluate", __doc__)
+PARSER = cli.parser("evaluate", __doc__)
 
 
 def main(args: Namespace) -> int:
     """Score the set, or describe the study with ``--dry-run``."""
-    from engine.config import load, resolve
+    from engine.config.load import load, resolve
 
     study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
 
-    from engine.cluster.describe import describe
-    from engine.cluster.job import make_job
-    from engine.cluster.single import score_file
+    from engine.studies.evaluate import score_file
+    from engine.studies.job import make_job
+    from engine.studies.preflight.dry_run import describe
 
     job = make_job(args.space, study)
     if args.dry_run:
@@ -27,4 +27,4 @@ def main(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main, parser=PARSER))
+    sys.exit(cli.run(main, parser=PARSER))

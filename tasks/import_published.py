@@ -4,9 +4,9 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from engine import command
+from tasks import cli
 
-PARSER = command.parser("import_published", __doc__)
+PARSER = cli.parser("import_published", __doc__)
 
 
 def main(args: Namespace) -> int:
@@ -15,12 +15,12 @@ def main(args: Namespace) -> int:
         raise ValueError("import_published: expected either --distilled FILE or --buffers FOLDER.")
     if bool(args.distilled) != bool(args.out):
         raise ValueError("import_published: --out names the file of a distilled set, expected it with --distilled.")
-    from engine.config import load, resolve
+    from engine.config.load import load, resolve
 
     study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
 
-    from engine.cluster.importing import import_experts, import_set
-    from engine.cluster.job import make_job
+    from engine.studies.importing import import_experts, import_set
+    from engine.studies.job import make_job
 
     job = make_job(args.space, study)
     if args.distilled:
@@ -37,4 +37,4 @@ def main(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main, parser=PARSER))
+    sys.exit(cli.run(main, parser=PARSER))

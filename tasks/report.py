@@ -4,17 +4,17 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from engine import command
+from tasks import cli
 
-PARSER = command.parser("report", __doc__)
+PARSER = cli.parser("report", __doc__)
 
 
 def main(args: Namespace) -> int:
     """Print every finished study that fits the arguments, or the published rows of a space alone."""
-    from engine.config import load, published_in
-    from engine.storage import location
-    from engine.tracking.published import PublishedRow
-    from engine.tracking.report import render, render_published
+    from engine.config.load import load, published_in
+    from engine.io.storage import location
+    from engine.results.published import PublishedRow
+    from engine.results.report import render, render_published
 
     study = load(args.space, args.overrides)
     if args.published:
@@ -35,4 +35,4 @@ def main(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main, parser=PARSER))
+    sys.exit(cli.run(main, parser=PARSER))

@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine import assemble
-from engine.config import load, resolve
+from engine import build
+from engine.config.load import load, resolve
 from engine.distill import Distillation
 from engine.evaluation.full_data import train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set
 from engine.experts.train import train_expert
 from engine.experts.trajectory import MemorySource
-from engine.files import digest
-from engine.places import Places
+from engine.io.files import digest
+from engine.io.paths import Paths
 from tests.methods.test_methods import METHODS, TAME, scopes, start
 
 FILE = Path(__file__).with_name("golden.json")
-STUDY = Path(__file__).parent / "cluster" / "tiny.yaml"
+STUDY = Path(__file__).with_name("tiny.yaml")
 STEPS = 5
 
 
@@ -49,25 +49,25 @@ def losses(run: Distillation, steps: int) -> dict[str, Any]:
     return {"steps": seen, "state": digest(*(value.detach().cpu().numpy().tobytes() for _, value in state))}
 
 
-def toys(places: Places) -> dict[str, Any]:
+def toys(paths: Paths) -> dict[str, Any]:
     """Return the losses of a toy of every method, with whole encoders and with heads alone."""
     return {
-        f"{name}, {train}": losses(start(name, places, train=train, **TAME.get(name, {})), STEPS)
+        f"{name}, {train}": losses(start(name, paths, train=train, **TAME.get(name, {})), STEPS)
         for name in METHODS
         for train in scopes(name)
     }
 
 
-def study(places: Places) -> dict[str, Any]:
+def study(paths: Paths) -> dict[str, Any]:
     """Return the numbers of the smallest study: its run, its set's scores, and a student of all pairs."""
     chosen = resolve(load(STUDY))
-    problem = assemble.assemble(chosen, places)
-    recipe = assemble.expert_recipe(chosen)
+    setup = build.build_setup(chosen, paths)
+    recipe = build.expert_recipe(chosen)
     experts = [
         dict(
             train_expert(
-                problem.student,
-                problem.pairs["train"],
+                setup.student,
+                setup.pairs["train"],
                 seed=chosen.seed,
                 name=f"expert/{number}",
                 epochs=2,
@@ -76,21 +76,21 @@ def study(places: Places) -> dict[str, Any]:
         )
         for number in range(chosen.experts.count)
     ]
-    run = assemble.distillation(chosen, problem, MemorySource(experts))
+    run = build.distillation(chosen, setup, MemorySource(experts))
     found = losses(run, chosen.budget.outer_steps)
     scores = evaluate(
-        problem.student,
-        prepare_set(problem.student, run.synthetic, problem.device),
-        assemble.protocol(chosen),
+        setup.student,
+        prepare_set(setup.student, run.synthetic, setup.device),
+        build.protocol(chosen),
         seed=chosen.seed,
-        val=problem.pairs["val"],
-        test=problem.pairs["test"],
+        val=setup.pairs["val"],
+        test=setup.pairs["test"],
     )
     full = train_on_everything(
-        problem.student,
-        problem.pairs["train"],
-        val=problem.pairs["val"],
-        test=problem.pairs["test"],
+        setup.student,
+        setup.pairs["train"],
+        val=setup.pairs["val"],
+        test=setup.pairs["test"],
         seed=chosen.seed,
         name="full/0",
         recipe=recipe,
@@ -102,8 +102,8 @@ def study(places: Places) -> dict[str, Any]:
 def values() -> dict[str, Any]:
     """Compute all golden values, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        places = Places(data=Path(folder), weights=Path(folder), cache=Path(folder) / "cache")
-        return {"toys": toys(places), "study": study(places)}
+        paths = Paths(data=Path(folder), weights=Path(folder), cache=Path(folder) / "cache")
+        return {"toys": toys(paths), "study": study(paths)}
 
 
 def main() -> None:

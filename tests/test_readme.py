@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import components
-from engine.command import TASKS, parser
-from engine.comparison import read_comparison
-from engine.components import FAMILIES
-from engine.config import load, resolve
-from engine.places import Places
+from engine.config import components, load, resolve
+from engine.config.comparison import read_comparison
+from engine.config.components import FAMILIES
+from engine.io.paths import Paths
 from engine.synthetic.set import SyntheticSet
+from tasks.cli import TASKS, parser
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,10 +75,8 @@ def test_the_method_of_the_readme_is_a_method(tmp_path: Path, monkeypatch: pytes
     assert [entry["name"] for entry in groups] == ["image", "log"]
 
 
-def test_the_encoder_of_the_readme_is_an_encoder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: Places
-) -> None:
-    encoder = _written("image", "patches", tmp_path, monkeypatch)(places, patch=4)
+def test_the_encoder_of_the_readme_is_an_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: Paths) -> None:
+    encoder = _written("image", "patches", tmp_path, monkeypatch)(paths, patch=4)
     assert encoder(torch.rand(2, 3, 16, 16)).shape == (2, encoder.features)
 
 

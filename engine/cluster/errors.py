@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from ray.exceptions import RayActorError, RayError, RayTaskError, WorkerCrashedError
 
-from engine.storage import Location, StorageError, is_of_store, on_disk, storage_error
+from engine.io.storage import Location, StorageError, is_of_store, on_disk, storage_error
 
 USER_ERRORS = (ValueError, FileNotFoundError)
 """Errors that the person at the terminal caused; repeating the work would give the same."""

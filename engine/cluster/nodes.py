@@ -10,8 +10,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from engine.files import digest, write_json
-from engine.storage import Location, remove_tree
+from engine.io.files import digest, write_json
+from engine.io.storage import Location, remove_tree
 
 PACKAGES = ("torch", "numpy", "safetensors", "timm", "transformers", "open_clip_torch", "scikit-learn")
 """Packages that decide numbers; Ray compares its own version, and Python's, by itself."""

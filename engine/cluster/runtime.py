@@ -9,8 +9,9 @@ from pathlib import Path
 
 import ray
 
-from engine.cluster import growth
-from engine.study import Request
+from engine.cluster import autoscaling
+from engine.config.schema import Request
+from engine.resources import how_many_fit
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,7 @@ class Cluster:
 
     def slots(self, resources: Mapping[str, float]) -> int:
         """Return how many holders of ``granted`` resources fit at once, one at least."""
-        fits = [
-            have // resources[name] for name, have in (("cpu", self.cpus), ("gpu", self.gpus)) if resources[name] > 0
-        ]
-        return int(max(1, min(fits, default=self.cpus)))
+        return int(max(1, min(how_many_fit(resources, {"cpu": self.cpus, "gpu": self.gpus}), self.cpus)))
 
 
 def start(*, local: bool = False) -> Cluster:
@@ -51,7 +49,7 @@ def start(*, local: bool = False) -> Cluster:
         return _described(joined=False)
     if local or not join():
         return _start_private()
-    growth.await_gpus()
+    autoscaling.await_gpus()
     return _described(joined=True)
 
 

@@ -1,5 +1,6 @@
 """Scoring sets under the study's protocol, each in a task of its own, and remembering what has been scored."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,16 +9,17 @@ from typing import Any, TypeAlias
 import ray
 from ray import ObjectRef
 
-from engine import assemble, components
-from engine.assemble import Problem
+from engine import build
+from engine.build import Setup
 from engine.cluster.runtime import use_cpus
-from engine.cluster.specification import Specification
-from engine.evaluation.evidence import load_evidence, save_evidence
+from engine.config import components
+from engine.coresets import load_warmup, save_warmup
 from engine.evaluation.full_data import train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set, real_set
-from engine.files import digest, read_json, write_json
-from engine.rng import stream
-from engine.storage import Location
+from engine.io.files import digest, read_json, write_json
+from engine.io.storage import Location
+from engine.rng import named_generator
+from engine.specification import Specification
 from engine.synthetic.set import load_set
 
 Result = dict[str, Any]
@@ -29,66 +31,72 @@ Score: TypeAlias = Result | ObjectRef
 
 def score_full_data(specification: Specification, index: int) -> Result:
     """Train student ``index`` of all real pairs; the first one also leaves the coresets' evidence on disk."""
-    study, problem = specification.load(), specification.problem()
+    study, setup = specification.study, specification.setup()
     started = time.perf_counter()
     result = train_on_everything(
-        problem.student,
-        problem.pairs["train"],
-        val=problem.pairs["val"],
-        test=problem.pairs["test"],
+        setup.student,
+        setup.pairs["train"],
+        val=setup.pairs["val"],
+        test=setup.pairs["test"],
         seed=study.seed,
         name=f"full/{index}",
-        recipe=assemble.expert_recipe(study),
+        recipe=build.expert_recipe(study),
         max_epochs=study.baselines.full_epochs,
         patience=study.baselines.patience,
         feature_epoch=study.baselines.feature_epoch if index == 0 else None,
         forgetting_epochs=study.baselines.warmup_epochs,
     )
-    if result.evidence is not None:
-        save_evidence(evidence_path(specification), result.evidence)
-    rates = {modality: getattr(study.experts.lr, modality) for modality in ("image", "text")}
+    if result.warmup is not None:
+        save_warmup(warmup_path(specification), result.warmup)
+    learning_rates = {modality: getattr(study.experts.lr, modality) for modality in ("image", "text")}
     seconds = time.perf_counter() - started
-    return {"seeds": [result.test], "val": [result.val], "epoch": result.epoch, "rates": rates, "seconds": seconds}
+    return {
+        "seeds": [result.test],
+        "val": [result.val],
+        "epoch": result.epoch,
+        "learning_rates": learning_rates,
+        "seconds": seconds,
+    }
 
 
 def score_coreset(specification: Specification, name: str, num_pairs: int) -> Result:
     """Choose a coreset and score it."""
-    study, problem = specification.load(), specification.problem()
-    evidence = load_evidence(evidence_path(specification))
+    study, setup = specification.study, specification.setup()
+    warmup = load_warmup(warmup_path(specification))
     started = time.perf_counter()
     select = components.bind("coreset", name, study.baselines.options.get(name, {}))
-    chosen = select(evidence, num_pairs, stream(study.seed, f"coreset/{name}/{num_pairs}"))
+    chosen = select(warmup, num_pairs, named_generator(study.seed, f"coreset/{name}/{num_pairs}"))
     seconds = time.perf_counter() - started
-    training = real_set(problem.student, problem.pairs["train"], chosen, problem.device)
-    size = problem.datasets["train"].stored_bytes(chosen)
-    scored = _scored(specification, problem, training)
+    training = real_set(setup.student, setup.pairs["train"], chosen, setup.device)
+    size = setup.datasets["train"].stored_bytes(chosen)
+    scored = _scored(specification, setup, training)
     return {**scored, "seconds": seconds, "size": size, "chosen": chosen.tolist()}
 
 
 def score_set(specification: Specification, path: Location) -> Result:
     """Score a synthetic set from its file, reworded where the study's text encoder is not that of the set."""
-    problem = specification.problem()
-    synthetic = assemble.reworded(specification.load(), problem, specification.places, load_set(path))
-    training = prepare_set(problem.student, synthetic, problem.device)
-    return {**_scored(specification, problem, training), "size": synthetic.size_bytes()}
+    setup = specification.setup()
+    synthetic = build.reworded(specification.study, setup, specification.paths, load_set(path))
+    training = prepare_set(setup.student, synthetic, setup.device)
+    return {**_scored(specification, setup, training), "size": synthetic.size_bytes()}
 
 
-def _scored(specification: Specification, problem: Problem, training: Any) -> Result:
-    study = specification.load()
+def _scored(specification: Specification, setup: Setup, training: Any) -> Result:
+    study = specification.study
     scores = evaluate(
-        problem.student,
+        setup.student,
         training,
-        assemble.protocol(study),
+        build.protocol(study),
         seed=study.seed,
-        val=problem.pairs["val"],
-        test=problem.pairs["test"],
+        val=setup.pairs["val"],
+        test=setup.pairs["test"],
     )
-    return {"seeds": scores.seeds, "val": scores.val, "rates": scores.rates}
+    return {"seeds": scores.seeds, "val": scores.val, "learning_rates": scores.learning_rates}
 
 
-def evidence_path(specification: Specification) -> Location:
+def warmup_path(specification: Specification) -> Location:
     """Return where the evidence of this study's data, student and recipe lies."""
-    study = specification.load()
+    study = specification.study
     key = digest("evidence/1", str(specification.expert_folder().name), repr(study.baselines.feature_epoch),
                  repr(study.baselines.warmup_epochs), repr(study.baselines.full_epochs))  # fmt: skip
     return specification.storage / "evidence" / f"{key}.safetensors"
@@ -117,12 +125,11 @@ class Scorer:
         self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Location:
-        study = self.specification.study
-        parts = [repr(study[name]) for name in ("data", "student", "protocol", "seed")]
-        baselines = repr(study["baselines"]) + repr(
-            {k: v for k, v in study["experts"].items() if k not in ("count", "epochs", "damaged")}
-        )
-        return self.specification.storage / "scores" / f"{digest('scores/2', *parts, baselines, key)}.json"
+        sections = {"data", "student", "protocol", "seed", "baselines"}
+        tree = self.specification.study.model_dump(mode="json", include=sections)
+        tree["experts"] = self.specification.study.experts.model_dump(exclude={"count", "epochs", "damaged"})
+        name = digest("scores/3", json.dumps(tree, sort_keys=True), key)
+        return self.specification.storage / "scores" / f"{name}.json"
 
 
 def waited(score: Score) -> Result:

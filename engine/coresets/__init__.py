@@ -1,18 +1,25 @@
 """What a coreset is chosen from, and what the choices share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from engine.io.files import atomic_path
+from engine.io.storage import Location, as_file
+
+FORMAT_VERSION = 1
 
 Feature = Literal["concat", "sum"]
 """How the two embeddings of a pair become one vector: side by side, or added."""
 
 
 @dataclass(frozen=True)
-class Evidence:
+class WarmupStatistics:
     """What a warm-up student says about each of ``m`` real pairs.
 
     ``forgetting`` counts how often a pair went from correct (in-batch rank 1 in both directions) to incorrect between
@@ -37,26 +44,26 @@ class Evidence:
         return len(self.forgetting)
 
 
-def check_budget(evidence: Evidence, num_pairs: int) -> None:
+def check_budget(warmup: WarmupStatistics, num_pairs: int) -> None:
     """Refuse a budget that the pairs cannot fill.
 
     Raises:
         ValueError: ``num_pairs`` is below 1 or above the number of pairs.
     """
-    if not 1 <= num_pairs <= len(evidence):
-        raise ValueError(f"num_pairs: expected 1 to {len(evidence)}, the number of real pairs, found {num_pairs}.")
+    if not 1 <= num_pairs <= len(warmup):
+        raise ValueError(f"num_pairs: expected 1 to {len(warmup)}, the number of real pairs, found {num_pairs}.")
 
 
-def joint_features(evidence: Evidence, feature: Feature) -> Float[Tensor, "m k"]:
+def joint_features(warmup: WarmupStatistics, feature: Feature) -> Float[Tensor, "m k"]:
     """Return one vector a pair, a copy; neither ``concat`` nor ``sum`` is normalised again.
 
     Raises:
         ValueError: ``feature`` is neither of the two.
     """
     if feature == "concat":
-        return torch.cat([evidence.image_features, evidence.text_features], dim=1)
+        return torch.cat([warmup.image_features, warmup.text_features], dim=1)
     if feature == "sum":
-        return evidence.image_features + evidence.text_features
+        return warmup.image_features + warmup.text_features
     raise ValueError(f"feature: expected one of {', '.join(get_args(Feature))}, found {feature!r}.")
 
 
@@ -66,6 +73,34 @@ def best_index(scores: Float[Tensor, " m"], priority: Int64[Tensor, " m"]) -> in
     return int(tied[priority[tied].argmin()])
 
 
-def tie_priority(evidence: Evidence, generator: torch.Generator) -> Int64[Tensor, " m"]:
+def tie_priority(warmup: WarmupStatistics, generator: torch.Generator) -> Int64[Tensor, " m"]:
     """Draw the order in which equal pairs are preferred, on the device of the features."""
-    return torch.randperm(len(evidence), generator=generator).to(evidence.image_features.device)
+    return torch.randperm(len(warmup), generator=generator).to(warmup.image_features.device)
+
+
+def save_warmup(path: Location, warmup: WarmupStatistics) -> None:
+    """Write the evidence as one safetensors file, atomically."""
+    with atomic_path(path) as temporary:
+        tensors = {entry.name: getattr(warmup, entry.name).contiguous() for entry in fields(WarmupStatistics)}
+        save_file(tensors, temporary, metadata={"format_version": str(FORMAT_VERSION)})
+
+
+def load_warmup(path: Location) -> WarmupStatistics:
+    """Read what ``save_evidence`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or of another kind.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no evidence for coresets here; the full-data student leaves it.")
+    try:
+        with as_file(path) as local:
+            with safe_open(local, "pt") as file:
+                version = (file.metadata() or {}).get("format_version")
+            warmup = WarmupStatistics(**load_file(local))
+    except (SafetensorError, TypeError) as error:
+        raise ValueError(f"{path}: expected the evidence of a warm-up, but {error}.") from error
+    if version != str(FORMAT_VERSION):
+        raise ValueError(f"{path}: expected format_version {FORMAT_VERSION}, but the file has {version!r}.")
+    return warmup

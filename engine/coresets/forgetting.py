@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from engine.coresets import Evidence, check_budget
+from engine.coresets import WarmupStatistics, check_budget
 
 Direction = Literal["ascending", "descending"]
 
 
 def select(
-    evidence: Evidence,
+    warmup: WarmupStatistics,
     num_pairs: int,
     generator: torch.Generator,
     *,
@@ -31,9 +31,9 @@ def select(
         Toneva et al., arXiv 1812.05159, who keep the most forgotten; arXiv 2605.23482, S3.5.2, keeps the least
         forgotten image-text pairs and is the default here.
     """
-    check_budget(evidence, num_pairs)
+    check_budget(warmup, num_pairs)
     if direction not in get_args(Direction):
         raise ValueError(f"direction: expected one of {', '.join(get_args(Direction))}, found {direction!r}.")
-    count = (evidence.forgetting + penalty * evidence.never_learned).cpu()
-    order = torch.randperm(len(evidence), generator=generator)
+    count = (warmup.forgetting + penalty * warmup.never_learned).cpu()
+    order = torch.randperm(len(warmup), generator=generator)
     return order[count[order].argsort(stable=True, descending=direction == "descending")][:num_pairs]

@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from engine.coresets import Evidence, Feature, best_index, check_budget, joint_features, tie_priority
+from engine.coresets import Feature, WarmupStatistics, best_index, check_budget, joint_features, tie_priority
 
 
 def select(
-    evidence: Evidence, num_pairs: int, generator: torch.Generator, *, feature: Feature = "concat"
+    warmup: WarmupStatistics, num_pairs: int, generator: torch.Generator, *, feature: Feature = "concat"
 ) -> Int64[Tensor, " p"]:
     """Choose greedily, as pick t (from 1), the pair that brings the sum of the picks nearest to t times the mean.
 
@@ -20,9 +20,9 @@ def select(
     References:
         Welling, "Herding dynamical weights to learn" (ICML 2009); for image-text pairs arXiv 2605.23482, S3.5.2.
     """
-    check_budget(evidence, num_pairs)
-    features = joint_features(evidence, feature)
-    return torch.tensor(_picks(features, num_pairs, tie_priority(evidence, generator)))
+    check_budget(warmup, num_pairs)
+    features = joint_features(warmup, feature)
+    return torch.tensor(_picks(features, num_pairs, tie_priority(warmup, generator)))
 
 
 def _picks(features: Float[Tensor, "m k"], num_pairs: int, priority: Int64[Tensor, " m"]) -> list[int]:

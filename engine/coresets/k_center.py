@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from engine.coresets import Evidence, Feature, best_index, check_budget, joint_features, tie_priority
+from engine.coresets import Feature, WarmupStatistics, best_index, check_budget, joint_features, tie_priority
 
 
 def select(
-    evidence: Evidence, num_pairs: int, generator: torch.Generator, *, feature: Feature = "sum"
+    warmup: WarmupStatistics, num_pairs: int, generator: torch.Generator, *, feature: Feature = "sum"
 ) -> Int64[Tensor, " p"]:
     """Start from a random pair, then choose again and again the pair farthest from its nearest chosen one.
 
@@ -20,10 +20,10 @@ def select(
     References:
         Sener and Savarese, arXiv 1708.00489, algorithm 1; for image-text pairs arXiv 2605.23482, S3.5.2.
     """
-    check_budget(evidence, num_pairs)
-    first = int(torch.randint(len(evidence), (), generator=generator))
-    features = joint_features(evidence, feature)
-    return torch.tensor(_farthest_first(features, first, num_pairs, tie_priority(evidence, generator)))
+    check_budget(warmup, num_pairs)
+    first = int(torch.randint(len(warmup), (), generator=generator))
+    features = joint_features(warmup, feature)
+    return torch.tensor(_farthest_first(features, first, num_pairs, tie_priority(warmup, generator)))
 
 
 def _farthest_first(

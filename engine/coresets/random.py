@@ -4,14 +4,14 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from engine.coresets import Evidence, check_budget
+from engine.coresets import WarmupStatistics, check_budget
 
 
-def select(evidence: Evidence, num_pairs: int, generator: torch.Generator) -> Int64[Tensor, " p"]:
+def select(warmup: WarmupStatistics, num_pairs: int, generator: torch.Generator) -> Int64[Tensor, " p"]:
     """Draw ``num_pairs`` distinct pairs with equal probability; only the number of pairs is read.
 
     Raises:
         ValueError: ``num_pairs`` is below 1 or above the number of pairs.
     """
-    check_budget(evidence, num_pairs)
-    return torch.randperm(len(evidence), generator=generator)[:num_pairs]
+    check_budget(warmup, num_pairs)
+    return torch.randperm(len(warmup), generator=generator)[:num_pairs]

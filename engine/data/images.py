@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from engine.data.array_cache import cached_array
-from engine.data.contents import file_digests
-from engine.files import digest
+from engine.data.cache import cached_array
+from engine.data.digests import file_digests
+from engine.io.files import digest
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""Evaluation: retrieval metrics, students trained on a set, the protocol, and the full data."""

@@ -8,11 +8,11 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from engine.coresets import Evidence
+from engine.coresets import WarmupStatistics
+from engine.data.prepared import PreparedPairs
 from engine.evaluation.student import embed_split, score
 from engine.experts.train import ExpertRecipe, train_expert
 from engine.losses.contrastive import similarities
-from engine.models.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
 from engine.tensors import Params
 
@@ -24,7 +24,7 @@ class FullData:
     test: dict[str, float]
     val: dict[str, float]
     epoch: int
-    evidence: Evidence | None
+    warmup: WarmupStatistics | None
 
 
 class ForgettingCounter:
@@ -98,9 +98,9 @@ def train_on_everything(
             forgetting = counter.forgotten.clone(), ~counter.learned
         if patience is not None and epoch >= least and epoch - best[1] >= patience:
             break
-    evidence = None
+    warmup = None
     if forgetting is not None:
         images, texts = features or pair_embeddings(student, best[2], train)
-        evidence = Evidence(images, texts, *forgetting)
+        warmup = WarmupStatistics(images, texts, *forgetting)
     chosen = best[2]
-    return FullData(score(student, chosen, test), score(student, chosen, val), best[1], evidence)
+    return FullData(score(student, chosen, test), score(student, chosen, val), best[1], warmup)

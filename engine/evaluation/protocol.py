@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engine.data.prepared import PreparedPairs
 from engine.evaluation.student import METRICS, StudentRecipe, score, train_student
 from engine.losses.contrastive import LossName
-from engine.models.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
-from engine.rng import stream
+from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Modality, Params
 
@@ -27,15 +27,15 @@ class Protocol:
     ``rates`` are the learning rates that every set may choose from (one for both towers); a distilled set may also
     choose those it learned. With ``select_epoch`` ``best_on_val`` a student is scored on val ten times while it trains
     and its best moment counts; with ``last`` its end does. ``best_on_test`` reproduces published numbers that were
-    chosen on the split that they report; whoever shows such a result says so. With ``one_rate`` the text side of a
-    student takes the image side's learned rate, as in the base paper's code.
+    chosen on the split that they report. With ``shared_learning_rate`` the text side of a student takes the image
+    side's learned rate, as in the base paper's code.
     """
 
     recipe: StudentRecipe = field(default_factory=StudentRecipe)
     seeds: int = 5
-    rates: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    learning_rates: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0)
     select_epoch: SelectEpoch = "last"
-    one_rate: bool = False
+    shared_learning_rate: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Scores:
 
     seeds: list[dict[str, float]]
     val: list[dict[str, float]]
-    rates: dict[Modality, float]
+    learning_rates: dict[Modality, float]
 
     def mean(self) -> dict[str, float]:
         """Return the mean of each test metric over seeds, in percent."""
@@ -65,7 +65,7 @@ class TrainingSet:
 
     images: Float[Tensor, "n ..."]
     texts: Float[Tensor, "n ..."]
-    rates: dict[Modality, float] | None
+    learning_rates: dict[Modality, float] | None
     similarity: Float[Tensor, "n n"] | None = None
     loss: LossName = "info_nce"
 
@@ -78,7 +78,7 @@ def prepare_set(student: TwoTower, synthetic: SyntheticSet, device: torch.device
     return TrainingSet(
         images=torch.cat(prepared),
         texts=synthetic.texts.detach().to(device),
-        rates=synthetic.rates(),
+        learning_rates=synthetic.learning_rates(),
         similarity=None if similarity is None else similarity.detach().to(device),
         loss=synthetic.loss,
     )
@@ -96,51 +96,53 @@ def student_of_seed(
     training: TrainingSet,
     protocol: Protocol,
     *,
-    rates: dict[Modality, float],
+    learning_rates: dict[Modality, float],
     seed: int,
     name: str,
-    judge: PreparedPairs,
+    selection_split: PreparedPairs,
 ) -> Params:
     """Train the fresh student of stream ``eval/<name>`` of ``seed``; return its end or its best moment on ``judge``."""
-    start = student.fresh(stream(seed, f"eval/{name}/init"))
-    moments = train_student(
+    start = student.init_params(named_generator(seed, f"eval/{name}/init"))
+    eval_points = train_student(
         student,
         start,
         training.images,
         training.texts,
-        rates=rates,
+        learning_rates=learning_rates,
         recipe=protocol.recipe,
-        generator=stream(seed, f"eval/{name}/order"),
-        moments=1 if protocol.select_epoch == "last" else 10,
+        generator=named_generator(seed, f"eval/{name}/order"),
+        eval_points=1 if protocol.select_epoch == "last" else 10,
         similarity=training.similarity,
         loss=training.loss,
     )
-    return _best(moments, lambda params: score(student, params, judge)["mean_recall"])
+    return _best(eval_points, lambda params: score(student, params, selection_split)["mean_recall"])
 
 
-def _best(moments: Iterator[Params], value: Callable[[Params], float]) -> Params:
+def _best(eval_points: Iterator[Params], value: Callable[[Params], float]) -> Params:
     """Return the moment of the highest ``value``, which is asked for only where there is a choice."""
-    candidates = list(moments)
+    candidates = list(eval_points)
     return candidates[0] if len(candidates) == 1 else max(candidates, key=value)
 
 
-def learned_rates(rates: dict[Modality, float], protocol: Protocol) -> dict[Modality, float]:
+def learned_learning_rates(learning_rates: dict[Modality, float], protocol: Protocol) -> dict[Modality, float]:
     """Return the rates that a set has learned, as the protocol has students take them."""
-    return dict.fromkeys(MODALITIES, rates["image"]) if protocol.one_rate else rates
+    return dict.fromkeys(MODALITIES, learning_rates["image"]) if protocol.shared_learning_rate else learning_rates
 
 
-def choose_rates(
+def choose_learning_rates(
     student: TwoTower, training: TrainingSet, protocol: Protocol, *, seed: int, val: PreparedPairs
 ) -> dict[Modality, float]:
     """Return the learning rates with the highest val mean recall of one student of its own."""
-    candidates = [dict.fromkeys(MODALITIES, rate) for rate in protocol.rates]
-    if training.rates is not None:
-        candidates.insert(0, learned_rates(training.rates, protocol))
+    candidates = [dict.fromkeys(MODALITIES, rate) for rate in protocol.learning_rates]
+    if training.learning_rates is not None:
+        candidates.insert(0, learned_learning_rates(training.learning_rates, protocol))
     if len(candidates) == 1:
         return candidates[0]
 
-    def value(rates: dict[Modality, float]) -> float:
-        params = student_of_seed(student, training, protocol, rates=rates, seed=seed, name="choose", judge=val)
+    def value(learning_rates: dict[Modality, float]) -> float:
+        params = student_of_seed(
+            student, training, protocol, learning_rates=learning_rates, seed=seed, name="choose", selection_split=val
+        )
         return score(student, params, val)["mean_recall"]
 
     return max(candidates, key=value)
@@ -159,11 +161,19 @@ def evaluate(
 
     (``best_on_test`` tests a student at each of its moments.)
     """
-    judge = test if protocol.select_epoch == "best_on_test" else val
-    rates = choose_rates(student, training, protocol, seed=seed, val=val)
-    scores = Scores(seeds=[], val=[], rates=rates)
+    selection_split = test if protocol.select_epoch == "best_on_test" else val
+    learning_rates = choose_learning_rates(student, training, protocol, seed=seed, val=val)
+    scores = Scores(seeds=[], val=[], learning_rates=learning_rates)
     for index in range(protocol.seeds):
-        params = student_of_seed(student, training, protocol, rates=rates, seed=seed, name=str(index), judge=judge)
+        params = student_of_seed(
+            student,
+            training,
+            protocol,
+            learning_rates=learning_rates,
+            seed=seed,
+            name=str(index),
+            selection_split=selection_split,
+        )
         scores.val.append(score(student, params, val))
         scores.seeds.append(score(student, params, test))
     return scores

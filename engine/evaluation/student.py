@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from engine.data.prepared import PreparedPairs
 from engine.evaluation.retrieval import retrieval_metrics
 from engine.losses.contrastive import LossName
-from engine.models.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
 from engine.tensors import MODALITIES, Modality, Params
 
@@ -46,10 +46,10 @@ def train_student(
     images: Float[Tensor, "n ..."],
     texts: Float[Tensor, "n ..."],
     *,
-    rates: dict[Modality, float],
+    learning_rates: dict[Modality, float],
     recipe: StudentRecipe,
     generator: torch.Generator,
-    moments: int = 1,
+    eval_points: int = 1,
     similarity: Float[Tensor, "n n"] | None = None,
     loss: LossName = "info_nce",
 ) -> Iterator[Params]:
@@ -59,7 +59,9 @@ def train_student(
     changed. Batches of an epoch cover all pairs; where they do not divide evenly, the last one is smaller.
     """
     params = {name: value.clone().requires_grad_() for name, value in params.items()}
-    groups = [{"params": [v for k, v in params.items() if k.startswith(m)], "lr": rates[m]} for m in MODALITIES]
+    groups = [
+        {"params": [v for k, v in params.items() if k.startswith(m)], "lr": learning_rates[m]} for m in MODALITIES
+    ]
     optimiser = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
     total = recipe.epochs * steps_per_epoch
@@ -67,13 +69,13 @@ def train_student(
         if step % steps_per_epoch == 0:
             batches = torch.randperm(len(images), generator=generator).split(recipe.batch_size)
         for entry, modality in zip(optimiser.param_groups, MODALITIES, strict=True):
-            entry["lr"] = rates[modality] * rate_factor(recipe.schedule, step / total)
+            entry["lr"] = learning_rates[modality] * rate_factor(recipe.schedule, step / total)
         rows = batches[step % steps_per_epoch].to(images.device)
         target = None if similarity is None else similarity[rows][:, rows]
         optimiser.zero_grad()
         student.loss(params, images[rows], texts[rows], similarity=target, loss=loss).backward()
         optimiser.step()
-        if (step + 1) * moments // total > step * moments // total:
+        if (step + 1) * eval_points // total > step * eval_points // total:
             yield {name: value.detach().clone() for name, value in params.items()}
 
 

@@ -19,8 +19,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from engine.files import exclusive, read_json, write_json
-from engine.storage import Location, create, on_disk
+from engine.io.files import exclusive, read_json, write_json
+from engine.io.storage import Location, create, on_disk
 
 BEAT_S = 5.0
 STALE_S = 30.0

@@ -8,8 +8,8 @@ from typing import Any
 from safetensors.torch import load, save
 
 from engine.experts.trajectory import ExpertId
-from engine.files import atomic_path, digest, exclusive, read_json, write_json
-from engine.storage import Location, read_whole
+from engine.io.files import atomic_path, digest, exclusive, read_json, write_json
+from engine.io.storage import Location, read_whole
 from engine.tensors import Params
 
 FORMAT_VERSION = 1

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from engine.data.augmentation import augment
 from engine.data.pairs import one_an_image
-from engine.models.prepared import PreparedPairs
+from engine.data.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
-from engine.rng import stream
+from engine.rng import named_generator
 from engine.tensors import MODALITIES, Modality, Params
 
 Captions = Literal["all", "one"]
@@ -24,7 +24,7 @@ OnBatch = Callable[[Int64[Tensor, " b"], Tensor, Tensor], None]
 class ExpertRecipe:
     """How an expert is trained: SGD without momentum, which students imitate most easily (arXiv 2203.11932)."""
 
-    rates: Mapping[Modality, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0.1))
+    learning_rates: Mapping[Modality, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0.1))
     batch_size: int = 128
     weight_decay: float = 0.0
     augmentation: str = "none"
@@ -60,7 +60,10 @@ def train_epoch(
     """
     device = next(iter(params.values())).device
     params = {name: value.clone().requires_grad_() for name, value in params.items()}
-    groups = [{"params": [v for k, v in params.items() if k.startswith(m)], "lr": recipe.rates[m]} for m in MODALITIES]
+    groups = [
+        {"params": [v for k, v in params.items() if k.startswith(m)], "lr": recipe.learning_rates[m]}
+        for m in MODALITIES
+    ]
     optimiser = torch.optim.SGD(groups, lr=0.0, weight_decay=recipe.weight_decay)
     batches = epoch_batches(pairs, recipe, generator)
     for done, rows in enumerate(batches, start=1):
@@ -72,7 +75,7 @@ def train_epoch(
         if on_batch is not None:
             on_batch(rows, embedded[0].detach(), embedded[1].detach())
         optimiser.zero_grad()
-        student.contrast(*embedded).backward()
+        student.contrastive_loss(*embedded).backward()
         optimiser.step()
         if on_progress is not None:
             on_progress(done / len(batches))
@@ -96,7 +99,7 @@ def train_expert(
     Every epoch draws from the stream ``<name>/epoch/<number>`` of ``seed``, so that an expert resumed from a snapshot
     (``resume``, which is not yielded again) goes on bitwise as if it had never stopped.
     """
-    start, params = resume or (0, student.fresh(stream(seed, f"{name}/init")))
+    start, params = resume or (0, student.init_params(named_generator(seed, f"{name}/init")))
     if resume is None:
         yield 0, params
     for epoch in range(start + 1, epochs + 1):
@@ -105,7 +108,7 @@ def train_expert(
             params,
             pairs,
             recipe=recipe or ExpertRecipe(),
-            generator=stream(seed, f"{name}/epoch/{epoch}"),
+            generator=named_generator(seed, f"{name}/epoch/{epoch}"),
             on_batch=on_batch,
             on_progress=on_progress,
         )

@@ -89,7 +89,7 @@ SOFT: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def contrast(
+def contrastive_loss(
     images: Float[Tensor, "b d"],
     texts: Float[Tensor, "b d"],
     *,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine.tensors import MODALITIES, Modality, Params, of_modality
 
-Distance = Literal["each", "together"]
+Distance = Literal["per_modality", "joint"]
 """What a modality's distance is relative to: how far the expert moved in that modality, or in both."""
 
 
@@ -18,7 +18,7 @@ def squared_distance(a: Params, b: Params) -> Tensor:
 
 
 def matching_losses(
-    end: Params, start: Params, target: Params, *, distance: Distance = "each"
+    end: Params, start: Params, target: Params, *, distance: Distance = "per_modality"
 ) -> dict[Modality, Tensor]:
     """Return, a modality, the squared distance of ``end`` to ``target`` relative to that of ``start``.
 
@@ -38,6 +38,6 @@ def matching_losses(
         if movement != 0:  # not a number where the expert diverged, which is to show in the loss
             moved[modality] = movement
             distances[modality] = squared_distance(of_modality(end, modality), target_part)
-    if distance == "together":
+    if distance == "joint":
         moved = dict.fromkeys(moved, torch.stack(list(moved.values())).sum()) if moved else moved
     return {modality: value / moved[modality] for modality, value in distances.items()}

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from engine.data.prepared import PreparedPairs
 from engine.experts.trajectory import ExpertSource
-from engine.models.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
 from engine.synthetic.initialisation import SeedPairs
 from engine.synthetic.set import SyntheticSet

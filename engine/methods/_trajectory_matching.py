@@ -13,7 +13,7 @@ from engine.methods import Metrics, Sources, State
 from engine.methods._unrolled import (
     GradientName,
     Learn,
-    Rates,
+    LearningRates,
     epochs_read,
     inner_batches,
     inner_loss,
@@ -26,7 +26,7 @@ from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.similarity import SimilarityOptions, make_similarity
 from engine.tensors import MODALITIES
-from engine.unroll import Draw, EndLosses
+from engine.unroll import InnerBatch, OuterLosses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ class TrajectoryMatching:
     max_start: Count = 2
     text_max_start: Count | None = None
     shortcut: Count | None = None
-    distance: Distance = "each"
-    inner_lr: Rates = field(default_factory=Rates)
+    distance: Distance = "per_modality"
+    inner_lr: LearningRates = field(default_factory=LearningRates)
     init: Init = field(default_factory=Init)
     learn: Learn = field(default_factory=Learn)
     gradient: GradientName = "exact"
@@ -72,20 +72,22 @@ class TrajectoryMatching:
     def initial_state(self, seed_pairs: SeedPairs, sources: Sources, generator: torch.Generator) -> State:
         """Start from real pairs, cluster centres or noise, and from the identity as similarity."""
         images, texts = initial_tensors(self.init, seed_pairs, self.num_pairs, generator)
-        rates = {m: getattr(self.inner_lr, m) for m in MODALITIES}
+        learning_rates = {m: getattr(self.inner_lr, m) for m in MODALITIES}
         loss, options = self.target()
         similarity = make_similarity(options, self.num_pairs, generator)
-        return State(SyntheticSet(images, texts, rates, similarity=similarity, loss=loss))
+        return State(SyntheticSet(images, texts, learning_rates, similarity=similarity, loss=loss))
 
     def param_groups(self, state: State) -> list[dict[str, Any]]:
         """Return the images, the texts, the logarithms of the rates and the similarity, as far as they are learned."""
         return learned_groups(state.synthetic, self.learn)
 
-    def draws(self, generator: torch.Generator) -> list[Draw]:
+    def draws(self, generator: torch.Generator) -> list[InnerBatch]:
         """Return what is random about each inner step."""
-        return [Draw(pairs) for pairs in inner_batches(self.num_pairs, self.inner_batch, self.inner_steps, generator)]
+        return [
+            InnerBatch(pairs) for pairs in inner_batches(self.num_pairs, self.inner_batch, self.inner_steps, generator)
+        ]
 
-    def besides(self, sources: Sources, generator: torch.Generator) -> EndLosses | None:
+    def besides(self, sources: Sources, generator: torch.Generator) -> OuterLosses | None:
         """Return what is lost at the end of the unroll besides the match."""
         return None
 

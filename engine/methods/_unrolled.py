@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from engine import components
 from engine.data.pairs import one_an_image
 from engine.experts.shortcut import ShortcutSource
 from engine.experts.trajectory import ExpertSource, Segment
@@ -20,13 +19,14 @@ from engine.models.two_tower import TwoTower
 from engine.ranges import Positive
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import Params
-from engine.unroll import Data, Draw, EndLosses, InnerLoss, Unroll
+from engine.unroll import Data, InnerBatch, InnerLoss, OuterLosses, Unroll, exact, stored, truncated
 
 GradientName = Literal["exact", "stored", "truncated"]
+GRADIENTS = {"exact": exact.gradient, "stored": stored.gradient, "truncated": truncated.gradient}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
+class LearningRates:
     """A student's learning rate a modality, as it starts."""
 
     image: Positive = 0.1
@@ -39,7 +39,7 @@ class Learn:
 
     images: bool = True
     texts: bool = True
-    rates: bool = True
+    learning_rates: bool = True
 
 
 def learned_groups(synthetic: SyntheticSet, learn: Learn) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def learned_groups(synthetic: SyntheticSet, learn: Learn) -> list[dict[str, Any]
     groups = {
         "image": (learn.images, [synthetic.images]),
         "text": (learn.texts, [synthetic.texts]),
-        "log": (learn.rates, list(synthetic.log_rates.values())),
+        "log": (learn.learning_rates, list(synthetic.log_rates.values())),
         "similarity": (True, list(synthetic.similarity.parameters())),
     }
     return [group(name, parameters) for name, (learned, parameters) in groups.items() if learned and parameters]
@@ -83,7 +83,7 @@ def inner_batches(
 def inner_loss(student: TwoTower, *, loss: LossName = "info_nce", temperature: float | None = None) -> InnerLoss:
     """Return the inner loss: that of a draw's pairs, blended where it says so, at their similarity if it is learned."""
 
-    def of_draw(params: Params, data: Data, draw: Draw) -> Tensor:
+    def of_draw(params: Params, data: Data, draw: InnerBatch) -> Tensor:
         images, texts = data["images"][draw.pairs], data["texts"][draw.pairs]
         if draw.blend is not None:
             weight, partner = draw.blend.weight, draw.blend.partner
@@ -99,12 +99,12 @@ def match_segment(
     synthetic: SyntheticSet,
     student: TwoTower,
     segment: Segment,
-    draws: list[Draw],
+    draws: list[InnerBatch],
     loss: InnerLoss,
     *,
     gradient: GradientName,
-    distance: Distance = "each",
-    besides: EndLosses | None = None,
+    distance: Distance = "per_modality",
+    besides: OuterLosses | None = None,
 ) -> Metrics:
     """Add the gradient of the matching loss of one segment to everything in ``synthetic``, and return the losses.
 
@@ -125,9 +125,9 @@ def unroll_backward(
     synthetic: SyntheticSet,
     student: TwoTower,
     start: Params,
-    draws: list[Draw],
+    draws: list[InnerBatch],
     loss: InnerLoss,
-    end: EndLosses,
+    end: OuterLosses,
     *,
     gradient: GradientName,
 ) -> Metrics:
@@ -142,24 +142,26 @@ def unroll_backward(
     similarity = synthetic.similarity()
     if similarity is not None:
         outside["similarity"] = similarity[used][:, used]
-    rates = {m: value.exp() for m, value in synthetic.log_rates.items()}
+    learning_rates = {m: value.exp() for m, value in synthetic.log_rates.items()}
     problem = Unroll(
         loss=loss,
         start=start,
         end=end,
         data={"images": encoded.inputs, **{name: value.detach() for name, value in outside.items()}},
-        rates={m: value.detach() for m, value in rates.items()},
-        draws=[Draw(own.to(device), draw.blend) for draw, own in zip(draws, pairs, strict=True)],
+        learning_rates={m: value.detach() for m, value in learning_rates.items()},
+        draws=[InnerBatch(own.to(device), draw.blend) for draw, own in zip(draws, pairs, strict=True)],
     )
-    result = components.find("gradient", gradient)(problem)
+    result = GRADIENTS[gradient](problem)
     encoded.pull_back(result.data["images"])
-    roots = [*outside.values(), *rates.values()]
-    torch.autograd.backward(roots, [*(result.data[name] for name in outside), *(result.rates[m] for m in rates)])
+    roots = [*outside.values(), *learning_rates.values()]
+    torch.autograd.backward(
+        roots, [*(result.data[name] for name in outside), *(result.learning_rates[m] for m in learning_rates)]
+    )
     losses = {f"loss/{name}": value.item() for name, value in result.losses.items()}
-    return {"loss": sum(losses.values()), **losses, **{f"inner_lr/{m}": v.item() for m, v in rates.items()}}
+    return {"loss": sum(losses.values()), **losses, **{f"inner_lr/{m}": v.item() for m, v in learning_rates.items()}}
 
 
-def loss_on_real(sources: Sources, count: int, generator: torch.Generator, *, weight: float = 1.0) -> EndLosses:
+def loss_on_real(sources: Sources, count: int, generator: torch.Generator, *, weight: float = 1.0) -> OuterLosses:
     """Return ``weight`` times the contrastive loss, as a function of parameters, of real pairs that are drawn now.
 
     The pairs are of distinct images as far as there are enough.

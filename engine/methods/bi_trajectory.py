@@ -8,7 +8,7 @@ from engine.methods import Sources
 from engine.methods._trajectory_matching import TrajectoryMatching
 from engine.methods._unrolled import loss_on_real
 from engine.ranges import Count, NonNegative
-from engine.unroll import EndLosses
+from engine.unroll import OuterLosses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Method(TrajectoryMatching):
     real_weight: NonNegative = 0.0
     real_batch: Count = 512
 
-    def besides(self, sources: Sources, generator: torch.Generator) -> EndLosses | None:
+    def besides(self, sources: Sources, generator: torch.Generator) -> OuterLosses | None:
         """Return what is lost on real pairs, if that counts."""
         if not self.real_weight:
             return None

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engine.methods import Metrics, Sources, State
-from engine.methods._unrolled import Learn, Rates, learned_groups
+from engine.methods._unrolled import Learn, LearningRates, learned_groups
 from engine.models.two_tower import TwoTower
 from engine.ranges import Count, NonNegative, Positive
 from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
@@ -66,8 +66,8 @@ class Method:
     batch: Count = 128
     real_batch: Count = 512
     reset_every: Count = 50
-    online_lr: Rates = field(default_factory=Rates)
-    inner_lr: Rates = field(default_factory=Rates)
+    online_lr: LearningRates = field(default_factory=LearningRates)
+    inner_lr: LearningRates = field(default_factory=LearningRates)
     init: Init = field(default_factory=Init)
 
     def epochs(self) -> Sequence[int]:
@@ -78,11 +78,11 @@ class Method:
         """Start from real pairs, cluster centres or noise, with an online student that was just drawn."""
         images, texts = initial_tensors(self.init, seed_pairs, self.num_pairs, generator)
         synthetic = SyntheticSet(images, texts, {m: getattr(self.inner_lr, m) for m in MODALITIES})
-        return OnlineState(synthetic, sources.student.fresh(generator))
+        return OnlineState(synthetic, sources.student.init_params(generator))
 
     def param_groups(self, state: State) -> list[dict[str, Any]]:
         """Return the images and the texts."""
-        return learned_groups(state.synthetic, Learn(rates=False))
+        return learned_groups(state.synthetic, Learn(learning_rates=False))
 
     def backward(self, state: State, sources: Sources, generator: torch.Generator) -> Metrics:
         """Train the online student by one step, and add the gradient of the loss under it."""
@@ -107,14 +107,15 @@ class Method:
         student, age = sources.student, int(state.age)
         device = state.synthetic.images.device
         if age >= self.reset_every:
-            state.put(student.fresh(generator), age=0)
+            state.put(student.init_params(generator), age=0)
             age = 0
         params = {name: value.detach().requires_grad_() for name, value in state.params().items()}
         loss = student.loss(params, *_real_inputs(sources, self.batch, generator, device))
         gradients = torch.autograd.grad(loss, list(params.values()))
-        rates = {m: getattr(self.online_lr, m) for m in MODALITIES}
+        learning_rates = {m: getattr(self.online_lr, m) for m in MODALITIES}
         stepped = {
-            n: v.detach() - rates[modality_of(n)] * g for (n, v), g in zip(params.items(), gradients, strict=True)
+            n: v.detach() - learning_rates[modality_of(n)] * g
+            for (n, v), g in zip(params.items(), gradients, strict=True)
         }
         state.put(stepped, age=age + 1)
 

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from engine.experts.trajectory import ExpertSource
 from engine.losses.kernel_energy import geodesic_kernel_energy
 from engine.methods import Metrics, Sources, State
-from engine.methods._unrolled import Learn, Rates, learned_groups
+from engine.methods._unrolled import Learn, LearningRates, learned_groups
 from engine.ranges import Count, NonNegative, Positive
 from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
 from engine.synthetic.set import SyntheticSet
@@ -43,7 +43,7 @@ class Method:
     alpha: NonNegative = 0.5
     weight: NonNegative = 0.8
     width: Positive = 0.5
-    inner_lr: Rates = field(default_factory=Rates)
+    inner_lr: LearningRates = field(default_factory=LearningRates)
     init: Init = field(default_factory=lambda: Init(image="kmeans", text="kmeans"))
 
     def epochs(self) -> Sequence[int]:
@@ -57,7 +57,7 @@ class Method:
 
     def param_groups(self, state: State) -> list[dict[str, Any]]:
         """Return the images and the texts."""
-        return learned_groups(state.synthetic, Learn(rates=False))
+        return learned_groups(state.synthetic, Learn(learning_rates=False))
 
     def backward(self, state: State, sources: Sources, generator: torch.Generator) -> Metrics:
         """Add the gradient of one batch under one teacher."""
@@ -74,15 +74,15 @@ class Method:
         images = student.image.apply(teacher, student.image.prepare(synthetic.images[chosen]))
         texts = student.text.apply(teacher, synthetic.texts[chosen])
         ours = normalize(images, dim=-1), normalize(texts, dim=-1)
-        contrast = student.contrast(images, texts)
+        contrastive_loss = student.contrastive_loss(images, texts)
         energies = [
             geodesic_kernel_energy(a, b, width=self.width) for a, b in zip(modes(*ours), modes(*real), strict=True)
         ]
-        loss = contrast + self.weight * torch.stack(energies).sum()
+        loss = contrastive_loss + self.weight * torch.stack(energies).sum()
         loss.backward()
         return {
             "loss": loss.item(),
-            "loss/contrast": contrast.item(),
+            "loss/contrast": contrastive_loss.item(),
             "loss/common": energies[0].item(),
             "loss/gap": energies[1].item(),
         }

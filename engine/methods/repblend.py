@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.methods.lors import Method as LoRS
 from engine.ranges import Positive
 from engine.rng import draw_seed
-from engine.unroll import Blend, Draw
+from engine.unroll import InnerBatch, Mixup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,14 @@ class Method(LoRS):
 
     blend: Positive | None = 1.0
 
-    def draws(self, generator: torch.Generator) -> list[Draw]:
+    def draws(self, generator: torch.Generator) -> list[InnerBatch]:
         """Return the pairs of each inner step, and how they are blended."""
-        return [Draw(one.pairs, blended(one.pairs, self.blend, generator)) for one in super().draws(generator)]
+        return [InnerBatch(one.pairs, blended(one.pairs, self.blend, generator)) for one in super().draws(generator)]
 
 
-def blended(pairs: Int64[Tensor, " b"], alpha: float | None, generator: torch.Generator) -> Blend | None:
+def blended(pairs: Int64[Tensor, " b"], alpha: float | None, generator: torch.Generator) -> Mixup | None:
     """Draw one weight from Beta(``alpha``, ``alpha``) and a partner for each pair of a batch; None draws nothing."""
     if alpha is None:
         return None
     weight = float(np.random.default_rng(draw_seed(generator)).beta(alpha, alpha))
-    return Blend(weight, torch.randperm(len(pairs), generator=generator))
+    return Mixup(weight, torch.randperm(len(pairs), generator=generator))

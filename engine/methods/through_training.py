@@ -11,7 +11,7 @@ from engine.methods import Metrics, Sources, State
 from engine.methods._unrolled import (
     GradientName,
     Learn,
-    Rates,
+    LearningRates,
     inner_batches,
     inner_loss,
     learned_groups,
@@ -24,7 +24,7 @@ from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.similarity import SimilarityOptions, make_similarity
 from engine.tensors import MODALITIES, Params
-from engine.unroll import Draw, Unroll, walk
+from engine.unroll import InnerBatch, Unroll, rollout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Method:
     real_batch: Count = 512
     loss: LossName = "info_nce"
     similarity: SimilarityOptions = field(default_factory=lambda: SimilarityOptions(kind="identity"))
-    inner_lr: Rates = field(default_factory=Rates)
+    inner_lr: LearningRates = field(default_factory=LearningRates)
     init: Init = field(default_factory=Init)
     learn: Learn = field(default_factory=Learn)
     gradient: GradientName = "exact"
@@ -61,9 +61,9 @@ class Method:
     def initial_state(self, seed_pairs: SeedPairs, sources: Sources, generator: torch.Generator) -> State:
         """Start from real pairs, cluster centres or noise."""
         images, texts = initial_tensors(self.init, seed_pairs, self.num_pairs, generator)
-        rates = {m: getattr(self.inner_lr, m) for m in MODALITIES}
+        learning_rates = {m: getattr(self.inner_lr, m) for m in MODALITIES}
         similarity = make_similarity(self.similarity, self.num_pairs, generator)
-        return State(SyntheticSet(images, texts, rates, similarity=similarity, loss=self.loss))
+        return State(SyntheticSet(images, texts, learning_rates, similarity=similarity, loss=self.loss))
 
     def param_groups(self, state: State) -> list[dict[str, Any]]:
         """Return the images, the texts, the logarithms of the rates and the similarity, as far as they are learned."""
@@ -75,16 +75,16 @@ class Method:
         loss = inner_loss(student, loss=self.loss)
         warmup = int(torch.randint(self.warmup_steps + 1, (), generator=generator))
         batches = inner_batches(len(synthetic), self.inner_batch, warmup + self.inner_steps, generator)
-        draws = [Draw(pairs) for pairs in batches]
+        draws = [InnerBatch(pairs) for pairs in batches]
         start = self._warmed_up(synthetic, student, draws[:warmup], generator)
         end = loss_on_real(sources, self.real_batch, generator)
         return unroll_backward(synthetic, student, start, draws[warmup:], loss, end, gradient=self.gradient)
 
     def _warmed_up(
-        self, synthetic: SyntheticSet, student: TwoTower, draws: list[Draw], generator: torch.Generator
+        self, synthetic: SyntheticSet, student: TwoTower, draws: list[InnerBatch], generator: torch.Generator
     ) -> Params:
         """Return a fresh student's parameters after the steps of ``draws``."""
-        start = student.fresh(generator)
+        start = student.init_params(generator)
         if not draws:
             return start
         with torch.no_grad():
@@ -93,7 +93,9 @@ class Method:
             data = {"images": images, "texts": synthetic.texts}
             data |= {} if similarity is None else {"similarity": similarity}
             data = {name: value.detach() for name, value in data.items()}
-            rates = {m: value.exp() for m, value in synthetic.log_rates.items()}
+            learning_rates = {m: value.exp() for m, value in synthetic.log_rates.items()}
         device = images.device
-        on_device = [Draw(draw.pairs.to(device)) for draw in draws]
-        return walk(Unroll(inner_loss(student, loss=self.loss), start, lambda _: {}, data, rates, on_device))[-1]
+        on_device = [InnerBatch(draw.pairs.to(device)) for draw in draws]
+        return rollout(
+            Unroll(inner_loss(student, loss=self.loss), start, lambda _: {}, data, learning_rates, on_device)
+        )[-1]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engine.rng import forked, stream
+from engine.rng import forked, named_generator
 from engine.tensors import Params
 
 _OF_PARTS = re.compile(r"\.lora_[AB]\.")
@@ -67,7 +67,7 @@ def adapt(encoder: nn.Module, lora: Lora, *, key: str) -> nn.Module:
         raise ValueError(f"{key}: {type(encoder).__name__} has no linear layer and no plain convolution to adapt.")
     own = {name: layer for name, layer in chosen.items() if not _peft_is_right(layer)}
     for name, layer in own.items():
-        with forked(stream(0, name)):  # overwritten by fresh_adapters, but constructing draws
+        with forked(named_generator(0, name)):  # overwritten by fresh_adapters, but constructing draws
             encoder.set_submodule(
                 name, ConvolutionWithAdapter(cast(nn.Conv2d, layer), rank=lora.rank, alpha=lora.alpha)
             )
@@ -84,7 +84,7 @@ def is_adapter(name: str) -> bool:
     return _OF_PARTS.search(name) is not None
 
 
-def fresh_adapters(encoder: nn.Module, generator: torch.Generator) -> Params:
+def init_adapters(encoder: nn.Module, generator: torch.Generator) -> Params:
     """Return new values of the adapters in ``encoder``, on the CPU: A uniform as in a fresh layer, B zero.
 
     References:
@@ -106,7 +106,7 @@ def _inject(encoder: nn.Module, names: Sequence[str], lora: Lora) -> None:
 
     exactly = "|".join(map(re.escape, names))
     config = LoraConfig(r=lora.rank, lora_alpha=cast(int, lora.alpha), target_modules=exactly, lora_dropout=0.0)
-    with forked(stream(0, "lora")):  # overwritten by fresh_adapters, but constructing draws
+    with forked(named_generator(0, "lora")):  # overwritten by fresh_adapters, but constructing draws
         inject_adapter_in_model(config, encoder)
 
 

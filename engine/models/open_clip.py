@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from engine.places import Places
+from engine.io.paths import Paths
 
 
 class LoadedClip(NamedTuple):
@@ -21,7 +21,7 @@ class LoadedClip(NamedTuple):
 
 
 def load_clip(
-    places: Places,
+    paths: Paths,
     *,
     model: str,
     pretrained: str | None = None,
@@ -42,8 +42,8 @@ def load_clip(
     """
     if pretrained is not None and weights is not None:
         raise ValueError(f"{key}.weights: {weights!r} and pretrained {pretrained!r} are two sources, expected one.")
-    name = _name(places, model, pretrained, key)
-    file = None if weights is None else _weights_file(places, weights, key)
+    name = _name(paths, model, pretrained, key)
+    file = None if weights is None else _weights_file(paths, weights, key)
     import open_clip
     from timm.layers import set_fused_attn
 
@@ -71,11 +71,11 @@ def load_clip(
     return LoadedClip(built.eval(), name, pretrained is not None or file is not None or from_hub_or_folder)
 
 
-def _name(places: Places, model: str, pretrained: str | None, key: str) -> str:
+def _name(paths: Paths, model: str, pretrained: str | None, key: str) -> str:
     """Return the name by which open_clip finds ``model``, a folder before anything else."""
     import open_clip
 
-    folder = places.weights_path(model.removeprefix("hf-hub:"))
+    folder = paths.weights_path(model.removeprefix("hf-hub:"))
     if folder is not None and (folder / "open_clip_config.json").is_file():
         if not any(folder.glob("*.safetensors")):
             raise ValueError(f"{folder}: expected the weights of the CLIP in a file of safetensors, found none.")
@@ -90,11 +90,11 @@ def _name(places: Places, model: str, pretrained: str | None, key: str) -> str:
     return model
 
 
-def _weights_file(places: Places, weights: str, key: str) -> Path:
+def _weights_file(paths: Paths, weights: str, key: str) -> Path:
     """Return the local safetensors file ``weights``."""
-    path = places.weights_path(weights)
+    path = paths.weights_path(weights)
     if path is None:
-        raise FileNotFoundError(f"{key}.weights: {weights!r} is not below {places.weights}; set VLDD_WEIGHTS.")
+        raise FileNotFoundError(f"{key}.weights: {weights!r} is not below {paths.weights}; set VLDD_WEIGHTS.")
     if path.suffix != ".safetensors":
         raise ValueError(f"{key}.weights: {weights!r} is no safetensors file, which alone is read from disk.")
     return path

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from engine.losses.contrastive import LossName, contrast, info_nce
-from engine.models.lora import Lora, adapt, fresh_adapters
-from engine.rng import forked, stream
+from engine.losses.contrastive import LossName, contrastive_loss, info_nce
+from engine.models.lora import Lora, adapt, init_adapters
+from engine.rng import forked, named_generator
 from engine.tensors import Modality, Params
 
 Train = Literal["frozen", "lora", "full"]
@@ -50,7 +50,7 @@ class Tower:
     adapted: bool = False
     """Of the trained encoder only the low-rank adapters are parameters."""
 
-    def fresh(self, generator: torch.Generator) -> Params:
+    def init_params(self, generator: torch.Generator) -> Params:
         """Return new parameters: pretrained ones where there are any, all others drawn from ``generator``.
 
         Adapters start at no effect.
@@ -58,7 +58,7 @@ class Tower:
         with forked(generator):
             encoder = self.build_encoder() if self.scratch else self.trained.encoder
             head = self.build_head()
-        learned = fresh_adapters(encoder, generator) if self.adapted else dict(encoder.named_parameters())
+        learned = init_adapters(encoder, generator) if self.adapted else dict(encoder.named_parameters())
         named = {f"encoder.{name}": value for name, value in learned.items()}
         named |= {f"head.{name}": value for name, value in head.named_parameters()}
         device = next(self.trained.parameters()).device
@@ -114,7 +114,7 @@ def make_tower(
     Raises:
         ValueError: nothing would be trained, or the encoder cannot be adapted as ``lora`` says.
     """
-    with forked(stream(0, f"tower/{modality}")):
+    with forked(named_generator(0, f"tower/{modality}")):
         encoder, head = build_encoder().eval().requires_grad_(False), build_head()
     if train == "lora":
         encoder = adapt(encoder, lora or Lora(), key=f"student.{modality}.lora")
@@ -141,9 +141,9 @@ class TwoTower:
     text: Tower
     temperature: float = 0.07
 
-    def fresh(self, generator: torch.Generator) -> Params:
+    def init_params(self, generator: torch.Generator) -> Params:
         """Return the parameters of a new student, image tower first."""
-        return {**self.image.fresh(generator), **self.text.fresh(generator)}
+        return {**self.image.init_params(generator), **self.text.init_params(generator)}
 
     def loss(
         self,
@@ -159,7 +159,7 @@ class TwoTower:
 
         ``temperature`` None is this student's own.
         """
-        return contrast(
+        return contrastive_loss(
             self.image.apply(params, images),
             self.text.apply(params, texts),
             temperature=temperature or self.temperature,
@@ -167,7 +167,7 @@ class TwoTower:
             loss=loss,
         )
 
-    def contrast(self, images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    def contrastive_loss(self, images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
         """Return the contrastive loss of embedded pairs at this student's temperature."""
         return info_nce(images, texts, temperature=self.temperature)
 

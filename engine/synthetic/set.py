@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.files import atomic_path
+from engine.io.files import atomic_path
+from engine.io.storage import Location, as_file
 from engine.losses.contrastive import SOFT, LossName
-from engine.storage import Location, as_file
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality
 
@@ -36,7 +36,7 @@ class SyntheticSet(nn.Module):
         self,
         images: Float[Tensor, "n 3 h w"],
         texts: Float[Tensor, "n *d"],
-        rates: Mapping[Modality, float],
+        learning_rates: Mapping[Modality, float],
         metadata: Mapping[str, Any] | None = None,
         *,
         similarity: nn.Module | None = None,
@@ -47,7 +47,9 @@ class SyntheticSet(nn.Module):
             raise ValueError(f"a synthetic set needs as many texts as images, but got {len(texts)} and {len(images)}.")
         self.images = nn.Parameter(images.detach().clone())
         self.texts = nn.Parameter(texts.detach().clone())
-        self.log_rates = nn.ParameterDict({m: nn.Parameter(torch.tensor(math.log(rates[m]))) for m in MODALITIES})
+        self.log_rates = nn.ParameterDict(
+            {m: nn.Parameter(torch.tensor(math.log(learning_rates[m]))) for m in MODALITIES}
+        )
         self.similarity = similarity or Identity()
         matrix = self.similarity()
         if matrix is not None and matrix.shape != (len(images), len(images)):
@@ -59,7 +61,7 @@ class SyntheticSet(nn.Module):
         """Return the number of pairs."""
         return len(self.images)
 
-    def rates(self) -> dict[Modality, float]:
+    def learning_rates(self) -> dict[Modality, float]:
         """Return the student's learning rate a modality."""
         return {m: math.exp(self.log_rates[m].item()) for m in MODALITIES}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from engine.files import atomic_path
+from engine.io.files import atomic_path
 from engine.synthetic.nearest import Prepare, nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.tracking.pictures import before_after

@@ -19,7 +19,7 @@ Data = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Blend:
+class Mixup:
     """Pair i of a batch becomes ``weight`` of itself and the rest of pair ``partner[i]``, on both sides alike."""
 
     weight: float
@@ -27,15 +27,15 @@ class Blend:
 
 
 @dataclass(frozen=True)
-class Draw:
+class InnerBatch:
     """Everything random about one inner step, recorded so that the step can be repeated exactly."""
 
     pairs: Int64[Tensor, " b"]
-    blend: Blend | None = None
+    blend: Mixup | None = None
 
 
-InnerLoss = Callable[[Params, Data, Draw], Float[Tensor, ""]]
-EndLosses = Callable[[Params], dict[str, Float[Tensor, ""]]]
+InnerLoss = Callable[[Params, Data, InnerBatch], Float[Tensor, ""]]
+OuterLosses = Callable[[Params], dict[str, Float[Tensor, ""]]]
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Unroll:
 
     loss: InnerLoss
     start: Params
-    end: EndLosses
+    end: OuterLosses
     data: Data
-    rates: dict[Modality, Float[Tensor, ""]]
-    draws: Sequence[Draw]
+    learning_rates: dict[Modality, Float[Tensor, ""]]
+    draws: Sequence[InnerBatch]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class UnrollGradient:
 
     losses: dict[str, Tensor]
     data: Data
-    rates: dict[Modality, Tensor]
+    learning_rates: dict[Modality, Tensor]
 
 
 def leaves(values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -67,23 +67,25 @@ def leaves(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().requires_grad_() for name, value in values.items()}
 
 
-def step_gradient(problem: Unroll, params: Params, data: Data, draw: Draw, *, create_graph: bool) -> Params:
+def step_gradient(problem: Unroll, params: Params, data: Data, draw: InnerBatch, *, create_graph: bool) -> Params:
     """Return the gradient of the inner loss of one step with respect to ``params``, which must require gradients."""
     gradients = torch.autograd.grad(problem.loss(params, data, draw), list(params.values()), create_graph=create_graph)
     return dict(zip(params, gradients, strict=True))
 
 
-def updated(params: Params, gradients: Params, rates: dict[Modality, Tensor]) -> Params:
+def updated(params: Params, gradients: Params, learning_rates: dict[Modality, Tensor]) -> Params:
     """Return the parameters after one SGD step with a learning rate a modality."""
-    return {name: value - rates[modality_of(name)] * gradients[name] for name, value in params.items()}
+    return {name: value - learning_rates[modality_of(name)] * gradients[name] for name, value in params.items()}
 
 
-def walk(problem: Unroll) -> list[Params]:
+def rollout(problem: Unroll) -> list[Params]:
     """Return the student's parameters before each step and after the last one, without any graph."""
     path = [{name: value.detach() for name, value in problem.start.items()}]
     for draw in problem.draws:
         gradients = step_gradient(problem, leaves(path[-1]), problem.data, draw, create_graph=False)
-        path.append({name: value.detach() for name, value in updated(path[-1], gradients, problem.rates).items()})
+        path.append(
+            {name: value.detach() for name, value in updated(path[-1], gradients, problem.learning_rates).items()}
+        )
     return path
 
 
@@ -102,21 +104,21 @@ def end_adjoint(problem: Unroll, end: Params) -> tuple[dict[str, Tensor], Params
 
 
 @dataclass
-class Pulled:
+class Cotangents:
     """The gradient of an unroll as it is gathered step by step on the way back."""
 
     data: Data
-    rates: dict[Modality, Tensor]
+    learning_rates: dict[Modality, Tensor]
 
     @classmethod
-    def nothing(cls, problem: Unroll) -> "Pulled":
+    def nothing(cls, problem: Unroll) -> "Cotangents":
         """Return zeros for everything that ``problem`` differentiates."""
         data = {name: torch.zeros_like(value) for name, value in problem.data.items()}
-        return cls(data, {modality: torch.zeros_like(value) for modality, value in problem.rates.items()})
+        return cls(data, {modality: torch.zeros_like(value) for modality, value in problem.learning_rates.items()})
 
 
-def pull_step(
-    problem: Unroll, params: Params, draw: Draw, adjoint: Params, into: Pulled, *, also: Sequence[str] = ()
+def adjoint_step(
+    problem: Unroll, params: Params, draw: InnerBatch, adjoint: Params, into: Cotangents, *, also: Sequence[str] = ()
 ) -> Params:
     """Add one step's share of the gradient to ``into``, and return d<g, rate * adjoint> / d ``params`` for ``also``.
 
@@ -124,12 +126,12 @@ def pull_step(
     """
     params, data = leaves(params), leaves(problem.data)
     gradients = step_gradient(problem, params, data, draw, create_graph=True)
-    directions = {name: problem.rates[modality_of(name)] * value for name, value in adjoint.items()}
+    directions = {name: problem.learning_rates[modality_of(name)] * value for name, value in adjoint.items()}
     product = torch.stack([(gradients[name] * directions[name]).sum() for name in params]).sum()
     wanted = [*data.values(), *(params[name] for name in also)]
     pulled = torch.autograd.grad(product, wanted, allow_unused=True, materialize_grads=True)
     for name, value in zip(data, pulled[: len(data)], strict=True):
         into.data[name] -= value
     for name, value in gradients.items():
-        into.rates[modality_of(name)] -= (adjoint[name] * value.detach()).sum()
+        into.learning_rates[modality_of(name)] -= (adjoint[name] * value.detach()).sum()
     return dict(zip(also, pulled[len(data) :], strict=True))

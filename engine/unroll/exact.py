@@ -9,16 +9,16 @@ where the last two are one Hessian-vector product of the inner loss. Only the pa
 gradients and graphs are made again on the way back. The adjoint before the first step is not needed, nor made.
 """
 
-from engine.unroll import Pulled, Unroll, UnrollGradient, end_adjoint, pull_step, walk
+from engine.unroll import Cotangents, Unroll, UnrollGradient, adjoint_step, end_adjoint, rollout
 
 
 def gradient(problem: Unroll) -> UnrollGradient:
     """Return the exact gradient, keeping T + 1 copies of the parameters and the graph of one step."""
-    path = walk(problem)
+    path = rollout(problem)
     losses, adjoint = end_adjoint(problem, path.pop())
-    result = Pulled.nothing(problem)
+    result = Cotangents.nothing(problem)
     for draw in reversed(problem.draws):
         params = path.pop()
-        pulled = pull_step(problem, params, draw, adjoint, result, also=list(params) if path else [])
+        pulled = adjoint_step(problem, params, draw, adjoint, result, also=list(params) if path else [])
         adjoint = {name: adjoint[name] - value for name, value in pulled.items()}
-    return UnrollGradient(losses=losses, data=result.data, rates=result.rates)
+    return UnrollGradient(losses=losses, data=result.data, learning_rates=result.learning_rates)

@@ -9,14 +9,14 @@ References:
     TESLA, arXiv 2211.10586; the code of arXiv 2406.03793 follows it.
 """
 
-from engine.unroll import Pulled, Unroll, UnrollGradient, end_adjoint, pull_step, walk
+from engine.unroll import Cotangents, Unroll, UnrollGradient, adjoint_step, end_adjoint, rollout
 
 
 def gradient(problem: Unroll) -> UnrollGradient:
     """Return the truncated gradient, keeping T + 1 copies of the parameters and the graph of one step."""
-    path = walk(problem)
+    path = rollout(problem)
     losses, adjoint = end_adjoint(problem, path.pop())
-    result = Pulled.nothing(problem)
+    result = Cotangents.nothing(problem)
     for draw in reversed(problem.draws):
-        pull_step(problem, path.pop(), draw, adjoint, result)
-    return UnrollGradient(losses=losses, data=result.data, rates=result.rates)
+        adjoint_step(problem, path.pop(), draw, adjoint, result)
+    return UnrollGradient(losses=losses, data=result.data, learning_rates=result.learning_rates)

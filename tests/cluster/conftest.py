@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from engine.cluster.distillation import distill
-from engine.cluster.job import Job
-from engine.tracking.table import Row
-from tests.cluster.studies import tiny_job
+from engine.results.table import Row
+from engine.studies.distill import distill
+from engine.studies.job import Job
+from tests.tiny import tiny_job
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from ray.train._internal.syncer import _BackgroundProcess
 from ray.tune import TuneError
 
 from engine.cluster.errors import died, last_words, own_sentences
-from engine.cluster.tune_noise import unwrapped, uploads_awaited
-from engine.storage import StorageError, location
+from engine.cluster.search.noise import unwrapped, uploads_awaited
+from engine.io.storage import StorageError, location
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 

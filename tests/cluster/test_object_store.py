@@ -15,20 +15,20 @@ import pytest
 import torch
 from werkzeug.serving import make_server
 
-from engine.cluster.job import Job
-from engine.cluster.trial import BEST_SET
+from engine.cluster.search.trial import BEST_SET
 from engine.experts.lease import Lease
 from engine.experts.store import ExpertStore
-from engine.files import read_json
-from engine.storage import Location, create, location
+from engine.io.files import read_json
+from engine.io.storage import Location, create, location
+from engine.results import table
+from engine.studies.job import Job
 from engine.synthetic.set import load_set
-from engine.tracking import table
-from tests.cluster.conftest import Finished
-from tests.cluster.forwarder import Address, Forwarder
-from tests.cluster.runs import Recorded, recorded
-from tests.cluster.studies import tiny_job
 from tests.cluster.test_distillation import scores
 from tests.cluster.test_resume import start, stop
+from tests.conftest import Finished
+from tests.forwarder import Address, Forwarder
+from tests.runs import Recorded, recorded
+from tests.tiny import tiny_job
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -203,7 +203,7 @@ def test_the_command_repeated_when_it_is_back_ends_as_an_undisturbed_one(outage:
 COUNTING = """
 import sys, time
 from engine.experts import lease
-from engine.storage import location
+from engine.io.storage import location
 folder = location(sys.argv[1])
 lease.SETTLE_S = 0
 for _ in range(10):

@@ -10,18 +10,18 @@ import pytest
 import ray
 import torch
 
-from engine import assemble
+from engine import build
 from engine.cluster.errors import own_sentences
-from engine.cluster.job import train_experts
-from engine.cluster.registry import NAMESPACE, RemoteSource, get_registry, registry_name
+from engine.cluster.experts.registry import NAMESPACE, RemoteSource, get_registry, registry_name
 from engine.cluster.runtime import Cluster
-from engine.cluster.trial import expert_epochs
+from engine.cluster.search.trial import expert_epochs
 from engine.experts.store import ExpertStore
 from engine.experts.trajectory import ExpertSource, sample_segment
-from engine.rng import stream
+from engine.rng import named_generator
+from engine.studies.job import train_experts
 from engine.tensors import Params
-from tests.cluster.conftest import Finished
-from tests.cluster.studies import tiny_job
+from tests.conftest import Finished
+from tests.tiny import tiny_job
 
 CLUSTER = Cluster(joined=False, cpus=2, gpus=0, object_store_bytes=300 * 2**20)
 
@@ -52,7 +52,7 @@ def test_a_segment_from_the_registry_is_the_one_on_disk(finished: Finished) -> N
     disk, remote = sources(finished)
     assert remote.index() == disk.index() == {0: (0, 1, 2), 1: (0, 1, 2)}
     for draw in range(3):
-        a, b = (sample_segment(s, stream(draw, "segment"), span=1, max_start=2) for s in (disk, remote))
+        a, b = (sample_segment(s, named_generator(draw, "segment"), span=1, max_start=2) for s in (disk, remote))
         for ours, theirs in ((a.start, b.start), (a.target, b.target)):
             assert list(ours) == list(theirs)
             assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -75,7 +75,7 @@ print(hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))
 def test_a_distillation_does_not_write_into_the_buffer(finished: Finished) -> None:
     _, remote = sources(finished)
     before = checksums(remote)
-    assemble.distillation(finished.job.study, finished.job.specification.problem(), remote).run(3)
+    build.distillation(finished.job.study, finished.job.specification.setup(), remote).run(3)
     _, again = sources(finished)
     assert checksums(again) == before
 

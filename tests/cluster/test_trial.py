@@ -8,13 +8,13 @@ import pytest
 import torch
 from ray import tune
 
-from engine import assemble
-from engine.cluster.trial import BEST_SET, DistillTrial
-from engine.config import assign
+from engine import build
+from engine.cluster.search.trial import BEST_SET, DistillTrial
+from engine.config.load import assign
 from engine.experts.store import ExpertStore
 from engine.synthetic.set import load_set
-from tests.cluster.conftest import Finished
-from tests.cluster.studies import EVERY, STEPS
+from tests.conftest import Finished
+from tests.tiny import EVERY, STEPS
 
 ANOTHER = {"method.inner_lr.image": 0.5, "method.inner_lr.text": 0.2}
 
@@ -45,8 +45,8 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_a_trial_is_a_distillation(finished: Finished) -> None:
-    study, problem = finished.job.study, finished.job.specification.problem()
-    direct = assemble.distillation(assign(study, {}), problem, ExpertStore(finished.job.specification.expert_folder()))
+    study, setup = finished.job.study, finished.job.specification.setup()
+    direct = build.distillation(assign(study, {}), setup, ExpertStore(finished.job.specification.expert_folder()))
     direct.run(STEPS)
     found = load_set(finished.job.folder / "trials" / "trial_1" / BEST_SET)
     assert same(dict(found.state_dict()), dict(direct.state.synthetic.state_dict()))

@@ -11,23 +11,23 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import engine.coresets
-from engine.coresets import Evidence, best_index, forgetting, herding, joint_features, k_center
+from engine.coresets import WarmupStatistics, best_index, forgetting, herding, joint_features, k_center
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(engine.coresets.__path__) if module.name[0] != "_")
 FEATURES = ("concat", "sum")
 
 
-def evidence_of(image: Tensor, text: Tensor | None = None, *, count: Tensor | None = None) -> Evidence:
+def evidence_of(image: Tensor, text: Tensor | None = None, *, count: Tensor | None = None) -> WarmupStatistics:
     count = torch.zeros(len(image), dtype=torch.long) if count is None else count
     never = torch.zeros(len(image), dtype=torch.bool)
-    return Evidence(image, image if text is None else text, count, never)
+    return WarmupStatistics(image, image if text is None else text, count, never)
 
 
-def random_evidence(pairs: int = 40, dim: int = 6, *, seed: int = 0) -> Evidence:
+def random_evidence(pairs: int = 40, dim: int = 6, *, seed: int = 0) -> WarmupStatistics:
     draw = seeded(seed)
     image, text = (normalize(torch.randn(pairs, dim, generator=draw, dtype=torch.float64)) for _ in range(2))
     count = torch.randint(0, 4, (pairs,), generator=draw)
-    return Evidence(image, text, count, (count == 0) & (torch.rand(pairs, generator=draw) < 0.5))
+    return WarmupStatistics(image, text, count, (count == 0) & (torch.rand(pairs, generator=draw) < 0.5))
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -53,19 +53,19 @@ class TestEveryCoreset:
         assert set(picks.tolist()) <= set(range(40))
 
     def test_is_a_function_of_the_generator(self, name: str) -> None:
-        evidence = evidence_of(torch.ones(30, 2) / 2**0.5)
-        once, again, other = (entry(name)(evidence, 9, seeded(seed)) for seed in (3, 3, 4))
+        warmup = evidence_of(torch.ones(30, 2) / 2**0.5)
+        once, again, other = (entry(name)(warmup, 9, seeded(seed)) for seed in (3, 3, 4))
         assert torch.equal(once, again)
         assert not torch.equal(once, other), "all pairs are equal: another generator chooses others"
 
     def test_leaves_the_global_generator_and_the_evidence_alone(self, name: str) -> None:
-        evidence, state = random_evidence(), torch.get_rng_state()
-        before = evidence.image_features.clone(), evidence.text_features.clone(), evidence.forgetting.clone()
-        entry(name)(evidence, 9, seeded(0))
+        warmup, state = random_evidence(), torch.get_rng_state()
+        before = warmup.image_features.clone(), warmup.text_features.clone(), warmup.forgetting.clone()
+        entry(name)(warmup, 9, seeded(0))
         assert torch.equal(torch.get_rng_state(), state)
-        assert torch.equal(evidence.image_features, before[0])
-        assert torch.equal(evidence.text_features, before[1])
-        assert torch.equal(evidence.forgetting, before[2])
+        assert torch.equal(warmup.image_features, before[0])
+        assert torch.equal(warmup.text_features, before[1])
+        assert torch.equal(warmup.forgetting, before[2])
 
     @pytest.mark.parametrize("num_pairs", [0, 41])
     def test_refuses_a_budget_it_cannot_fill(self, name: str, num_pairs: int) -> None:
@@ -100,17 +100,17 @@ def k_center_by_hand(features: Tensor, picks: list[int], num_pairs: int) -> list
 @pytest.mark.parametrize("feature", FEATURES)
 @pytest.mark.parametrize("seed", range(5))
 def test_herding_is_the_greedy_double_loop(feature: str, seed: int) -> None:
-    evidence = random_evidence(seed=seed)
-    picks = herding.select(evidence, 15, seeded(seed), feature=feature)
-    assert picks.tolist() == herding_by_hand(joint_features(evidence, feature), 15)
+    warmup = random_evidence(seed=seed)
+    picks = herding.select(warmup, 15, seeded(seed), feature=feature)
+    assert picks.tolist() == herding_by_hand(joint_features(warmup, feature), 15)
 
 
 @pytest.mark.parametrize("feature", FEATURES)
 @pytest.mark.parametrize("seed", range(5))
 def test_k_center_is_the_farthest_first_double_loop(feature: str, seed: int) -> None:
-    evidence = random_evidence(seed=seed)
-    picks = k_center.select(evidence, 15, seeded(seed), feature=feature).tolist()
-    assert picks == k_center_by_hand(joint_features(evidence, feature), picks[:1], 15)
+    warmup = random_evidence(seed=seed)
+    picks = k_center.select(warmup, 15, seeded(seed), feature=feature).tolist()
+    assert picks == k_center_by_hand(joint_features(warmup, feature), picks[:1], 15)
 
 
 def test_herding_on_a_hand_case() -> None:
@@ -126,8 +126,8 @@ def test_herding_on_a_hand_case() -> None:
 def test_k_center_on_a_hand_case() -> None:
     # Angles 0, 10, 90 and 180 degrees. From 0 the farthest is 180, then 90 lies farther from both than 10.
     angle = torch.tensor([0.0, 10.0, 90.0, 180.0], dtype=torch.float64).deg2rad()
-    evidence = evidence_of(torch.stack([angle.cos(), angle.sin()], dim=1))
-    orders = {tuple(k_center.select(evidence, 4, seeded(seed)).tolist()) for seed in range(20)}
+    warmup = evidence_of(torch.stack([angle.cos(), angle.sin()], dim=1))
+    orders = {tuple(k_center.select(warmup, 4, seeded(seed)).tolist()) for seed in range(20)}
     assert (0, 3, 2, 1) in orders
     assert {order[0] for order in orders} == {0, 1, 2, 3}, "the first centre is random"
 
@@ -145,8 +145,8 @@ class TestForgetting:
     never = torch.tensor([False, False, False, False, True])
 
     def picks(self, **options: object) -> list[int]:
-        evidence = Evidence(torch.eye(5), torch.eye(5), self.counts, self.never)
-        return forgetting.select(evidence, 5, seeded(0), **options).tolist()
+        warmup = WarmupStatistics(torch.eye(5), torch.eye(5), self.counts, self.never)
+        return forgetting.select(warmup, 5, seeded(0), **options).tolist()
 
     def test_ascending_keeps_the_least_forgotten_and_puts_the_never_learned_last(self) -> None:
         assert self.picks() == [0, 2, 1, 3, 4]
@@ -158,8 +158,8 @@ class TestForgetting:
         assert self.picks(penalty=2)[-1] == 3
 
     def test_equal_counts_are_told_apart_by_the_generator(self) -> None:
-        evidence = evidence_of(torch.eye(6), count=torch.tensor([1, 0, 1, 0, 1, 0]))
-        orders = {tuple(forgetting.select(evidence, 6, seeded(seed)).tolist()) for seed in range(10)}
+        warmup = evidence_of(torch.eye(6), count=torch.tensor([1, 0, 1, 0, 1, 0]))
+        orders = {tuple(forgetting.select(warmup, 6, seeded(seed)).tolist()) for seed in range(10)}
         assert len(orders) > 1
         assert all(set(order[:3]) == {1, 3, 5} for order in orders)
 
@@ -169,9 +169,9 @@ def test_best_index_prefers_the_lowest_priority_of_equal_scores() -> None:
 
 
 def test_concat_and_sum_join_the_two_embeddings() -> None:
-    evidence = evidence_of(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
-    assert joint_features(evidence, "concat").tolist() == [[1.0, 0.0, 0.0, 1.0]]
-    assert joint_features(evidence, "sum").tolist() == [[1.0, 1.0]]
+    warmup = evidence_of(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    assert joint_features(warmup, "concat").tolist() == [[1.0, 0.0, 0.0, 1.0]]
+    assert joint_features(warmup, "sum").tolist() == [[1.0, 1.0]]
 
 
 def test_features_of_a_diverged_warm_up_are_refused() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.array_cache import cached_array
+from engine.data.cache import cached_array
 
 RACER = """
 import sys, time
 from pathlib import Path
-from engine.data.array_cache import cached_array
+from engine.data.cache import cached_array
 
 def fill(array):
     for row in range(len(array)):

@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.data.text_cache import caption_embeddings
+from engine.data.cache import caption_embeddings
+from engine.io.paths import Paths
 from engine.models.text import tfidf
-from engine.places import Places
 
 
 class LengthEncoder:
@@ -46,12 +46,12 @@ def test_other_encoder_or_captions_are_embedded_anew(tmp_path: Path) -> None:
         assert encoder.asked == captions
 
 
-def test_refitted_encoder_is_another_encoder(places: Places) -> None:
-    encoder = tfidf.build(places, dim=2)
+def test_refitted_encoder_is_another_encoder(paths: Paths) -> None:
+    encoder = tfidf.build(paths, dim=2)
     captions = ["red ball", "blue box", "red box on blue ball"]
     encoder.fit(captions)
-    first = caption_embeddings(encoder, captions, places.cache)
+    first = caption_embeddings(encoder, captions, paths.cache)
     encoder.fit([*captions, "green star above red ball"])
-    second = caption_embeddings(encoder, captions, places.cache)
-    assert len(list(places.cache.rglob("*.npy"))) == 2
+    second = caption_embeddings(encoder, captions, paths.cache)
+    assert len(list(paths.cache.rglob("*.npy"))) == 2
     assert not np.allclose(first, second)

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
-from engine.cluster import growth, runtime
+from engine.cluster import autoscaling, runtime
 
 KINDS = ("A10G", "L4")
 COMMANDS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
@@ -23,7 +23,7 @@ COMMANDS = ("initialization", "setup", "head_setup", "worker_setup", "head_start
 def configuration() -> dict[str, Any]:
     """Return a cluster of a head without GPUs and of two kinds of workers, none of them there yet."""
     worker = {"resources": {"CPU": 1, "GPU": 1}, "min_workers": 0, "max_workers": 2, "node_config": {}}
-    types = {kind.lower(): {**worker, "labels": {growth.LABEL: kind}} for kind in KINDS}
+    types = {kind.lower(): {**worker, "labels": {autoscaling.LABEL: kind}} for kind in KINDS}
     return {
         "cluster_name": "growing",
         "max_workers": 4,
@@ -65,7 +65,7 @@ def start(file: Path) -> None:
 def kinds() -> list[str]:
     """Return the kinds of the GPUs that are there."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
-    return sorted(node["Labels"][growth.LABEL] for node in nodes)
+    return sorted(node["Labels"][autoscaling.LABEL] for node in nodes)
 
 
 def main(file: Path) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from engine.cluster.trial import BEST_SET
-from tests.cluster.runs import recorded
-from tests.cluster.studies import tiny_job
+from engine.cluster.search.trial import BEST_SET
 from tests.end_to_end.conftest import World
 from tests.end_to_end.machines import await_that, runs_ray
+from tests.runs import recorded
+from tests.tiny import tiny_job
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

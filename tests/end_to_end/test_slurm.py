@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.studies import SPACE, tiny_job
 from tests.end_to_end.conftest import ROOT, World
 from tests.end_to_end.machines import make_environment, runs_ray
+from tests.tiny import SPACE, tiny_job
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -9,12 +9,12 @@ from torch.nn.functional import normalize
 from engine.evaluation.full_data import ForgettingCounter, pair_embeddings, train_on_everything
 from engine.evaluation.student import embed_split, score
 from engine.experts.train import ExpertRecipe, train_expert
-from engine.places import Places
-from engine.rng import stream
-from tests.problems import tiny_pairs, tiny_student
+from engine.io.paths import Paths
+from engine.rng import named_generator
+from tests.toys import tiny_pairs, tiny_student
 
-RECIPE = ExpertRecipe(rates={"image": 0.3, "text": 0.3}, batch_size=8)
-STILL = ExpertRecipe(rates={"image": 0.0, "text": 0.0}, batch_size=8)
+RECIPE = ExpertRecipe(learning_rates={"image": 0.3, "text": 0.3}, batch_size=8)
+STILL = ExpertRecipe(learning_rates={"image": 0.0, "text": 0.0}, batch_size=8)
 
 
 class TestForgettingCounter:
@@ -63,9 +63,9 @@ class TestForgettingCounter:
         assert counter.correct.tolist() == [True, True]
 
 
-def test_pair_embeddings_repeat_an_image_for_each_of_its_captions(places: Places) -> None:
-    student = tiny_student(places)
-    pairs, params = tiny_pairs(student), student.fresh(stream(0, "init"))
+def test_pair_embeddings_repeat_an_image_for_each_of_its_captions(paths: Paths) -> None:
+    student = tiny_student(paths)
+    pairs, params = tiny_pairs(student), student.init_params(named_generator(0, "init"))
     images, texts = pair_embeddings(student, params, pairs)
     raw_images, raw_texts = embed_split(student, params, pairs)
     assert torch.equal(images[5], normalize(raw_images, dim=-1)[2])
@@ -74,8 +74,8 @@ def test_pair_embeddings_repeat_an_image_for_each_of_its_captions(places: Places
 
 
 @pytest.mark.parametrize("name", ["full/0", "full/1", "full/2"])
-def test_the_best_epoch_on_val_is_tested(places: Places, name: str) -> None:
-    student = tiny_student(places)
+def test_the_best_epoch_on_val_is_tested(paths: Paths, name: str) -> None:
+    student = tiny_student(paths)
     train, val, test = (tiny_pairs(student, name=split) for split in ("data", "val", "test"))
     result = train_on_everything(
         student, train, val=val, test=test, seed=0, name=name, recipe=RECIPE, max_epochs=8, patience=None
@@ -86,12 +86,12 @@ def test_the_best_epoch_on_val_is_tested(places: Places, name: str) -> None:
     assert result.epoch == on_val.index(max(on_val))
     assert result.val == score(student, snapshots[result.epoch], val)
     assert result.test == score(student, snapshots[result.epoch], test)
-    assert result.evidence is None
+    assert result.warmup is None
 
 
 @pytest.mark.parametrize(("patience", "epochs"), [(1, 1), (3, 3), (None, 7)])
-def test_patience_ends_a_training_that_does_not_rise(places: Places, patience: int | None, epochs: int) -> None:
-    student, told = tiny_student(places), []
+def test_patience_ends_a_training_that_does_not_rise(paths: Paths, patience: int | None, epochs: int) -> None:
+    student, told = tiny_student(paths), []
     pairs = tiny_pairs(student)
     result = train_on_everything(
         student,
@@ -109,8 +109,8 @@ def test_patience_ends_a_training_that_does_not_rise(places: Places, patience: i
     assert result.epoch == 0
 
 
-def test_patience_waits_for_the_evidence(places: Places) -> None:
-    student, told = tiny_student(places), []
+def test_patience_waits_for_the_evidence(paths: Paths) -> None:
+    student, told = tiny_student(paths), []
     pairs = tiny_pairs(student)
     train_on_everything(
         student,
@@ -129,11 +129,11 @@ def test_patience_waits_for_the_evidence(places: Places) -> None:
     assert told.count(1.0) == 5
 
 
-def test_evidence_is_of_its_epochs_however_long_training_goes_on(places: Places) -> None:
-    student = tiny_student(places)
+def test_evidence_is_of_its_epochs_however_long_training_goes_on(paths: Paths) -> None:
+    student = tiny_student(paths)
     train = tiny_pairs(student)
     run = partial(train_on_everything, student, train, val=train, test=train, seed=0, name="full", recipe=RECIPE)
-    evidence = run(max_epochs=25, patience=None, feature_epoch=2, forgetting_epochs=4).evidence
+    warmup = run(max_epochs=25, patience=None, feature_epoch=2, forgetting_epochs=4).warmup
 
     def counted(epochs: int) -> ForgettingCounter:
         counter = ForgettingCounter(len(train))
@@ -142,16 +142,16 @@ def test_evidence_is_of_its_epochs_however_long_training_goes_on(places: Places)
 
     short, long = counted(4), counted(25)
     assert not torch.equal(short.forgotten, long.forgotten)
-    assert torch.equal(evidence.forgetting, short.forgotten)
-    assert torch.equal(evidence.never_learned, ~short.learned)
+    assert torch.equal(warmup.forgetting, short.forgotten)
+    assert torch.equal(warmup.never_learned, ~short.learned)
     snapshot = dict(train_expert(student, train, seed=0, name="full", epochs=2, recipe=RECIPE))[2]
     images, texts = pair_embeddings(student, snapshot, train)
-    assert torch.equal(evidence.image_features, images)
-    assert torch.equal(evidence.text_features, texts)
+    assert torch.equal(warmup.image_features, images)
+    assert torch.equal(warmup.text_features, texts)
 
 
-def test_asking_for_evidence_changes_no_score(places: Places) -> None:
-    student = tiny_student(places)
+def test_asking_for_evidence_changes_no_score(paths: Paths) -> None:
+    student = tiny_student(paths)
     train, val = tiny_pairs(student), tiny_pairs(student, name="val")
     run = partial(train_on_everything, student, train, val=val, test=train, seed=0, name="full", recipe=RECIPE)
     with_evidence = run(max_epochs=4, patience=None, feature_epoch=2, forgetting_epochs=3)

@@ -6,28 +6,28 @@ from functools import partial
 import pytest
 import torch
 
+from engine.data.prepared import PreparedPairs
 from engine.evaluation.protocol import (
     Protocol,
     Scores,
     TrainingSet,
-    choose_rates,
+    choose_learning_rates,
     evaluate,
-    learned_rates,
+    learned_learning_rates,
     prepare_set,
     real_set,
     student_of_seed,
 )
 from engine.evaluation.student import METRICS, StudentRecipe, score, train_student
-from engine.models.prepared import PreparedPairs
+from engine.io.paths import Paths
 from engine.models.two_tower import TwoTower
-from engine.places import Places
-from engine.rng import stream
+from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Params
-from tests.problems import PIXELS, TEXT_FEATURES, tiny_pairs, tiny_student
+from tests.toys import PIXELS, TEXT_FEATURES, tiny_pairs, tiny_student
 
 CPU = torch.device("cpu")
-PROTOCOL = Protocol(recipe=StudentRecipe(epochs=20, batch_size=6), seeds=3, rates=(0.1,))
+PROTOCOL = Protocol(recipe=StudentRecipe(epochs=20, batch_size=6), seeds=3, learning_rates=(0.1,))
 TOO_SMALL, GOOD = 1e-9, 0.1
 
 
@@ -35,23 +35,25 @@ def both(rate: float) -> dict[str, float]:
     return dict.fromkeys(MODALITIES, rate)
 
 
-def problem(places: Places) -> tuple[TwoTower, PreparedPairs, PreparedPairs, TrainingSet]:
+def problem(paths: Paths) -> tuple[TwoTower, PreparedPairs, PreparedPairs, TrainingSet]:
     """Return a student, val and test pairs, and a set which is what val holds."""
-    student = tiny_student(places, train="frozen")
+    student = tiny_student(paths, train="frozen")
     val, test = (tiny_pairs(student, captions_each=1, name=name) for name in ("val", "test"))
     return student, val, test, real_set(student, val, torch.arange(12), CPU)
 
 
-def by_hand(student: TwoTower, training: TrainingSet, rates: dict[str, float], name: str, moments: int) -> list[Params]:
+def by_hand(
+    student: TwoTower, training: TrainingSet, learning_rates: dict[str, float], name: str, eval_points: int
+) -> list[Params]:
     path = train_student(
         student,
-        student.fresh(stream(5, f"eval/{name}/init")),
+        student.init_params(named_generator(5, f"eval/{name}/init")),
         training.images,
         training.texts,
-        rates=rates,
+        learning_rates=learning_rates,
         recipe=PROTOCOL.recipe,
-        generator=stream(5, f"eval/{name}/order"),
-        moments=moments,
+        generator=named_generator(5, f"eval/{name}/order"),
+        eval_points=eval_points,
     )
     return list(path)
 
@@ -60,133 +62,143 @@ def same(one: Params, other: Params) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_every_seed_is_a_student_of_its_own_and_is_tested_once(places: Places) -> None:
-    student, val, test, training = problem(places)
+def test_every_seed_is_a_student_of_its_own_and_is_tested_once(paths: Paths) -> None:
+    student, val, test, training = problem(paths)
     scores = evaluate(student, training, PROTOCOL, seed=5, val=val, test=test)
     students = [by_hand(student, training, both(0.1), str(index), 1)[0] for index in range(3)]
     assert scores.seeds == [score(student, params, test) for params in students]
     assert scores.val == [score(student, params, val) for params in students]
-    assert scores.rates == both(0.1)
+    assert scores.learning_rates == both(0.1)
     assert scores.val != scores.seeds
     assert len({one["mean_recall"] for one in scores.val}) > 1
 
 
-def test_a_score_is_a_function_of_the_seed(places: Places) -> None:
-    student, val, test, training = problem(places)
+def test_a_score_is_a_function_of_the_seed(paths: Paths) -> None:
+    student, val, test, training = problem(paths)
     run = partial(evaluate, student, training, PROTOCOL, val=val, test=test)
     assert run(seed=5) == run(seed=5)
     assert run(seed=5).val != run(seed=6).val
 
 
 @pytest.mark.parametrize("candidates", [(TOO_SMALL, GOOD), (GOOD, TOO_SMALL)])
-def test_rates_are_chosen_by_val(places: Places, candidates: tuple[float, float]) -> None:
-    student, val, _, training = problem(places)
-    protocol = replace(PROTOCOL, rates=candidates)
+def test_rates_are_chosen_by_val(paths: Paths, candidates: tuple[float, float]) -> None:
+    student, val, _, training = problem(paths)
+    protocol = replace(PROTOCOL, learning_rates=candidates)
     values = [score(student, by_hand(student, training, both(rate), "choose", 1)[0], val) for rate in candidates]
     assert abs(values[0]["mean_recall"] - values[1]["mean_recall"]) > 10
-    assert choose_rates(student, training, protocol, seed=5, val=val) == both(GOOD)
+    assert choose_learning_rates(student, training, protocol, seed=5, val=val) == both(GOOD)
 
 
-def test_rates_are_chosen_for_the_val_at_hand(places: Places) -> None:
+def test_rates_are_chosen_for_the_val_at_hand(paths: Paths) -> None:
     # On pairs that the set knows nothing of, an untrained student is as often the better one.
-    student, _, _, training = problem(places)
-    protocol = replace(PROTOCOL, rates=(TOO_SMALL, GOOD))
-    students = {rate: by_hand(student, training, both(rate), "choose", 1)[0] for rate in protocol.rates}
+    student, _, _, training = problem(paths)
+    protocol = replace(PROTOCOL, learning_rates=(TOO_SMALL, GOOD))
+    students = {rate: by_hand(student, training, both(rate), "choose", 1)[0] for rate in protocol.learning_rates}
     chosen = []
     for number in range(8):
         val = tiny_pairs(student, captions_each=1, name=f"unrelated/{number}")
         values = {rate: score(student, params, val)["mean_recall"] for rate, params in students.items()}
         chosen.append(max(values, key=values.__getitem__))
-        assert choose_rates(student, training, protocol, seed=5, val=val) == both(chosen[-1])
+        assert choose_learning_rates(student, training, protocol, seed=5, val=val) == both(chosen[-1])
     assert set(chosen) == {TOO_SMALL, GOOD}
 
 
-def test_a_learned_rate_is_a_candidate_and_wins_ties(places: Places) -> None:
-    student, val, _, training = problem(places)
+def test_a_learned_rate_is_a_candidate_and_wins_ties(paths: Paths) -> None:
+    student, val, _, training = problem(paths)
     learned = {"image": 0.1, "text": 0.12}
-    choose = partial(choose_rates, student, seed=5, val=val)
-    assert choose(replace(training, rates=learned), replace(PROTOCOL, rates=(TOO_SMALL,))) == learned
-    assert choose(replace(training, rates=both(TOO_SMALL)), replace(PROTOCOL, rates=(GOOD,))) == both(GOOD)
-    assert choose(replace(training, rates=both(2e-9)), replace(PROTOCOL, rates=(TOO_SMALL, 3e-9))) == both(2e-9)
+    choose = partial(choose_learning_rates, student, seed=5, val=val)
+    assert choose(replace(training, learning_rates=learned), replace(PROTOCOL, learning_rates=(TOO_SMALL,))) == learned
+    assert choose(replace(training, learning_rates=both(TOO_SMALL)), replace(PROTOCOL, learning_rates=(GOOD,))) == both(
+        GOOD
+    )
+    assert choose(
+        replace(training, learning_rates=both(2e-9)), replace(PROTOCOL, learning_rates=(TOO_SMALL, 3e-9))
+    ) == both(2e-9)
 
 
-def test_a_rate_that_diverges_is_not_chosen(places: Places) -> None:
-    student, val, _, training = problem(places)
-    protocol = replace(PROTOCOL, rates=(1e30, GOOD))
-    assert choose_rates(student, training, protocol, seed=5, val=val) == both(GOOD)
+def test_a_rate_that_diverges_is_not_chosen(paths: Paths) -> None:
+    student, val, _, training = problem(paths)
+    protocol = replace(PROTOCOL, learning_rates=(1e30, GOOD))
+    assert choose_learning_rates(student, training, protocol, seed=5, val=val) == both(GOOD)
 
 
-def test_best_on_val_takes_the_first_best_of_ten_moments(places: Places) -> None:
-    student, _, _, training = problem(places)
+def test_best_on_val_takes_the_first_best_of_ten_moments(paths: Paths) -> None:
+    student, _, _, training = problem(paths)
     other = tiny_pairs(student, captions_each=1, name="unrelated")
     protocol = replace(PROTOCOL, select_epoch="best_on_val")
     bests = []
     for name in "abcdef":
-        moments = by_hand(student, training, both(0.1), name, 10)
-        assert len(moments) == 10
-        values = [score(student, params, other)["mean_recall"] for params in moments]
+        eval_points = by_hand(student, training, both(0.1), name, 10)
+        assert len(eval_points) == 10
+        values = [score(student, params, other)["mean_recall"] for params in eval_points]
         bests.append(values.index(max(values)))
-        chosen = student_of_seed(student, training, protocol, rates=both(0.1), seed=5, name=name, judge=other)
-        assert same(chosen, moments[bests[-1]])
+        chosen = student_of_seed(
+            student, training, protocol, learning_rates=both(0.1), seed=5, name=name, selection_split=other
+        )
+        assert same(chosen, eval_points[bests[-1]])
     assert len(set(bests)) > 1
     assert min(bests) < 9
 
 
-def test_last_takes_the_end_whatever_val_says(places: Places) -> None:
-    student, val, _, training = problem(places)
-    chosen = student_of_seed(student, training, PROTOCOL, rates=both(0.1), seed=5, name="a", judge=val)
+def test_last_takes_the_end_whatever_val_says(paths: Paths) -> None:
+    student, val, _, training = problem(paths)
+    chosen = student_of_seed(
+        student, training, PROTOCOL, learning_rates=both(0.1), seed=5, name="a", selection_split=val
+    )
     assert same(chosen, by_hand(student, training, both(0.1), "a", 10)[-1])
 
 
 def test_mean_and_sample_standard_deviation_over_seeds() -> None:
     seeds = [{name: value + shift for shift, name in enumerate(METRICS)} for value in (10.0, 20.0, 60.0)]
-    scores = Scores(seeds=seeds, val=[], rates=both(0.1))
+    scores = Scores(seeds=seeds, val=[], learning_rates=both(0.1))
     assert scores.mean() == pytest.approx({name: 30 + shift for shift, name in enumerate(METRICS)})
     assert scores.std() == pytest.approx(dict.fromkeys(METRICS, 700**0.5))  # (400 + 100 + 900) / 2
-    one = Scores(seeds=seeds[:1], val=[], rates=both(0.1))
+    one = Scores(seeds=seeds[:1], val=[], learning_rates=both(0.1))
     assert one.std() == dict.fromkeys(METRICS, 0.0)
 
 
 @pytest.mark.parametrize("train", ["frozen", "full"])
-def test_a_synthetic_set_is_prepared_once_and_keeps_its_rates(places: Places, train: str) -> None:
-    student, generator = tiny_student(places, train=train), stream(0, "set")
+def test_a_synthetic_set_is_prepared_once_and_keeps_its_rates(paths: Paths, train: str) -> None:
+    student, generator = tiny_student(paths, train=train), named_generator(0, "set")
     images = 2 * torch.rand(5, 3, PIXELS, PIXELS, generator=generator) - 0.5
     texts = torch.randn(5, TEXT_FEATURES, generator=generator)
     synthetic = SyntheticSet(images, texts, {"image": 0.1, "text": 0.3})
     training = prepare_set(student, synthetic, CPU, chunk=2)
     torch.testing.assert_close(training.images, student.image.prepare(images), rtol=1e-4, atol=1e-6)
     assert torch.equal(training.texts, texts)
-    assert training.rates == pytest.approx({"image": 0.1, "text": 0.3})
+    assert training.learning_rates == pytest.approx({"image": 0.1, "text": 0.3})
     assert not training.images.requires_grad
     assert not training.texts.requires_grad
 
 
-def test_real_pairs_are_images_with_their_captions_and_have_no_rates(places: Places) -> None:
-    student = tiny_student(places)
+def test_real_pairs_are_images_with_their_captions_and_have_no_rates(paths: Paths) -> None:
+    student = tiny_student(paths)
     pairs = tiny_pairs(student)
     training = real_set(student, pairs, torch.tensor([5, 0, 22]), CPU)
     assert torch.equal(training.images, torch.from_numpy(pairs.images[[2, 0, 11]]).float() / 255)
     assert torch.equal(training.texts, torch.from_numpy(pairs.texts[[5, 0, 22]]))
-    assert training.rates is None
+    assert training.learning_rates is None
 
 
-def test_best_on_test_takes_each_seeds_best_moment_on_the_test_split(places: Places) -> None:
-    student, val, test, training = problem(places)
+def test_best_on_test_takes_each_seeds_best_moment_on_the_test_split(paths: Paths) -> None:
+    student, val, test, training = problem(paths)
     scores = evaluate(student, training, replace(PROTOCOL, select_epoch="best_on_test"), seed=5, val=val, test=test)
     for index in range(3):
-        moments = by_hand(student, training, both(0.1), str(index), 10)
-        assert scores.seeds[index]["mean_recall"] == max(score(student, p, test)["mean_recall"] for p in moments)
+        eval_points = by_hand(student, training, both(0.1), str(index), 10)
+        assert scores.seeds[index]["mean_recall"] == max(score(student, p, test)["mean_recall"] for p in eval_points)
 
 
-def test_with_one_rate_texts_take_that_of_the_images() -> None:
+def test_with_shared_learning_rate_texts_take_that_of_the_images() -> None:
     learned = {"image": 0.1, "text": 0.3}
-    assert learned_rates(learned, PROTOCOL) == learned
-    assert learned_rates(learned, replace(PROTOCOL, one_rate=True)) == both(0.1)
+    assert learned_learning_rates(learned, PROTOCOL) == learned
+    assert learned_learning_rates(learned, replace(PROTOCOL, shared_learning_rate=True)) == both(0.1)
 
 
-def test_students_of_a_set_are_trained_at_its_similarity_and_loss(places: Places) -> None:
-    student, val, _, training = problem(places)
-    run = partial(student_of_seed, student, protocol=PROTOCOL, rates=both(0.1), seed=5, name="a", judge=val)
+def test_students_of_a_set_are_trained_at_its_similarity_and_loss(paths: Paths) -> None:
+    student, val, _, training = problem(paths)
+    run = partial(
+        student_of_seed, student, protocol=PROTOCOL, learning_rates=both(0.1), seed=5, name="a", selection_split=val
+    )
     plain, soft = run(training), run(replace(training, loss="wbce", similarity=torch.eye(12)))
     assert not same(plain, soft)
     assert same(soft, run(replace(training, loss="wbce")))

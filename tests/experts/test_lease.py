@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.experts.lease import Holder, Lease, this_process
-from engine.files import read_json, write_json
+from engine.io.files import read_json, write_json
 
 # Adds to a number in a file a hundred times, the slow and unsafe way: two at once would lose some.
 COUNTING = """

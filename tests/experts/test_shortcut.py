@@ -6,11 +6,11 @@ import torch
 
 from engine.experts.shortcut import ShortcutSource
 from engine.experts.trajectory import MemorySource
-from engine.rng import stream
+from engine.rng import named_generator
 
 
 def wandering(epochs: int = 5) -> MemorySource:
-    generator = stream(0, "wandering")
+    generator = named_generator(0, "wandering")
     path = [torch.zeros(3)]
     for _ in range(epochs):
         path.append(path[-1] + torch.randn(3, generator=generator))

@@ -10,8 +10,8 @@ import torch
 
 from engine.experts.store import DamagedError, ExpertStore
 from engine.experts.trajectory import ExpertSource, sample_segment
-from engine.files import read_json
-from engine.rng import stream
+from engine.io.files import read_json
+from engine.rng import named_generator
 from engine.tensors import Params
 
 
@@ -58,7 +58,7 @@ def test_epochs_are_in_the_order_of_numbers(store: ExpertStore) -> None:
 
 def test_another_reader_sees_the_same(store: ExpertStore) -> None:
     other = ExpertStore(store.folder)
-    drawn = [sample_segment(one, stream(0, "s"), span=1, max_start=1) for one in (store, other)]
+    drawn = [sample_segment(one, named_generator(0, "s"), span=1, max_start=1) for one in (store, other)]
     assert same(drawn[0].start, drawn[1].start)
     assert same(drawn[0].target, params(1))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.experts.trajectory import ExpertSource, MemorySource, sample_segment
-from engine.rng import stream
+from engine.rng import named_generator
 
 
 def source(*epochs: tuple[int, ...]) -> MemorySource:
@@ -22,7 +22,7 @@ def source(*epochs: tuple[int, ...]) -> MemorySource:
 def draws(given: MemorySource, count: int = 400, **options: int) -> Counter[tuple[int, int, int]]:
     """Return how often each (expert, start, target) is drawn, having checked that both modalities agree."""
     found: Counter[tuple[int, int, int]] = Counter()
-    generator = stream(0, "segments")
+    generator = named_generator(0, "segments")
     for _ in range(count):
         segment = sample_segment(given, generator, **options)
         assert torch.equal(segment.start["image.w"], segment.start["text.w"])
@@ -53,7 +53,7 @@ def test_a_draw_is_a_function_of_the_generator() -> None:
     given = source(tuple(range(9)), tuple(range(9)))
     first, again = (
         [sample_segment(given, generator, span=1, max_start=8).start["text.w"].tolist() for _ in range(20)]
-        for generator in (stream(0, "a"), stream(0, "a"))
+        for generator in (named_generator(0, "a"), named_generator(0, "a"))
     )
     assert first == again
     assert len({tuple(one) for one in first}) > 5
@@ -66,7 +66,7 @@ def test_a_draw_is_a_function_of_the_generator() -> None:
 def test_no_segment_says_what_was_looked_for(epochs: list, span: int, max_start: int, longest: int) -> None:
     message = rf"method\.span = {span} with method\.max_start = {max_start} finds no segment .* {longest} snapshots"
     with pytest.raises(ValueError, match=message):
-        sample_segment(source(*epochs), stream(0, "a"), span=span, max_start=max_start)
+        sample_segment(source(*epochs), named_generator(0, "a"), span=span, max_start=max_start)
 
 
 def test_memory_lists_epochs_in_order_and_is_a_source() -> None:
@@ -77,7 +77,7 @@ def test_memory_lists_epochs_in_order_and_is_a_source() -> None:
 
 
 def test_texts_with_a_range_of_their_own_start_independently_of_the_images() -> None:
-    given, generator = source(tuple(range(6)), tuple(range(6))), stream(0, "segments")
+    given, generator = source(tuple(range(6)), tuple(range(6))), named_generator(0, "segments")
     found = Counter()
     for _ in range(600):
         segment = sample_segment(given, generator, span=2, max_start=2, text_max_start=4)

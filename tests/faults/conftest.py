@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.cluster.distillation import distill
-from engine.cluster.job import Job
-from engine.tracking.table import Row
-from tests.cluster.studies import tiny_job
+from engine.results.table import Row
+from engine.studies.distill import distill
+from engine.studies.job import Job
+from tests.tiny import tiny_job
 
 LONGER = (
     "budget.samples=1",  # without a search nothing depends on which trial ends first

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 import engine.experts.store
-import engine.files
+import engine.io.files
 from engine.experts.store import ExpertStore
 from engine.tensors import Params
 
-WATCHED = {engine.files.__file__, engine.experts.store.__file__}
+WATCHED = {engine.io.files.__file__, engine.experts.store.__file__}
 OLD, NEW = (0, 1), (0, 1, 2)
 
 

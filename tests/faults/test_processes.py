@@ -12,19 +12,20 @@ import pytest
 import ray
 import torch
 
-from engine.cluster.distillation import distill
 from engine.cluster.errors import own_sentences
-from engine.cluster.job import Job, train_experts
+from engine.cluster.experts.registry import RemoteSource, get_registry
+from engine.cluster.experts.train import train_experts
 from engine.cluster.nodes import check_nodes
-from engine.cluster.registry import RemoteSource, get_registry
 from engine.cluster.runtime import Cluster
-from engine.cluster.trial import BEST_SET, expert_epochs
+from engine.cluster.search.trial import BEST_SET, expert_epochs
 from engine.experts.store import ExpertStore
-from engine.files import read_json
+from engine.io.files import read_json
+from engine.studies.distill import distill
+from engine.studies.job import Job
 from engine.synthetic.set import load_set
-from tests.cluster.runs import recorded
 from tests.cluster.test_distillation import scores
 from tests.faults.conftest import Nodes, Saboteur, Undisturbed, gone, longer_job
+from tests.runs import recorded
 
 pytestmark = pytest.mark.faults
 TRIAL = "ResourceTrainable"
@@ -96,7 +97,7 @@ def test_an_expert_killed_in_mid_epoch(nodes: Nodes, undisturbed: Undisturbed, t
         assert gone(nodes.running("ExpertTrainer")[0])
 
     with Saboteur(in_mid_epoch(job), deed):
-        train_experts(job, CLUSTER)
+        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     assert checksums(job) == checksums(undisturbed.job)
     after = [path.stat().st_ino for path in sorted(tmp_path.rglob("epoch_0001.safetensors"))]
     assert set(before) <= set(after)  # it went on from its last epoch, and did not begin again
@@ -105,7 +106,7 @@ def test_an_expert_killed_in_mid_epoch(nodes: Nodes, undisturbed: Undisturbed, t
 def test_the_registry_killed_while_experts_train(nodes: Nodes, undisturbed: Undisturbed, tmp_path: Path) -> None:
     job = longer_job(tmp_path)
     with Saboteur(in_mid_epoch(job), lambda: kill_registry(nodes, job)):
-        train_experts(job, CLUSTER)
+        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     assert checksums(job) == checksums(undisturbed.job)
 
 
@@ -125,14 +126,14 @@ def test_an_interrupt_stops_the_experts_that_this_command_trains(
         pytest.raises(KeyboardInterrupt),
         Saboteur(in_mid_epoch(job), lambda: os.kill(os.getpid(), signal.SIGINT)),
     ):
-        train_experts(job, CLUSTER)
+        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     deadline = time.monotonic() + 30
     while nodes.running("ExpertTrainer"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     there = ExpertStore(job.specification.expert_folder()).index()
     assert all(len(epochs) < 25 for epochs in there.values())
-    train_experts(job, CLUSTER)
+    train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     ours, theirs = checksums(job), checksums(undisturbed.job)
     assert [{epoch: one[epoch] for epoch in other} for one, other in zip(ours, theirs, strict=True)] == theirs
 
@@ -180,7 +181,7 @@ def test_a_node_killed_with_the_trial_on_it(nodes: Nodes, undisturbed: Undisturb
 def test_a_node_killed_with_experts_on_it(nodes: Nodes, undisturbed: Undisturbed, tmp_path: Path) -> None:
     job = longer_job(tmp_path, "resources.expert.cpu=2")  # one expert a node
     with Saboteur(in_mid_epoch(job), lambda: nodes.kill(nodes.workers[0])):
-        train_experts(job, CLUSTER)
+        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     assert ExpertStore(job.specification.expert_folder()).index() == {0: tuple(range(7)), 1: tuple(range(7))}
     checksums(job)
 
@@ -199,7 +200,7 @@ def test_a_damaged_expert_is_trained_again_from_its_last_whole_epoch(
     job = with_the_experts_of(undisturbed, tmp_path)
     damaged(job, damage)
     with own_sentences():
-        train_experts(job, CLUSTER)
+        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     assert checksums(job) == checksums(undisturbed.job)
 
 
@@ -217,7 +218,7 @@ def test_or_the_run_stops_with_one_sentence(
     shutil.copytree(undisturbed.job.specification.expert_folder(), job.specification.expert_folder())
     damaged(job, damage)
     with pytest.raises(ValueError, match=rf"expert_0001/{sentence}") as caught, own_sentences():
-        train_experts(job, CLUSTER)
+        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     assert "\n" not in str(caught.value)
 
 

@@ -41,14 +41,16 @@ def test_one_killed_as_it_replaces_a_snapshot_leaves_a_whole_store(outcomes: lis
 
 def test_every_step_of_the_commit_was_one_to_be_killed_at(outcomes: list[list[str]]) -> None:
     lines = {tuple(where.split(":")) for where, how, _ in outcomes if how == "signal 9"}
-    files = {name: Path(__import__(f"engine.{name}", fromlist=["x"]).__file__) for name in ("files", "experts.store")}
+    files = {
+        name: Path(__import__(f"engine.{name}", fromlist=["x"]).__file__) for name in ("io.files", "experts.store")
+    }
     for module, statement in (
         ("experts.store", "temporary.write_bytes(data)"),
         ("experts.store", "write_json(folder / MANIFEST, manifest)"),
-        ("files", "sync(temporary)"),
-        ("files", "os.fsync(descriptor)"),
-        ("files", "os.replace(temporary, path)"),
-        ("files", "sync(path.parent)"),
+        ("io.files", "sync(temporary)"),
+        ("io.files", "os.fsync(descriptor)"),
+        ("io.files", "os.replace(temporary, path)"),
+        ("io.files", "sync(path.parent)"),
     ):
         path = files[module]
         numbers = [n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if statement in line]

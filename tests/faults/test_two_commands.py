@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.cluster.job import Job
-from engine.files import read_json
-from tests.cluster.studies import words
+from engine.io.files import read_json
+from engine.studies.job import Job
 from tests.faults.conftest import LONGER, Undisturbed, longer_job
 from tests.faults.test_processes import checksums
+from tests.tiny import words
 
 pytestmark = pytest.mark.faults
 TASK = Path(__file__).resolve().parents[2] / "tasks" / "train_experts.py"

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from engine.config import ConfigError
+from engine.config.load import ConfigError
 from engine.experts.store import DamagedError
 
 THOROUGH = settings(

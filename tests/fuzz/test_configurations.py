@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import as_yaml, load, resolve
-from engine.spaces import spaces
-from tests.cluster.studies import SPACE
+from engine.config.load import as_yaml, load, resolve
+from engine.config.spaces import spaces
 from tests.fuzz.mutations import THOROUGH, TREES, paths, refused_in_a_sentence, spoiled, torn
+from tests.tiny import SPACE
 
 TEXT = SPACE.read_bytes()
 TREE: dict[str, Any] = yaml.safe_load(TEXT)

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.coresets import Evidence
+from engine.coresets import WarmupStatistics, load_warmup, save_warmup
 from engine.data.sets import karpathy
-from engine.evaluation.evidence import load_evidence, save_evidence
 from engine.experts.store import ExpertStore
-from engine.places import Places
+from engine.io.paths import Paths
 from engine.synthetic.set import SyntheticSet, load_set
 from tests.fuzz.mutations import THOROUGH, contents, refused_in_a_sentence, spoiled, torn, with_header
 
@@ -29,48 +28,46 @@ FLAT = [{"image": f"{i}.png", "caption": [f"caption {i}", "other"]} for i in ran
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Places:
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """Return places with five photos, and a secret beside them."""
     root = tmp_path_factory.mktemp("photos")
     (root / "data" / "made" / "images").mkdir(parents=True)
     for index in range(5):
         Image.new("RGB", (4, 4), (50 * index, 0, 0)).save(root / "data" / "made" / "images" / f"{index}.png")
     Image.new("RGB", (4, 4)).save(root / "data" / "secret.png")
-    return Places(data=root / "data", weights=root / "weights", cache=root / "cache")
+    return Paths(data=root / "data", weights=root / "weights", cache=root / "cache")
 
 
-def annotations(places: Places, data: bytes, name: str = "dataset_made.json") -> None:
+def annotations(paths: Paths, data: bytes, name: str = "dataset_made.json") -> None:
     """Read the photos with an annotation file of these bytes; what is read lies in the image folder."""
-    before = contents(places.data)
-    (places.data / "made" / name).write_bytes(data)
+    before = contents(paths.data)
+    (paths.data / "made" / name).write_bytes(data)
 
     def read() -> None:
-        for split in karpathy.load(places, root="made", image_px=4, annotations=name).values():
+        for split in karpathy.load(paths, root="made", image_px=4, annotations=name).values():
             for image in split.image_names:
-                assert (
-                    (places.data / "made" / "images" / image).resolve().is_relative_to(places.data / "made" / "images")
-                )
+                assert (paths.data / "made" / "images" / image).resolve().is_relative_to(paths.data / "made" / "images")
 
     refused_in_a_sentence(read)
-    (places.data / "made" / name).unlink()
-    assert contents(places.data) == before
+    (paths.data / "made" / name).unlink()
+    assert contents(paths.data) == before
 
 
 @THOROUGH
 @given(tree=spoiled(ANNOTATION))
-def test_a_spoiled_annotation(tree: Any, photos: Places) -> None:
+def test_a_spoiled_annotation(tree: Any, photos: Paths) -> None:
     annotations(photos, json.dumps(tree).encode())
 
 
 @THOROUGH
 @given(data=torn(json.dumps(ANNOTATION).encode()))
-def test_a_torn_annotation(data: bytes, photos: Places) -> None:
+def test_a_torn_annotation(data: bytes, photos: Paths) -> None:
     annotations(photos, data)
 
 
 @THOROUGH
 @given(tree=spoiled(FLAT))
-def test_a_spoiled_flat_list(tree: Any, photos: Places) -> None:
+def test_a_spoiled_flat_list(tree: Any, photos: Paths) -> None:
     for split, start in (("val", 2), ("test", 3)):
         rows = [{"image": f"{start + 1}.png", "caption": "one"}]
         (photos.data / "made" / f"x_{split}.json").write_text(json.dumps(rows), encoding="utf-8")
@@ -140,9 +137,11 @@ def synthetic_set(path: Path) -> None:
     ).save(path)
 
 
-def evidence(path: Path) -> None:
+def warmup(path: Path) -> None:
     """Write the evidence of a small warm-up."""
-    save_evidence(path, Evidence(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(4).long(), torch.zeros(4).bool()))
+    save_warmup(
+        path, WarmupStatistics(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(4).long(), torch.zeros(4).bool())
+    )
 
 
 @st.composite
@@ -154,7 +153,7 @@ def metadata_spoiled(draw: st.DrawFn, header: dict[str, Any]) -> dict[str, Any]:
     return {**header, "__metadata__": {**metadata, key: changed}}
 
 
-@pytest.mark.parametrize(("write", "load"), [(synthetic_set, load_set), (evidence, load_evidence)])
+@pytest.mark.parametrize(("write", "load"), [(synthetic_set, load_set), (warmup, load_warmup)])
 @THOROUGH
 @given(data=st.data())
 def test_a_torn_or_spoiled_safetensors_file(

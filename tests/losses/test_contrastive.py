@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from engine.losses.contrastive import LossName, bce, contrast, info_nce, kl, similarities, wbce
-from engine.rng import stream
+from engine.losses.contrastive import LossName, bce, contrastive_loss, info_nce, kl, similarities, wbce
+from engine.rng import named_generator
 
 
 def random_sides(pairs: int = 5, width: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = stream(0, "sides")
+    generator = named_generator(0, "sides")
     images, texts = (torch.randn(pairs, width, generator=generator, dtype=torch.float64) for _ in range(2))
     return images, texts
 
@@ -60,8 +60,8 @@ def test_with_the_identity_as_target_the_soft_loss_is_info_nce() -> None:
     images, texts = random_sides()
     identity = torch.eye(5, dtype=torch.float64)
     hard = info_nce(images, texts, temperature=0.2)
-    torch.testing.assert_close(contrast(images, texts, temperature=0.2, similarity=identity), hard)
-    torch.testing.assert_close(contrast(images, texts, temperature=0.2), hard, rtol=0, atol=0)
+    torch.testing.assert_close(contrastive_loss(images, texts, temperature=0.2, similarity=identity), hard)
+    torch.testing.assert_close(contrastive_loss(images, texts, temperature=0.2), hard, rtol=0, atol=0)
 
 
 def test_weighted_binary_cross_entropy_by_hand() -> None:
@@ -102,7 +102,7 @@ def test_targets_of_every_loss_are_learnable_and_twice_differentiable(loss: Loss
     target = (0.9 * torch.eye(5, dtype=torch.float64) + 0.02).requires_grad_()
 
     def value(images: torch.Tensor, texts: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return contrast(images, texts, temperature=0.5, similarity=target, loss=loss)
+        return contrastive_loss(images, texts, temperature=0.5, similarity=target, loss=loss)
 
     assert torch.autograd.gradcheck(value, (images, texts, target))
     assert torch.autograd.gradgradcheck(value, (images, texts, target))

@@ -7,11 +7,11 @@ import torch
 from torch.nn.functional import normalize
 
 from engine.losses.kernel_energy import geodesic_kernel, geodesic_kernel_energy
-from engine.rng import stream
+from engine.rng import named_generator
 
 
 def cloud(name: str, points: int = 6) -> torch.Tensor:
-    return normalize(torch.randn(points, 4, generator=stream(0, name), dtype=torch.float64), dim=-1)
+    return normalize(torch.randn(points, 4, generator=named_generator(0, name), dtype=torch.float64), dim=-1)
 
 
 def test_the_kernel_is_that_of_the_angle() -> None:

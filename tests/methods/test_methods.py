@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import components
+from engine.config import components
 from engine.data.pairs import PairDataset
-from engine.distill import Distillation, NonFiniteLossError
-from engine.files import digest
+from engine.distill import Distillation, NonFiniteLossError, outer_optimiser
+from engine.io.files import digest
+from engine.io.paths import Paths
 from engine.methods import Sources
-from engine.optimiser import outer_optimiser
-from engine.places import Places
-from engine.rng import stream
+from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs
-from tests.problems import tiny_sources, tiny_student
+from tests.toys import tiny_sources, tiny_student
 
 METHODS = components.names("method")
 RATES = {"image": 0.02, "text": 0.05, "log": 0.02, "similarity": 0.01}
@@ -23,7 +22,7 @@ RATES = {"image": 0.02, "text": 0.05, "log": 0.02, "similarity": 0.01}
 
 def seed_pairs(sources: Sources) -> SeedPairs:
     pairs = sources.pairs
-    pixels = stream(0, "pixels")
+    pixels = named_generator(0, "pixels")
     images = torch.randint(0, 256, (len(pairs.images), 3, 8, 8), generator=pixels, dtype=torch.uint8).numpy()
     names = tuple(f"{number}.png" for number in range(len(images)))
     captions = tuple(f"caption {number}" for number in range(len(pairs)))
@@ -35,11 +34,11 @@ def scopes(name: str) -> list[str]:
     return ["frozen"] if "frozen_encoders" in components.find("method", name).needs else ["full", "frozen"]
 
 
-def start(name: str, places: Places, *, train: str | None = None, **options) -> Distillation:
+def start(name: str, paths: Paths, *, train: str | None = None, **options) -> Distillation:
     train = train or scopes(name)[0]
     method = components.bind("method", name, {"num_pairs": 6, **options})
-    sources = tiny_sources(tiny_student(places, train=train), epochs=max(3, method.epochs()[-1]))
-    state = method.initial_state(seed_pairs(sources), sources, stream(1, "init"))
+    sources = tiny_sources(tiny_student(paths, train=train), epochs=max(3, method.epochs()[-1]))
+    state = method.initial_state(seed_pairs(sources), sources, named_generator(1, "init"))
     optimiser = outer_optimiser(method.param_groups(state), RATES)
     return Distillation(method, state, optimiser, sources, seed=1)
 
@@ -55,12 +54,15 @@ TAME = {"through_training": {"inner_steps": 4, "inner_lr": {"image": 0.3, "text"
 def loss_of(run: Distillation, draws: int = 16) -> float:
     """Return the mean loss of the set as it is over the same draws each time; the run itself stays as it was."""
     state = deepcopy(run.state)
-    return sum(run.method.backward(state, run.sources, stream(9, f"fixed/{k}"))["loss"] for k in range(draws)) / draws
+    return (
+        sum(run.method.backward(state, run.sources, named_generator(9, f"fixed/{k}"))["loss"] for k in range(draws))
+        / draws
+    )
 
 
 @pytest.mark.parametrize(("name", "train"), [(name, train) for name in METHODS for train in scopes(name)])
-def test_every_learnable_gets_a_gradient_and_thirty_steps_descend(name: str, train: str, places: Places) -> None:
-    run = start(name, places, train=train, **TAME.get(name, {}))
+def test_every_learnable_gets_a_gradient_and_thirty_steps_descend(name: str, train: str, paths: Paths) -> None:
+    run = start(name, paths, train=train, **TAME.get(name, {}))
     before = loss_of(run)
     run.run(2)  # L of a low-rank L R^T waits for R
     learned = [value for entry in run.method.param_groups(run.state) for value in entry["params"]]
@@ -71,13 +73,13 @@ def test_every_learnable_gets_a_gradient_and_thirty_steps_descend(name: str, tra
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_ten_steps_equal_five_a_checkpoint_and_five_bitwise(name: str, places: Places, tmp_path: Path) -> None:
-    whole = start(name, places)
+def test_ten_steps_equal_five_a_checkpoint_and_five_bitwise(name: str, paths: Paths, tmp_path: Path) -> None:
+    whole = start(name, paths)
     whole.run(10)
-    first = start(name, places)
+    first = start(name, paths)
     first.run(5)
     first.save(tmp_path / "checkpoint.safetensors")
-    second = start(name, places)
+    second = start(name, paths)
     second.load(tmp_path / "checkpoint.safetensors")
     assert second.step == 5
     second.run(5)
@@ -85,8 +87,8 @@ def test_ten_steps_equal_five_a_checkpoint_and_five_bitwise(name: str, places: P
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_run_leaves_the_trajectories_as_they_were(name: str, places: Places) -> None:
-    run = start(name, places)
+def test_a_run_leaves_the_trajectories_as_they_were(name: str, paths: Paths) -> None:
+    run = start(name, paths)
 
     def hashed() -> str:
         experts = run.sources.experts
@@ -98,8 +100,8 @@ def test_a_run_leaves_the_trajectories_as_they_were(name: str, places: Places) -
     assert hashed() == before
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_with_the_set_as_it_was(places: Places) -> None:
-    run = start("bi_trajectory", places)
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_set_as_it_was(paths: Paths) -> None:
+    run = start("bi_trajectory", paths)
     run.run(2)
     with torch.no_grad():
         run.state.synthetic.log_rates["image"].fill_(float("nan"))
@@ -110,26 +112,26 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_set_as_it_was(places: P
 
 
 @pytest.mark.parametrize(("learn", "fixed"), [("images", "texts"), ("texts", "images")])
-def test_a_single_modality_leaves_the_other_as_it_started(learn: str, fixed: str, places: Places) -> None:
-    run = start("bi_trajectory", places, learn={"images": learn == "images", "texts": learn == "texts"})
+def test_a_single_modality_leaves_the_other_as_it_started(learn: str, fixed: str, paths: Paths) -> None:
+    run = start("bi_trajectory", paths, learn={"images": learn == "images", "texts": learn == "texts"})
     before = values(run)
     run.run(3)
     assert torch.equal(before[f"synthetic.{fixed}"], values(run)[f"synthetic.{fixed}"])
     assert not torch.equal(before[f"synthetic.{learn}"], values(run)[f"synthetic.{learn}"])
 
 
-def test_small_inner_batches_use_every_pair_equally_often(places: Places) -> None:
+def test_small_inner_batches_use_every_pair_equally_often(paths: Paths) -> None:
     from engine.methods._unrolled import inner_batches
 
-    batches = inner_batches(10, 4, 5, stream(0, "batches"))
+    batches = inner_batches(10, 4, 5, named_generator(0, "batches"))
     assert [len(batch) for batch in batches] == [4] * 5
     assert torch.bincount(torch.cat(batches)).tolist() == [2] * 10
 
 
-def test_encoding_once_gives_the_gradient_of_encoding_at_every_step(places: Places) -> None:
-    run = start("bi_trajectory", places, train="frozen", inner_batch=2, inner_steps=2)
+def test_encoding_once_gives_the_gradient_of_encoding_at_every_step(paths: Paths) -> None:
+    run = start("bi_trajectory", paths, train="frozen", inner_batch=2, inner_steps=2)
     run.state.zero_grad()
-    run.method.backward(run.state, run.sources, stream(5, "step"))
+    run.method.backward(run.state, run.sources, named_generator(5, "step"))
     synthetic, student = run.state.synthetic, run.sources.student
     ours = synthetic.images.grad.clone()
     assert (ours.flatten(1).abs().amax(1) > 0).sum() == 4  # two steps of two of six pairs
@@ -146,7 +148,9 @@ def test_encoding_once_gives_the_gradient_of_encoding_at_every_step(places: Plac
 
     again = Encoding(**{name: getattr(whole, name) for name in whole.__dataclass_fields__})
     run.state.zero_grad()
-    run.method.backward(run.state, replace(run.sources, student=replace(student, image=again)), stream(5, "step"))
+    run.method.backward(
+        run.state, replace(run.sources, student=replace(student, image=again)), named_generator(5, "step")
+    )
     torch.testing.assert_close(ours, synthetic.images.grad, rtol=1e-4, atol=1e-7)
 
 
@@ -161,26 +165,26 @@ def same(a: Distillation, b: Distillation, *, steps: int = 3) -> bool:
 IDENTITY = {"kind": "identity"}
 
 
-def test_lors_with_the_identity_and_info_nce_is_truncated_bi_trajectory_matching(places: Places) -> None:
+def test_lors_with_the_identity_and_info_nce_is_truncated_bi_trajectory_matching(paths: Paths) -> None:
     batches = {"inner_batch": 3, "inner_steps": 4, "train": "frozen"}
-    lors = start("lors", places, similarity=IDENTITY, loss="info_nce", **batches)
-    assert same(lors, start("bi_trajectory", places, gradient="truncated", **batches))
-    assert not same(lors, start("bi_trajectory", places, **batches))
+    lors = start("lors", paths, similarity=IDENTITY, loss="info_nce", **batches)
+    assert same(lors, start("bi_trajectory", paths, gradient="truncated", **batches))
+    assert not same(lors, start("bi_trajectory", paths, **batches))
 
 
-def test_repblend_without_blending_is_lors_on_heads(places: Places) -> None:
-    plain = start("repblend", places, blend=None)
-    assert same(plain, start("lors", places, train="frozen"))
-    assert not same(start("repblend", places), start("lors", places, train="frozen"))
+def test_repblend_without_blending_is_lors_on_heads(paths: Paths) -> None:
+    plain = start("repblend", paths, blend=None)
+    assert same(plain, start("lors", paths, train="frozen"))
+    assert not same(start("repblend", paths), start("lors", paths, train="frozen"))
 
 
-def test_a_shortcut_of_one_epoch_is_the_trajectory_itself(places: Places) -> None:
-    assert same(start("bi_trajectory", places, max_start=1, shortcut=1), start("bi_trajectory", places, max_start=1))
-    away = start("bi_trajectory", places, max_start=1, span=2, shortcut=3)
-    assert not same(away, start("bi_trajectory", places, max_start=1, span=2))
+def test_a_shortcut_of_one_epoch_is_the_trajectory_itself(paths: Paths) -> None:
+    assert same(start("bi_trajectory", paths, max_start=1, shortcut=1), start("bi_trajectory", paths, max_start=1))
+    away = start("bi_trajectory", paths, max_start=1, span=2, shortcut=3)
+    assert not same(away, start("bi_trajectory", paths, max_start=1, span=2))
 
 
-def test_a_shortcut_that_is_too_short_says_so(places: Places) -> None:
+def test_a_shortcut_that_is_too_short_says_so(paths: Paths) -> None:
     method = components.bind("method", "lors", {"num_pairs": 6, "shortcut": 2, "max_start": 2, "span": 2})
     with pytest.raises(
         ValueError, match=r"^method\.shortcut is 2, expected at least 3, the last epoch of a segment\.$"
@@ -188,18 +192,18 @@ def test_a_shortcut_that_is_too_short_says_so(places: Places) -> None:
         method.epochs()
 
 
-def test_covmatch_draws_its_online_student_anew_in_time(places: Places) -> None:
-    run = start("covmatch", places, reset_every=2)
+def test_covmatch_draws_its_online_student_anew_in_time(paths: Paths) -> None:
+    run = start("covmatch", paths, reset_every=2)
     ages = []
     run.run(5, lambda step, state, metrics: ages.append(int(state.age)))
     assert ages == [1, 2, 1, 2, 1]
 
 
-def test_the_loss_of_real_pairs_adds_to_the_match(places: Places) -> None:
-    plain, both = start("bi_trajectory", places), start("bi_trajectory", places, real_weight=0.5)
+def test_the_loss_of_real_pairs_adds_to_the_match(paths: Paths) -> None:
+    plain, both = start("bi_trajectory", paths), start("bi_trajectory", paths, real_weight=0.5)
     first, second = plain.run(1), both.run(1)
     assert second["loss"] == pytest.approx(first["loss"] + second["loss/real"], rel=1e-6)
     assert not torch.equal(values(plain)["synthetic.texts"], values(both)["synthetic.texts"])
-    run = start("bi_trajectory", places, real_weight=0.5, gradient="stored")
+    run = start("bi_trajectory", paths, real_weight=0.5, gradient="stored")
     run.run(1)
     assert all(torch.allclose(value, values(both)[name], atol=1e-5) for name, value in values(run).items())

@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from engine.rng import forked, stream
+from engine.rng import forked, named_generator
 
 NAME = "tiny-clip"
 CONFIG: dict[str, Any] = {
@@ -33,6 +33,6 @@ def save_tiny_clip(folder: Path, *, seed: int = 0) -> None:
     preprocess = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
     config = {"model_cfg": CONFIG, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
-    with forked(stream(seed, "clip")):
+    with forked(named_generator(seed, "clip")):
         model = open_clip.CLIP(**CONFIG)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
+from engine.io.paths import Paths
 from engine.models.encode_once import encode_once
 from engine.models.two_tower import Tower
-from engine.places import Places
-from engine.rng import stream
-from tests.problems import PIXELS, tiny_student
+from engine.rng import named_generator
+from tests.toys import PIXELS, tiny_student
 
 
-def problem(places: Places, train: str) -> tuple[Tower, torch.Tensor, torch.Tensor]:
+def problem(paths: Paths, train: str) -> tuple[Tower, torch.Tensor, torch.Tensor]:
     """Return a tower in float64, five images, and a gradient with respect to the prepared inputs of three of them."""
-    tower = tiny_student(places, train=train, dtype=torch.float64).image
-    generator = stream(0, "encode")
+    tower = tiny_student(paths, train=train, dtype=torch.float64).image
+    generator = named_generator(0, "encode")
     images = torch.rand(5, 3, PIXELS, PIXELS, generator=generator, dtype=torch.float64).requires_grad_()
     gradient = torch.randn(tower.prepare(images[:3].detach()).shape, generator=generator, dtype=torch.float64)
     return tower, images, gradient
@@ -21,8 +21,8 @@ def problem(places: Places, train: str) -> tuple[Tower, torch.Tensor, torch.Tens
 
 @pytest.mark.parametrize("train", ["frozen", "full"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 128])
-def test_equals_autograd_through_the_encoder(places: Places, train: str, chunk: int) -> None:
-    tower, images, gradient = problem(places, train)
+def test_equals_autograd_through_the_encoder(paths: Paths, train: str, chunk: int) -> None:
+    tower, images, gradient = problem(paths, train)
     used = torch.tensor([4, 0, 2])
     expected = tower.prepare(images[used])
     expected.backward(gradient)
@@ -38,16 +38,16 @@ def test_equals_autograd_through_the_encoder(places: Places, train: str, chunk: 
 
 
 @pytest.mark.parametrize("chunk", [2, 128])
-def test_gradients_are_added(places: Places, chunk: int) -> None:
-    tower, images, gradient = problem(places, "frozen")
+def test_gradients_are_added(paths: Paths, chunk: int) -> None:
+    tower, images, gradient = problem(paths, "frozen")
     encode_once(tower, images[:3], chunk=chunk).pull_back(gradient)
     once = images.grad.clone()
     encode_once(tower, images[:3], chunk=chunk).pull_back(gradient)
     torch.testing.assert_close(images.grad, 2 * once)
 
 
-def test_inputs_are_a_copy_of_their_own(places: Places) -> None:
-    tower, images, _ = problem(places, "frozen")
+def test_inputs_are_a_copy_of_their_own(paths: Paths) -> None:
+    tower, images, _ = problem(paths, "frozen")
     encoded = encode_once(tower, images[:3])
     before = encoded.kept[1].detach().clone()
     encoded.inputs.requires_grad_()

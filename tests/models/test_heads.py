@@ -6,11 +6,11 @@ from torch import nn
 from torch.nn.functional import gelu, layer_norm
 
 from engine.models.heads import ResidualMLP, build_head
-from engine.rng import forked, stream
+from engine.rng import forked, named_generator
 
 
 def test_the_mlp_is_the_projection_plus_a_mix_of_it_normalised() -> None:
-    with forked(stream(0, "head")):
+    with forked(named_generator(0, "head")):
         head = build_head("mlp", features=6, width=4).double()
         features = torch.randn(3, 6).double()
     assert isinstance(head, ResidualMLP)

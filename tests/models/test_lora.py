@@ -11,20 +11,20 @@ import torch
 from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, set_fused_attn
 from torch import nn
 
-from engine import components
+from engine.config import components
+from engine.data.prepared import PreparedPairs
 from engine.experts.train import ExpertRecipe, train_expert
+from engine.io.paths import Paths
 from engine.losses.matching import matching_losses
 from engine.models.heads import build_head
 from engine.models.image import mobilenetv1
 from engine.models.image import timm as timm_adapter
-from engine.models.lora import Lora, adapt, fresh_adapters, is_adapter
-from engine.models.prepared import PreparedPairs
+from engine.models.lora import Lora, adapt, init_adapters, is_adapter
 from engine.models.two_tower import TwoTower, make_tower
-from engine.places import Places
-from engine.rng import forked, stream
+from engine.rng import forked, named_generator
 from engine.tensors import Params
-from engine.unroll import Draw, Unroll
-from tests.problems import TEXT_FEATURES
+from engine.unroll import InnerBatch, Unroll
+from tests.toys import TEXT_FEATURES
 
 PIXELS = 32
 MODELS = ["test_vit", "test_efficientnet", "test_nfnet", "test_convnext"]
@@ -34,21 +34,21 @@ MODELS = ["test_vit", "test_efficientnet", "test_nfnet", "test_convnext"]
 def encoder(model: str = "test_vit") -> nn.Module:
     set_fused_attn(False)
     size = {"img_size": PIXELS} if "vit" in model else {}
-    with forked(stream(0, model)):
+    with forked(named_generator(0, model)):
         return timm.create_model(model, num_classes=0, **size).eval().requires_grad_(False)
 
 
 def pixels(count: int = 3, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.rand(count, 3, PIXELS, PIXELS, generator=stream(0, "pixels")).to(dtype)
+    return torch.rand(count, 3, PIXELS, PIXELS, generator=named_generator(0, "pixels")).to(dtype)
 
 
-def student(places: Places, *, lora: Lora | None = None, dtype: torch.dtype = torch.float32) -> TwoTower:
+def student(paths: Paths, *, lora: Lora | None = None, dtype: torch.dtype = torch.float32) -> TwoTower:
     """Return a student with adapters in a tiny vision transformer and a linear head on texts."""
 
     def build_encoder() -> nn.Module:
-        return timm_adapter.build(places, model="test_vit", pretrained=False, image_px=PIXELS).to(dtype)
+        return timm_adapter.build(paths, model="test_vit", pretrained=False, image_px=PIXELS).to(dtype)
 
-    with forked(stream(0, "probe")):
+    with forked(named_generator(0, "probe")):
         features = build_encoder().features
     image = make_tower(
         "image",
@@ -78,7 +78,7 @@ def randomise(module: nn.Module, scale: float = 0.1) -> None:
     """Give every adapter in ``module`` an effect."""
     for name, value in module.named_parameters():
         if is_adapter(name):
-            value.copy_(scale * torch.randn(value.shape, generator=stream(0, name)))
+            value.copy_(scale * torch.randn(value.shape, generator=named_generator(0, name)))
 
 
 def adapted_layers(module: nn.Module) -> set[str]:
@@ -92,7 +92,7 @@ def test_adapters_change_nothing_at_first(model: str) -> None:
     with torch.no_grad():
         expected = plain(pixels())
         assert torch.equal(adapted(pixels()), expected)
-        drawn = fresh_adapters(adapted, stream(0, "adapters"))
+        drawn = init_adapters(adapted, named_generator(0, "adapters"))
         assert drawn.keys() == {name for name, _ in adapted.named_parameters() if is_adapter(name)}
         assert torch.equal(torch.func.functional_call(adapted, drawn, (pixels(),)), expected)
         assert all(value.abs().max() > 0 for name, value in drawn.items() if ".lora_A." in name)
@@ -152,9 +152,9 @@ def standardised(layer: nn.Conv2d) -> torch.Tensor:
 @pytest.mark.parametrize("kind", [StdConv2d, ScaledStdConv2d])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_standardised_weight_gets_the_update_itself(kind: Callable[..., nn.Conv2d], groups: int) -> None:
-    with forked(stream(0, "conv")):
+    with forked(named_generator(0, "conv")):
         net = nn.Sequential(kind(4, 6, 3, stride=2, groups=groups, bias=True)).double()
-    inputs = torch.randn(2, 4, 9, 9, generator=stream(0, "inputs"), dtype=torch.float64)
+    inputs = torch.randn(2, 4, 9, 9, generator=named_generator(0, "inputs"), dtype=torch.float64)
     adapt(net, Lora(rank=2, alpha=3.0, targets=["0"]), key="lora")
     with torch.no_grad():
         randomise(net, scale=1.0)
@@ -164,12 +164,12 @@ def test_a_standardised_weight_gets_the_update_itself(kind: Callable[..., nn.Con
 
 
 def test_an_adapter_pads_as_its_convolution_does() -> None:
-    with forked(stream(0, "conv")):
+    with forked(named_generator(0, "conv")):
         net = nn.Sequential(ScaledStdConv2dSame(4, 6, 3, stride=2))
     adapt(net, Lora(rank=2), key="lora")
     with torch.no_grad():
         randomise(net)
-        inputs = torch.randn(2, 4, 10, 10, generator=stream(0, "inputs"))
+        inputs = torch.randn(2, 4, 10, 10, generator=named_generator(0, "inputs"))
         outside = torch.nn.functional.pad(inputs, (0, 1, 0, 1))
         own = net[0].lora_B(net[0].lora_A(outside)) * 4.0
         torch.testing.assert_close(net(inputs), net[0].base_layer(inputs) + own)
@@ -197,38 +197,38 @@ def test_every_adapter_gets_a_gradient(model: str) -> None:
     with torch.no_grad():
         randomise(net)
     own = {name: value.requires_grad_() for name, value in net.named_parameters() if is_adapter(name)}
-    weight = torch.randn(net.num_features, generator=stream(0, "weight"), dtype=torch.float64)
+    weight = torch.randn(net.num_features, generator=named_generator(0, "weight"), dtype=torch.float64)
     gradients = torch.autograd.grad((net(pixels(dtype=torch.float64)) @ weight).square().sum(), list(own.values()))
     assert all(gradient.abs().max() > 0 for gradient in gradients)
 
 
-def test_parameters_are_adapters_and_head_alone(places: Places) -> None:
-    given = student(places)
-    params = given.fresh(stream(0, "a"))
+def test_parameters_are_adapters_and_head_alone(paths: Paths) -> None:
+    given = student(paths)
+    params = given.init_params(named_generator(0, "a"))
     image = {name for name in params if name.startswith("image.")}
     assert {name for name in image if not is_adapter(name)} == {"image.head.weight", "image.head.bias"}
     assert "image.encoder.backbone.blocks.0.attn.qkv.lora_A.default.weight" in image
     assert not any(value.requires_grad for value in given.image.trained.parameters())
-    drawn = given.fresh(stream(1, "a"))
+    drawn = given.init_params(named_generator(1, "a"))
     changed = {name for name in params if not torch.equal(params[name], drawn[name])}
     assert {name for name in image if ".lora_A." in name} <= changed
     assert all(params[name].eq(0).all() for name in image if ".lora_B." in name)
 
 
-def test_the_base_is_one_in_all_students_and_fresh_repeats(places: Places) -> None:
+def test_the_base_is_one_in_all_students_and_fresh_repeats(paths: Paths) -> None:
     before = torch.get_rng_state()
-    first, second = student(places), student(places)
+    first, second = student(paths), student(paths)
     assert torch.equal(torch.get_rng_state(), before)
     base = dict(second.image.trained.named_parameters())
     frozen = {n: v for n, v in first.image.trained.encoder.named_parameters() if not is_adapter(n)}
     assert frozen
     assert all(torch.equal(value, base[f"encoder.{name}"]) for name, value in frozen.items())
-    params, again = first.fresh(stream(0, "a")), second.fresh(stream(0, "a"))
+    params, again = first.init_params(named_generator(0, "a")), second.init_params(named_generator(0, "a"))
     assert all(torch.equal(value, again[name]) for name, value in params.items())
 
 
-def test_a_trajectory_holds_adapters_and_head_and_moves_them(places: Places) -> None:
-    given = student(places)
+def test_a_trajectory_holds_adapters_and_head_and_moves_them(paths: Paths) -> None:
+    given = student(paths)
     base = {name: value.clone() for name, value in given.image.trained.named_parameters()}
     recipe = ExpertRecipe(batch_size=8)
     snapshots = dict(train_expert(given, pairs(), seed=0, name="expert/0", epochs=2, recipe=recipe))
@@ -241,12 +241,12 @@ def test_a_trajectory_holds_adapters_and_head_and_moves_them(places: Places) -> 
     assert all(torch.equal(value, base[name]) for name, value in given.image.trained.named_parameters())
 
 
-def unroll(places: Places) -> Unroll:
+def unroll(paths: Paths) -> Unroll:
     """Return three steps of a student with adapters in float64, away from where B is zero."""
-    given = student(places, dtype=torch.float64)
-    generator = stream(0, "unroll")
+    given = student(paths, dtype=torch.float64)
+    generator = named_generator(0, "unroll")
     start: Params = {}
-    for name, value in given.fresh(generator).items():
+    for name, value in given.init_params(generator).items():
         start[name] = value + 0.1 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
     target = {
         name: value + 0.1 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
@@ -257,22 +257,24 @@ def unroll(places: Places) -> Unroll:
         "texts": torch.randn(5, TEXT_FEATURES, generator=generator, dtype=torch.float64),
     }
 
-    def loss(params: dict, data: dict, draw: Draw) -> torch.Tensor:
+    def loss(params: dict, data: dict, draw: InnerBatch) -> torch.Tensor:
         return given.loss(params, data["images"][draw.pairs], data["texts"][draw.pairs])
 
-    rates = {"image": torch.tensor(0.3, dtype=torch.float64), "text": torch.tensor(0.2, dtype=torch.float64)}
-    draws = [Draw(torch.randperm(5, generator=generator)[:4]) for _ in range(3)]
-    return Unroll(loss, start, partial(matching_losses, start=start, target=target), data, rates, draws)
+    learning_rates = {"image": torch.tensor(0.3, dtype=torch.float64), "text": torch.tensor(0.2, dtype=torch.float64)}
+    draws = [InnerBatch(torch.randperm(5, generator=generator)[:4]) for _ in range(3)]
+    return Unroll(loss, start, partial(matching_losses, start=start, target=target), data, learning_rates, draws)
 
 
-def test_the_exact_gradient_is_the_stored_one(places: Places) -> None:
-    problem = unroll(places)
+def test_the_exact_gradient_is_the_stored_one(paths: Paths) -> None:
+    problem = unroll(paths)
     exact, stored = (components.find("gradient", name)(problem) for name in ("exact", "stored"))
     for name in problem.data:
         assert stored.data[name].abs().max() > 0
         torch.testing.assert_close(exact.data[name], stored.data[name], rtol=1e-9, atol=1e-12)
-    for modality in problem.rates:
-        torch.testing.assert_close(exact.rates[modality], stored.rates[modality], rtol=1e-9, atol=1e-12)
+    for modality in problem.learning_rates:
+        torch.testing.assert_close(
+            exact.learning_rates[modality], stored.learning_rates[modality], rtol=1e-9, atol=1e-12
+        )
 
 
 def test_alpha_over_rank_scales_the_update() -> None:
@@ -315,8 +317,8 @@ def test_a_target_is_the_end_of_a_dotted_name() -> None:
     assert adapted_layers(net) == {*(f"blocks.{block}.attn.qkv" for block in range(6)), "blocks.0.mlp.fc1"}
 
 
-def test_a_pretrained_mobilenet_is_adapted_at_its_pointwise_convolutions(weights: Path, places: Places) -> None:
-    there = Places(data=places.data, weights=weights, cache=places.cache)
+def test_a_pretrained_mobilenet_is_adapted_at_its_pointwise_convolutions(weights: Path, paths: Paths) -> None:
+    there = Paths(data=paths.data, weights=weights, cache=paths.cache)
     net = mobilenetv1.build(there, weights="mobilenetv1_025_imagenet.safetensors")
     with torch.no_grad():
         before = net(pixels())

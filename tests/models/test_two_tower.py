@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from engine.io.paths import Paths
 from engine.losses.contrastive import info_nce
 from engine.models.heads import build_head
 from engine.models.two_tower import Tower, make_tower
-from engine.places import Places
-from engine.rng import forked, stream
-from tests.problems import PIXELS, TEXT_FEATURES, tiny_student
+from engine.rng import forked, named_generator
+from tests.toys import PIXELS, TEXT_FEATURES, tiny_student
 
 
 def encoder_with_batch_norm() -> nn.Module:
@@ -21,7 +21,7 @@ def encoder_with_batch_norm() -> nn.Module:
 
 
 def tower(*, train: str, pretrained: bool) -> Tower:
-    with forked(stream(0, "pretraining")):
+    with forked(named_generator(0, "pretraining")):
         loaded = encoder_with_batch_norm()
     return make_tower(
         "image",
@@ -33,13 +33,13 @@ def tower(*, train: str, pretrained: bool) -> Tower:
 
 
 def pixels(count: int = 4) -> torch.Tensor:
-    return torch.rand(count, 3, PIXELS, PIXELS, generator=stream(0, "pixels"))
+    return torch.rand(count, 3, PIXELS, PIXELS, generator=named_generator(0, "pixels"))
 
 
-def test_a_fresh_student_is_a_function_of_the_generator(places: Places) -> None:
-    student = tiny_student(places)
+def test_a_fresh_student_is_a_function_of_the_generator(paths: Paths) -> None:
+    student = tiny_student(paths)
     before = torch.get_rng_state()
-    first, again, other = (student.fresh(stream(seed, "init")) for seed in (0, 0, 1))
+    first, again, other = (student.init_params(named_generator(seed, "init")) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -48,38 +48,38 @@ def test_a_fresh_student_is_a_function_of_the_generator(places: Places) -> None:
     assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
-def test_names_begin_with_their_tower_image_first(places: Places) -> None:
-    names = list(tiny_student(places).fresh(stream(0, "init")))
+def test_names_begin_with_their_tower_image_first(paths: Paths) -> None:
+    names = list(tiny_student(paths).init_params(named_generator(0, "init")))
     towers = [name.partition(".")[0] for name in names]
     assert set(towers) == {"image", "text"}
     assert towers == sorted(towers)
 
 
-def test_a_fresh_student_shares_no_memory_with_the_towers_or_another(places: Places) -> None:
+def test_a_fresh_student_shares_no_memory_with_the_towers_or_another(paths: Paths) -> None:
     given = tower(train="full", pretrained=True)
-    first, second = given.fresh(stream(0, "a")), given.fresh(stream(0, "a"))
+    first, second = given.init_params(named_generator(0, "a")), given.init_params(named_generator(0, "a"))
     for value in first.values():
         value.zero_()
-    assert all(torch.equal(value, given.fresh(stream(0, "a"))[name]) for name, value in second.items())
+    assert all(torch.equal(value, given.init_params(named_generator(0, "a"))[name]) for name, value in second.items())
     assert second["image.encoder.1.weight"].abs().sum() > 0
 
 
 def test_pretrained_weights_are_where_every_student_starts() -> None:
     given = tower(train="full", pretrained=True)
-    first, second = given.fresh(stream(0, "a")), given.fresh(stream(1, "a"))
+    first, second = given.init_params(named_generator(0, "a")), given.init_params(named_generator(1, "a"))
     assert torch.equal(first["image.encoder.1.weight"], second["image.encoder.1.weight"])
     assert not torch.equal(first["image.head.weight"], second["image.head.weight"])
 
 
 def test_without_pretraining_every_student_draws_its_own_encoder() -> None:
     given = tower(train="full", pretrained=False)
-    first, second = given.fresh(stream(0, "a")), given.fresh(stream(1, "a"))
+    first, second = given.init_params(named_generator(0, "a")), given.init_params(named_generator(1, "a"))
     assert not torch.equal(first["image.encoder.1.weight"], second["image.encoder.1.weight"])
 
 
 def test_a_frozen_encoder_is_prepared_and_has_no_parameters() -> None:
     given = tower(train="frozen", pretrained=True)
-    assert list(given.fresh(stream(0, "a"))) == ["image.head.weight", "image.head.bias"]
+    assert list(given.init_params(named_generator(0, "a"))) == ["image.head.weight", "image.head.bias"]
     assert given.prepare(pixels()).shape == (4, 6)
 
 
@@ -98,7 +98,7 @@ def test_an_unfrozen_encoder_prepares_nothing() -> None:
 
 def test_frozen_and_full_compute_the_same_embedding() -> None:
     frozen, full = (tower(train=train, pretrained=True) for train in ("frozen", "full"))
-    params = full.fresh(stream(0, "a"))
+    params = full.init_params(named_generator(0, "a"))
     head_only = {name: value for name, value in params.items() if name.startswith("image.head")}
     ours = frozen.apply(head_only, frozen.prepare(pixels()))
     torch.testing.assert_close(ours, full.apply(params, full.prepare(pixels())))
@@ -106,16 +106,16 @@ def test_frozen_and_full_compute_the_same_embedding() -> None:
 
 def test_batch_norm_uses_and_keeps_its_statistics() -> None:
     given = tower(train="full", pretrained=True)
-    params = given.fresh(stream(0, "a"))
+    params = given.init_params(named_generator(0, "a"))
     together = given.apply(params, pixels())
     torch.testing.assert_close(given.apply(params, pixels()[:1]), together[:1])
     assert given.trained.encoder[2].running_mean.eq(0.25).all()
 
 
-def test_a_tower_reads_the_parameters_it_is_given_and_only_its_own(places: Places) -> None:
-    student = tiny_student(places)
-    params = student.fresh(stream(0, "a"))
-    images, texts = pixels(), torch.randn(4, TEXT_FEATURES, generator=stream(0, "texts"))
+def test_a_tower_reads_the_parameters_it_is_given_and_only_its_own(paths: Paths) -> None:
+    student = tiny_student(paths)
+    params = student.init_params(named_generator(0, "a"))
+    images, texts = pixels(), torch.randn(4, TEXT_FEATURES, generator=named_generator(0, "texts"))
     leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
     student.image.apply(leaves, images).square().sum().backward()
     assert {name for name, value in leaves.items() if value.grad is not None} == {
@@ -127,10 +127,10 @@ def test_a_tower_reads_the_parameters_it_is_given_and_only_its_own(places: Place
     assert not any(value.requires_grad for tower in student.towers() for value in tower.trained.parameters())
 
 
-def test_the_loss_is_the_contrast_at_the_students_temperature(places: Places) -> None:
-    student = tiny_student(places)
-    params = student.fresh(stream(0, "a"))
-    images, texts = pixels(), torch.randn(4, TEXT_FEATURES, generator=stream(0, "texts"))
+def test_the_loss_is_the_contrast_at_the_students_temperature(paths: Paths) -> None:
+    student = tiny_student(paths)
+    params = student.init_params(named_generator(0, "a"))
+    images, texts = pixels(), torch.randn(4, TEXT_FEATURES, generator=named_generator(0, "texts"))
     embedded = student.image.apply(params, images), student.text.apply(params, texts)
     assert torch.equal(student.loss(params, images, texts), info_nce(*embedded, temperature=0.5))
     assert student.loss(params, images, texts) != info_nce(*embedded, temperature=0.07)

@@ -18,12 +18,12 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-from engine.cluster.job import Job
-from engine.cluster.leftovers import leftovers, stop
-from engine.tracking import table
-from tests.cluster.runs import recorded
-from tests.cluster.studies import tiny_job, words
+from engine.cluster.experts.stale import stale_actors, stop
+from engine.results import table
+from engine.studies.job import Job
 from tests.faults.conftest import Nodes
+from tests.runs import recorded
+from tests.tiny import tiny_job, words
 
 NODES = 3
 STORE_BYTES = 100 * 2**20
@@ -116,10 +116,10 @@ def lost(job: Job, trials: int) -> list[str]:
 def left_over(nodes: Nodes) -> list[str]:
     """Return what still runs after the command, once the detached registry is stopped."""
     ray.init(address=nodes.cluster.address, log_to_driver=False, logging_level="ERROR")
-    for one in leftovers():
+    for one in stale_actors():
         stop(one)
     deadline = time.monotonic() + 30
-    while (alive := [name for name in VICTIMS if nodes.running(name)] + [one.name for one in leftovers()]) and (
+    while (alive := [name for name in VICTIMS if nodes.running(name)] + [one.name for one in stale_actors()]) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.5)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from engine.rng import stream
+from engine.rng import named_generator
 from engine.synthetic.nearest import nearest_captions, one_vector_each
 
 
@@ -16,12 +16,12 @@ def test_the_nearest_embedding_by_cosine() -> None:
 def test_chunks_change_nothing() -> None:
     random = np.random.default_rng(0)
     real = random.normal(size=(50, 6)).astype(np.float32)
-    texts = torch.randn(9, 6, generator=stream(0, "texts"))
+    texts = torch.randn(9, 6, generator=named_generator(0, "texts"))
     assert torch.equal(nearest_captions(texts, real, chunk=7), nearest_captions(texts, real))
 
 
 def test_token_embeddings_are_compared_by_their_means_under_the_mask() -> None:
-    table = torch.randn(5, 3, generator=stream(0, "table"))
+    table = torch.randn(5, 3, generator=named_generator(0, "table"))
     ids = np.array([[0, 1, -1], [2, -1, -1], [3, 4, 2]], dtype=np.int32)
 
     def prepare(rows: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from engine.rng import stream
+from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.synthetic.similarity import SimilarityOptions, make_similarity
 
@@ -18,7 +18,7 @@ METADATA = {"seed": 3, "student": {"image": {"encoder": "convnet", "width": 0.25
 
 
 def synthetic_set(pairs: int = 4) -> SyntheticSet:
-    generator = stream(0, "set")
+    generator = named_generator(0, "set")
     images = 3 * torch.randn(pairs, 3, 6, 5, generator=generator)  # far outside of [0, 1]
     return SyntheticSet(images, torch.randn(pairs, 7, generator=generator), {"image": 0.1, "text": 0.37}, METADATA)
 
@@ -50,10 +50,10 @@ def test_everything_learned_is_a_parameter_and_a_copy() -> None:
 def test_rates_are_kept_as_natural_logarithms_each_of_its_modality() -> None:
     synthetic = synthetic_set()
     assert synthetic.log_rates["image"].item() == pytest.approx(math.log(0.1))
-    assert synthetic.rates() == pytest.approx({"image": 0.1, "text": 0.37})
+    assert synthetic.learning_rates() == pytest.approx({"image": 0.1, "text": 0.37})
     with torch.no_grad():
         synthetic.log_rates["text"].add_(math.log(2))
-    assert synthetic.rates() == pytest.approx({"image": 0.1, "text": 0.74})
+    assert synthetic.learning_rates() == pytest.approx({"image": 0.1, "text": 0.74})
 
 
 def test_a_file_gives_the_set_back_bitwise(tmp_path: Path) -> None:
@@ -62,16 +62,16 @@ def test_a_file_gives_the_set_back_bitwise(tmp_path: Path) -> None:
     again = load_set(tmp_path / "set.safetensors")
     assert again.state_dict().keys() == synthetic.state_dict().keys()
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in synthetic.state_dict().items())
-    assert again.rates() == synthetic.rates()
+    assert again.learning_rates() == synthetic.learning_rates()
     assert again.metadata == METADATA
     assert all(value.requires_grad for value in again.parameters())
 
 
 @pytest.mark.parametrize("kind", ["low_rank", "full"])
 def test_similarity_and_loss_come_back_too(kind: str, tmp_path: Path) -> None:
-    similarity = make_similarity(SimilarityOptions(kind=kind, rank=2), 4, stream(0, "similarity"))  # type: ignore[arg-type]
+    similarity = make_similarity(SimilarityOptions(kind=kind, rank=2), 4, named_generator(0, "similarity"))  # type: ignore[arg-type]
     plain = synthetic_set()
-    synthetic = SyntheticSet(plain.images, plain.texts, plain.rates(), similarity=similarity, loss="wbce")
+    synthetic = SyntheticSet(plain.images, plain.texts, plain.learning_rates(), similarity=similarity, loss="wbce")
     with torch.no_grad():
         for value in similarity.parameters():
             value.add_(0.5)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from engine import command
-from engine.cluster.leftovers import leftovers
-from engine.cluster.registry import get_registry, registry_name
+from engine.cluster.experts.registry import get_registry, registry_name
+from engine.cluster.experts.stale import stale_actors
 from tasks import actors
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("ray_local")
 
 def names() -> set[str]:
     """Return the names of our actors."""
-    return {one.name for one in leftovers()}
+    return {one.name for one in stale_actors()}
 
 
 def wait_until_gone(folder: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from engine import command
 from tasks import coreset, distill, train_experts
 from tests.data.photos import save_photos
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from engine import assemble, command
-from engine.cluster.job import make_job
-from engine.config import load, resolve
-from engine.rng import stream
+from engine import build
+from engine.config.load import load, resolve
+from engine.results import table
+from engine.results.table import Row
+from engine.rng import named_generator
+from engine.studies.job import make_job
 from engine.synthetic.set import load_set
-from engine.tracking import table
-from engine.tracking.table import Row
 from tasks import evaluate, import_published, report, train_experts
 
 TINY = ["data.train_images=60", "data.val_images=20", "data.test_images=20", "data.image_px=8", "student.text.dim=16"]
@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def distilled(here: Path) -> Path:
     """Return a set as LoRS saves it, for the tiny student."""
-    drawn = stream(0, "distilled")
+    drawn = named_generator(0, "distilled")
     parts = [torch.ones(5), torch.randn(5, 2, generator=drawn), torch.randn(5, 2, generator=drawn)]
     entries = {
         "image": torch.randn(5, 3, 8, 8, generator=drawn),
@@ -125,12 +125,14 @@ def test_a_mistake_is_one_line_and_writes_nothing(
 def write_buffers(folder: Path, *, experts: int, epochs: int, words: list[str]) -> None:
     """Write buffers of a space's student, as published code does: tensors without names, an expert a file."""
     job = make_job("shapes_100", resolve(load("shapes_100", words)))
-    places = job.specification.places
-    encoder = assemble.build_text_encoder(job.study, places)
-    student = assemble.build_student(job.study, places, encoder=encoder)
+    paths = job.specification.paths
+    encoder = build.build_text_encoder(job.study, paths)
+    student = build.build_student(job.study, paths, encoder=encoder)
     for expert in range(experts):
         for prefix, tower in zip(("img", "txt"), student.towers(), strict=True):
-            snapshots = [list(tower.fresh(stream(expert, str(epoch))).values()) for epoch in range(epochs + 1)]
+            snapshots = [
+                list(tower.init_params(named_generator(expert, str(epoch))).values()) for epoch in range(epochs + 1)
+            ]
             torch.save([snapshots], folder / f"{prefix}_replay_buffer_{expert}.pt")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.command import TASKS
+from tasks.cli import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 

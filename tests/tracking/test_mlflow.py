@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from engine.tracking import Tracker
-from engine.tracking.mlflow import MlflowTracker, default_uri, prepare
+from engine.tracking.mlflow.tracker import MlflowTracker, default_uri, prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # inside MLflow
 
@@ -225,7 +225,7 @@ def test_default_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_several_processes_prepare_one_database(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from engine.tracking.mlflow import prepare\n"
+        "import sys; from pathlib import Path; from engine.tracking.mlflow.tracker import prepare\n"
         "print(prepare(sys.argv[1], experiment='together', artifacts=Path(sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", str(tmp_path / "artifacts")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.tracking.spool import AwayError, Record, RejectedError, Sender, Spool, grouped
+from engine.tracking.mlflow.spool import AwayError, Record, RejectedError, Sender, Spool, grouped
 
 
 class Receiver:

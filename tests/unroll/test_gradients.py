@@ -5,19 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine import components
-from engine.places import Places
-from engine.unroll import exact, leaves, step_gradient, stored, truncated, updated, walk
-from tests.problems import tiny_unroll
+from engine.config import components
+from engine.io.paths import Paths
+from engine.unroll import exact, leaves, rollout, step_gradient, stored, truncated, updated
+from tests.toys import tiny_unroll
 
 
 def flat(result) -> torch.Tensor:
-    return torch.cat([*(v.flatten() for v in result.data.values()), *(v.flatten() for v in result.rates.values())])
+    return torch.cat(
+        [*(v.flatten() for v in result.data.values()), *(v.flatten() for v in result.learning_rates.values())]
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_exact_equals_stored_in_float64(places: Places, steps: int) -> None:
-    problem = tiny_unroll(places, steps=steps)
+def test_exact_equals_stored_in_float64(paths: Paths, steps: int) -> None:
+    problem = tiny_unroll(paths, steps=steps)
     ours, reference = exact.gradient(problem), stored.gradient(problem)
     assert flat(reference).abs().max() > 1e-4
     torch.testing.assert_close(flat(ours), flat(reference), rtol=1e-9, atol=1e-12)
@@ -25,44 +27,44 @@ def test_exact_equals_stored_in_float64(places: Places, steps: int) -> None:
         torch.testing.assert_close(ours.losses[modality], loss, rtol=1e-12, atol=0)
 
 
-def test_exact_is_the_derivative_by_finite_differences(places: Places) -> None:
-    problem = tiny_unroll(places, steps=3)
+def test_exact_is_the_derivative_by_finite_differences(paths: Paths) -> None:
+    problem = tiny_unroll(paths, steps=3)
     result = exact.gradient(problem)
 
     def total(name: str, index: tuple[int, ...], shift: float) -> float:
         data = {key: value.clone() for key, value in problem.data.items()}
-        rates = {key: value.clone() for key, value in problem.rates.items()}
-        (data | rates)[name][index] += shift
-        moved = replace(problem, data=data, rates=rates)
-        return sum(loss.item() for loss in moved.end(walk(moved)[-1]).values())
+        learning_rates = {key: value.clone() for key, value in problem.learning_rates.items()}
+        (data | learning_rates)[name][index] += shift
+        moved = replace(problem, data=data, learning_rates=learning_rates)
+        return sum(loss.item() for loss in moved.end(rollout(moved)[-1]).values())
 
     places_to_try = [("images", (0, 1, 3, 4)), ("images", (4, 2, 7, 0)), ("texts", (2, 3)), ("image", ()), ("text", ())]
     for name, index in places_to_try:
         slope = (total(name, index, 1e-6) - total(name, index, -1e-6)) / 2e-6
-        assert (result.data | result.rates)[name][index].item() == pytest.approx(slope, rel=1e-5, abs=1e-9)
+        assert (result.data | result.learning_rates)[name][index].item() == pytest.approx(slope, rel=1e-5, abs=1e-9)
 
 
-def test_one_inner_step_is_plain_sgd_on_the_inner_loss(places: Places) -> None:
-    problem = tiny_unroll(places, steps=1)
+def test_one_inner_step_is_plain_sgd_on_the_inner_loss(paths: Paths) -> None:
+    problem = tiny_unroll(paths, steps=1)
     params = leaves(problem.start)
     problem.loss(params, problem.data, problem.draws[0]).backward()
-    end = walk(problem)[-1]
+    end = rollout(problem)[-1]
     for name, value in params.items():
         rate = 0.3 if name.startswith("image.") else 0.2
         torch.testing.assert_close(end[name] - problem.start[name], -rate * value.grad, rtol=1e-12, atol=1e-15)
 
 
-def test_a_modality_whose_expert_did_not_move_is_dropped(places: Places) -> None:
-    problem = tiny_unroll(places, steps=2, still="text.")
+def test_a_modality_whose_expert_did_not_move_is_dropped(paths: Paths) -> None:
+    problem = tiny_unroll(paths, steps=2, still="text.")
     for mode in (exact, stored):
         result = mode.gradient(problem)
         assert set(result.losses) == {"image"}
-        assert result.rates["text"].isfinite()
+        assert result.learning_rates["text"].isfinite()
     torch.testing.assert_close(flat(exact.gradient(problem)), flat(stored.gradient(problem)), rtol=1e-9, atol=1e-12)
 
 
-def test_nothing_that_was_given_is_written_to(places: Places) -> None:
-    problem = tiny_unroll(places, steps=3)
+def test_nothing_that_was_given_is_written_to(paths: Paths) -> None:
+    problem = tiny_unroll(paths, steps=3)
     before = [value.clone() for group in (problem.start, problem.data) for value in group.values()]
     exact.gradient(problem)
     after = [value for group in (problem.start, problem.data) for value in group.values()]
@@ -70,16 +72,18 @@ def test_nothing_that_was_given_is_written_to(places: Places) -> None:
 
 
 @pytest.mark.parametrize("name", components.names("gradient"))
-def test_every_mode_gives_every_gradient_its_shape(places: Places, name: str) -> None:
-    problem = tiny_unroll(places, steps=2, dtype=torch.float32)
+def test_every_mode_gives_every_gradient_its_shape(paths: Paths, name: str) -> None:
+    problem = tiny_unroll(paths, steps=2, dtype=torch.float32)
     result = components.find("gradient", name)(problem)
     assert {k: v.shape for k, v in result.data.items()} == {k: v.shape for k, v in problem.data.items()}
-    assert {k: v.shape for k, v in result.rates.items()} == {k: v.shape for k, v in problem.rates.items()}
-    assert all(v.isfinite().all() and v.abs().max() > 0 for v in (result.data | result.rates).values())
+    assert {k: v.shape for k, v in result.learning_rates.items()} == {
+        k: v.shape for k, v in problem.learning_rates.items()
+    }
+    assert all(v.isfinite().all() and v.abs().max() > 0 for v in (result.data | result.learning_rates).values())
 
 
-def test_an_update_moves_each_modality_at_its_own_rate(places: Places) -> None:
-    problem = tiny_unroll(places, steps=1)
+def test_an_update_moves_each_modality_at_its_own_rate(paths: Paths) -> None:
+    problem = tiny_unroll(paths, steps=1)
     params = leaves(problem.start)
     gradients = step_gradient(problem, params, problem.data, problem.draws[0], create_graph=False)
     still = updated(problem.start, gradients, {"image": torch.tensor(0.0), "text": torch.tensor(1.0)})
@@ -88,21 +92,21 @@ def test_an_update_moves_each_modality_at_its_own_rate(places: Places) -> None:
     )
 
 
-def test_truncated_is_autograd_through_steps_whose_parameters_are_constants(places: Places) -> None:
-    problem = tiny_unroll(places, steps=3)
-    data, rates = leaves(problem.data), leaves(problem.rates)
+def test_truncated_is_autograd_through_steps_whose_parameters_are_constants(paths: Paths) -> None:
+    problem = tiny_unroll(paths, steps=3)
+    data, learning_rates = leaves(problem.data), leaves(problem.learning_rates)
     end = {name: value.detach() for name, value in problem.start.items()}
-    for params, draw in zip(walk(problem), problem.draws, strict=False):
+    for params, draw in zip(rollout(problem), problem.draws, strict=False):
         gradients = step_gradient(problem, leaves(params), data, draw, create_graph=True)
-        end = updated(end, gradients, rates)
-    wanted = [*data.values(), *rates.values()]
+        end = updated(end, gradients, learning_rates)
+    wanted = [*data.values(), *learning_rates.values()]
     reference = torch.autograd.grad(sum(problem.end(end).values()), wanted)
     ours = truncated.gradient(problem)
     torch.testing.assert_close(flat(ours), torch.cat([value.flatten() for value in reference]), rtol=1e-9, atol=1e-12)
 
 
-def test_truncated_is_not_the_gradient_but_for_a_single_step(places: Places) -> None:
-    one, three = tiny_unroll(places, steps=1), tiny_unroll(places, steps=3)
+def test_truncated_is_not_the_gradient_but_for_a_single_step(paths: Paths) -> None:
+    one, three = tiny_unroll(paths, steps=1), tiny_unroll(paths, steps=3)
     torch.testing.assert_close(flat(truncated.gradient(one)), flat(exact.gradient(one)), rtol=1e-9, atol=1e-12)
     away = flat(truncated.gradient(three)) - flat(exact.gradient(three))
     assert away.norm() > 0.01 * flat(exact.gradient(three)).norm()

@@ -6,15 +6,15 @@ from typing import Any
 from engine.data.folder import SPLITS, Captions, read_splits, sizes_of
 from engine.data.images import leaves_folder
 from engine.data.pairs import PairDataset, Size
-from engine.files import read_json
-from engine.places import Places
+from engine.io.files import read_json
+from engine.io.paths import Paths
 
 ANNOTATION_FOLDERS = (".", "ann_file", "annotations")
 PROBED_NAMES = 50  # images looked for in each candidate when finding the image folder
 
 
 def load(
-    places: Places,
+    paths: Paths,
     *,
     root: str,
     image_px: int = 128,
@@ -40,14 +40,14 @@ def load(
     References:
         Karpathy and Fei-Fei, arXiv 1412.2306 (the splits).
     """
-    folder, annotation = _places_of(places, root, annotations)
+    folder, annotation = _places_of(paths, root, annotations)
     splits = read_annotation(annotation, restval=restval)
     image_root = find_image_root(folder, images, [name for captions in splits.values() for name in captions])
-    return read_splits(splits, image_root, annotation=annotation, image_px=image_px, cache=places.cache)
+    return read_splits(splits, image_root, annotation=annotation, image_px=image_px, cache=paths.cache)
 
 
 def sizes(
-    places: Places,
+    paths: Paths,
     *,
     root: str,
     image_px: int = 128,
@@ -61,12 +61,12 @@ def sizes(
         FileNotFoundError: the folder or the annotations are absent.
         ValueError: the annotations are ambiguous or not in one of the two layouts.
     """
-    return sizes_of(read_annotation(_places_of(places, root, annotations)[1], restval=restval))
+    return sizes_of(read_annotation(_places_of(paths, root, annotations)[1], restval=restval))
 
 
-def _places_of(places: Places, root: str, annotations: str | None) -> tuple[Path, Path]:
+def _places_of(paths: Paths, root: str, annotations: str | None) -> tuple[Path, Path]:
     """Return the folder of the data set and its annotation file."""
-    folder = places.data_path(root)
+    folder = paths.data_path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
     return folder, find_annotation(folder, annotations)

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from engine.data.array_cache import cached_array
+from engine.data.cache import cached_array
 from engine.data.pairs import PairDataset, Size
 from engine.data.shapes import drawing, scene, wording
-from engine.files import digest
-from engine.places import Places
-from engine.rng import draw_seed, stream
+from engine.io.files import digest
+from engine.io.paths import Paths
+from engine.rng import draw_seed, named_generator
 
 CAPTIONS_PER_IMAGE = 5
 
 
 def load(
-    places: Places,
+    paths: Paths,
     *,
     image_px: int = 32,
     train_images: int = 4000,
@@ -43,11 +43,11 @@ def load(
         if value < least:
             raise ValueError(f"data.{key}: expected at least {least}, got {value}.")
     scenes = split_scenes(sizes, seed=seed)
-    return {split: _dataset(places, split, chosen, image_px=image_px, seed=seed) for split, chosen in scenes.items()}
+    return {split: _dataset(paths, split, chosen, image_px=image_px, seed=seed) for split, chosen in scenes.items()}
 
 
 def sizes(
-    places: Places,
+    paths: Paths,
     *,
     image_px: int = 32,
     train_images: int = 4000,
@@ -70,18 +70,18 @@ def split_scenes(sizes: dict[str, int], *, seed: int) -> dict[str, list[scene.Sc
     return {split: dealt[split] for split in sizes}
 
 
-def _dataset(places: Places, split: str, scenes: Sequence[scene.Scene], *, image_px: int, seed: int) -> PairDataset:
+def _dataset(paths: Paths, split: str, scenes: Sequence[scene.Scene], *, image_px: int, seed: int) -> PairDataset:
     rng = _numpy_generator(seed, f"shapes/{split}/captions")
     captions = [text for one in scenes for text in wording.captions_of(one, count=CAPTIONS_PER_IMAGE, rng=rng)]
     return PairDataset(
-        images=_drawn(places, scenes, image_px=image_px, name=f"{seed}/shapes/{split}/images"),
+        images=_drawn(paths, scenes, image_px=image_px, name=f"{seed}/shapes/{split}/images"),
         image_names=tuple(f"{split}/{index:05d}" for index in range(len(scenes))),
         captions=tuple(captions),
         caption_image=np.repeat(np.arange(len(scenes), dtype=np.int64), CAPTIONS_PER_IMAGE),
     )
 
 
-def _drawn(places: Places, scenes: Sequence[scene.Scene], *, image_px: int, name: str) -> np.ndarray:
+def _drawn(paths: Paths, scenes: Sequence[scene.Scene], *, image_px: int, name: str) -> np.ndarray:
     """Draw the scenes, each with random numbers of its own; keyed by them and by the text of the drawing code."""
 
     def fill(array: np.ndarray) -> None:
@@ -91,8 +91,8 @@ def _drawn(places: Places, scenes: Sequence[scene.Scene], *, image_px: int, name
     source = inspect.getsource(drawing) + inspect.getsource(scene)
     key = digest("shapes/1", source, name, str(image_px), *map(repr, scenes))
     shape = (len(scenes), 3, image_px, image_px)
-    return cached_array(places.cache / "images", key, shape=shape, dtype=np.uint8, fill=fill)
+    return cached_array(paths.cache / "images", key, shape=shape, dtype=np.uint8, fill=fill)
 
 
 def _numpy_generator(seed: int, name: str) -> np.random.Generator:
-    return np.random.default_rng(draw_seed(stream(seed, name)))
+    return np.random.default_rng(draw_seed(named_generator(seed, name)))

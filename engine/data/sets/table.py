@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from engine.data.folder import SPLITS, Captions, read_splits, sizes_of
 from engine.data.pairs import PairDataset, Size
-from engine.places import Places
+from engine.io.paths import Paths
 
 if TYPE_CHECKING:
     import polars
 
 
 def load(
-    places: Places,
+    paths: Paths,
     *,
     root: str,
     table: str,
@@ -38,13 +38,13 @@ def load(
         FileNotFoundError: the folder, the table or images are absent.
         ValueError: the table lacks a column or a value, a split ends up empty, or an image cannot be decoded.
     """
-    path = _path_of(places, root, table)
+    path = _path_of(paths, root, table)
     splits = _splits(path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
-    return read_splits(splits, places.data_path(root), annotation=path, image_px=image_px, cache=places.cache)
+    return read_splits(splits, paths.data_path(root), annotation=path, image_px=image_px, cache=paths.cache)
 
 
 def sizes(
-    places: Places,
+    paths: Paths,
     *,
     root: str,
     table: str,
@@ -59,13 +59,13 @@ def sizes(
         FileNotFoundError: the folder or the table is absent.
         ValueError: the table lacks a column or a value, or a split ends up empty.
     """
-    path = _path_of(places, root, table)
+    path = _path_of(paths, root, table)
     return sizes_of(_splits(path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed))
 
 
-def _path_of(places: Places, root: str, table: str) -> Path:
+def _path_of(paths: Paths, root: str, table: str) -> Path:
     """Return the file of the table."""
-    folder = places.data_path(root)
+    folder = paths.data_path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
     return folder / table

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from engine.places import Places
+from engine.io.paths import Paths
 
 
 @runtime_checkable
@@ -46,17 +46,17 @@ class Normalised(nn.Module):
         return cast(Tensor, self.backbone((pixels - self.mean) / self.std))
 
 
-def load_weights(backbone: nn.Module, places: Places, name: str) -> None:
+def load_weights(backbone: nn.Module, paths: Paths, name: str) -> None:
     """Load the safetensors file ``name`` (below the weights folder, or absolute) into ``backbone``.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: its tensors are not those of this backbone, or it is no safetensors file.
     """
-    path = places.weights_path(name)
+    path = paths.weights_path(name)
     if path is None:
         raise FileNotFoundError(
-            f"student.image.weights: {name!r} is not below {places.weights}; set VLDD_WEIGHTS to its folder."
+            f"student.image.weights: {name!r} is not below {paths.weights}; set VLDD_WEIGHTS to its folder."
         )
     try:
         state = load_file(path)

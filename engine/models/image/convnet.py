@@ -2,11 +2,11 @@
 
 from torch import nn
 
+from engine.io.paths import Paths
 from engine.models.image import Normalised
-from engine.places import Places
 
 
-def build(places: Places, *, width: int = 32, depth: int = 3, growth: float = 2.0, grid: int = 4) -> nn.Module:
+def build(paths: Paths, *, width: int = 32, depth: int = 3, growth: float = 2.0, grid: int = 4) -> nn.Module:
     """Build ``depth`` blocks of convolution 3x3, group norm, ReLU and 2x2 average pooling, then average to a grid.
 
     The family of the image-distillation literature (arXiv 2203.11932 and before), with group instead of instance norm.

@@ -6,13 +6,13 @@ from timm.models import EfficientNet
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from torch import nn
 
+from engine.io.paths import Paths
 from engine.models.image import Normalised, load_weights
-from engine.places import Places
 
 _STAGES = ["dsa_r1_k3_s1_c64", "dsa_r2_k3_s2_c128", "dsa_r2_k3_s2_c256", "dsa_r6_k3_s2_c512", "dsa_r2_k3_s2_c1024"]
 
 
-def build(places: Places, *, width: float = 0.25, weights: str | None = None) -> nn.Module:
+def build(paths: Paths, *, width: float = 0.25, weights: str | None = None) -> nn.Module:
     """Build MobileNetV1 with "same" padding and without classifier, at ``width`` times the published channels.
 
     Without ``weights`` every student starts from its own random weights.
@@ -27,7 +27,7 @@ def build(places: Places, *, width: float = 0.25, weights: str | None = None) ->
         pad_type="same",
     )
     if weights is not None:
-        load_weights(backbone, places, weights)
+        load_weights(backbone, paths, weights)
     return Normalised(
         backbone, mean=(0.5,) * 3, std=(0.5,) * 3, features=backbone.num_features, pretrained=weights is not None
     ).eval()

@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
+from engine.io.paths import Paths
 from engine.models.image import Normalised
 from engine.models.open_clip import WithMathAttention, load_clip
-from engine.places import Places
 from engine.ranges import Count
 
 
 def build(
-    places: Places,
+    paths: Paths,
     *,
     model: str,
     pretrained: str | None = None,
@@ -28,7 +28,7 @@ def build(
         ValueError: there is no such model or tag, or its weights cannot be had.
     """
     loaded = load_clip(
-        places, model=model, pretrained=pretrained, weights=weights, image_px=image_px, key="student.image"
+        paths, model=model, pretrained=pretrained, weights=weights, image_px=image_px, key="student.image"
     )
     visual = loaded.model.visual
     tower, size = WithMathAttention(visual), visual.image_size

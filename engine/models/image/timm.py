@@ -4,13 +4,13 @@ import timm
 from timm.layers import set_fused_attn
 from torch import nn
 
+from engine.io.paths import Paths
 from engine.models.image import Normalised, load_weights
-from engine.places import Places
 from engine.ranges import Count
 
 
 def build(
-    places: Places, *, model: str, weights: str | None = None, pretrained: bool = True, image_px: Count | None = None
+    paths: Paths, *, model: str, weights: str | None = None, pretrained: bool = True, image_px: Count | None = None
 ) -> nn.Module:
     """Build ``timm.create_model(model)`` without its classifier, with the mean and std of its own configuration.
 
@@ -29,7 +29,7 @@ def build(
         )
     name = model.removeprefix("timm/")
     from_hub = pretrained and weights is None
-    local = places.weights_path(model) if from_hub else None
+    local = paths.weights_path(model) if from_hub else None
     overlay = {"file": str(local / "model.safetensors"), "custom_load": False} if local else None
     size = {} if image_px is None else {"img_size": image_px}
     try:
@@ -43,7 +43,7 @@ def build(
             "or set pretrained: false."
         ) from error
     if weights is not None:
-        load_weights(backbone, places, weights)
+        load_weights(backbone, paths, weights)
     config = backbone.default_cfg
     return Normalised(
         backbone,

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
-from engine.files import digest
+from engine.io.files import digest
+from engine.io.paths import Paths
 from engine.models.open_clip import load_clip, quiet
 from engine.models.text.transformers import weights_digest
-from engine.places import Places
 
 BATCH_SIZE = 64
 PROBES = ["a dog runs across the grass", "Two people, 3 bicycles & a red car!"]
@@ -42,7 +42,7 @@ class OpenClipEncoder:
 
 
 def build(
-    places: Places, *, model: str, pretrained: str | None = None, weights: str | None = None, normalize: bool = True
+    paths: Paths, *, model: str, pretrained: str | None = None, weights: str | None = None, normalize: bool = True
 ) -> OpenClipEncoder:
     """Build the text tower of ``model`` with its tokenizer.
 
@@ -53,7 +53,7 @@ def build(
         FileNotFoundError: ``weights`` is not there.
         ValueError: there is no such model or tag, its weights or its tokenizer cannot be had, or no weights are named.
     """
-    loaded = load_clip(places, model=model, pretrained=pretrained, weights=weights, key="student.text")
+    loaded = load_clip(paths, model=model, pretrained=pretrained, weights=weights, key="student.text")
     if not loaded.pretrained:
         raise ValueError(f"student.text.pretrained: {model} is frozen, expected a tag of its weights, or text.weights.")
     import open_clip

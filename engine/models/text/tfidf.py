@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from engine.files import digest
-from engine.places import Places
+from engine.io.files import digest
+from engine.io.paths import Paths
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -70,7 +70,7 @@ class TfidfEncoder:
         return Pipeline([("weights", vectorizer), ("projection", projection)])
 
 
-def build(places: Places, *, dim: int = 128, ngrams: int = 2) -> TfidfEncoder:
+def build(paths: Paths, *, dim: int = 128, ngrams: int = 2) -> TfidfEncoder:
     """Return an unfitted encoder with ``dim`` components over runs of 1 to ``ngrams`` words; ``places`` is not read.
 
     Raises:

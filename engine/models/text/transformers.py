@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float32, Int32
 from torch import Tensor, nn
 
-from engine.files import digest, read_json
+from engine.io.files import digest, read_json
+from engine.io.paths import Paths
 from engine.models.text._tokens import EncoderOfTokens, Pooling, TokenEmbeddings, pool, unreached
-from engine.places import Places
 
 _POOLINGS: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
@@ -102,7 +102,7 @@ class TransformersEncoder:
 
 
 def build(
-    places: Places,
+    paths: Paths,
     *,
     model: str,
     pooling: Literal["auto", "mean", "cls"] = "auto",
@@ -124,7 +124,7 @@ def build(
     """
     if max_length < 3:
         raise ValueError(f"text.max_length: expected at least 3 tokens, got {max_length}.")
-    folder = model_folder(places, model)
+    folder = model_folder(paths, model)
     loaded, tokenizer = load_pretrained(folder)
     chosen = own_pooling(folder, loaded.config) if pooling == "auto" else pooling
     return TransformersEncoder(loaded, tokenizer, pooling=chosen, max_length=max_length, normalize=normalize)
@@ -158,13 +158,13 @@ def _pooling_of(file: Path) -> Pooling:
     return _POOLINGS[modes[0]]
 
 
-def model_folder(places: Places, model: str) -> Path:
+def model_folder(paths: Paths, model: str) -> Path:
     """Return the local folder of ``model``, after downloading it from the hub where it is not among the weights.
 
     Raises:
         ValueError: there is no such folder and the hub did not give it either (tried once, without retries).
     """
-    local = places.weights_path(model)
+    local = paths.weights_path(model)
     if local is not None:
         return local
     from huggingface_hub import snapshot_download
@@ -174,7 +174,7 @@ def model_folder(places: Places, model: str) -> Path:
         return Path(snapshot_download(model, allow_patterns=FILES, etag_timeout=5))
     except (OSError, HFValidationError) as error:
         raise ValueError(
-            f"text.model: {model!r} is neither a folder in {places.weights} nor to be had from the Hugging Face hub; "
+            f"text.model: {model!r} is neither a folder in {paths.weights} nor to be had from the Hugging Face hub; "
             f"set VLDD_WEIGHTS to the folder that holds {Path(model).name!r}, or connect to the internet."
         ) from error
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.data.sets import karpathy
-from engine.places import Places
+from engine.io.paths import Paths
 from tests.data.photos import save_photos
 
 
@@ -40,9 +40,9 @@ def flat_set(root: Path, *, below: str = "ann_file") -> None:
 
 
 @pytest.mark.parametrize("images", [".", "images", "Images", "flickr30k-images", "my photos"])
-def test_karpathy_layout(places: Places, images: str) -> None:
-    karpathy_set(places.data / "made", images=images)
-    data = karpathy.load(places, root="made", image_px=8)
+def test_karpathy_layout(paths: Paths, images: str) -> None:
+    karpathy_set(paths.data / "made", images=images)
+    data = karpathy.load(paths, root="made", image_px=8)
     assert data["train"].image_names == ("a.png", "b.png")
     assert data["train"].captions[:3] == ("a.png caption 0 .", "a.png caption 1 .", "b.png caption 0 .")
     assert data["train"].caption_image.tolist() == [0, 0, 1, 1, 1, 1, 1]
@@ -50,13 +50,13 @@ def test_karpathy_layout(places: Places, images: str) -> None:
     assert data["test"].images.shape == (1, 3, 8, 8)
 
 
-def test_restval_can_be_left_out(places: Places) -> None:
-    karpathy_set(places.data / "made")
-    assert karpathy.load(places, root="made", image_px=8, restval=False)["train"].image_names == ("a.png",)
+def test_restval_can_be_left_out(paths: Paths) -> None:
+    karpathy_set(paths.data / "made")
+    assert karpathy.load(paths, root="made", image_px=8, restval=False)["train"].image_names == ("a.png",)
 
 
-def test_coco_names_have_a_folder(places: Places) -> None:
-    root = places.data / "coco"
+def test_coco_names_have_a_folder(paths: Paths) -> None:
+    root = paths.data / "coco"
     save_photos(root / "images" / "val2014", ["v.png", "t.png"])
     save_photos(root / "images" / "train2014", ["a.png"])
     names = {"train": "a.png", "val": "v.png", "test": "t.png"}
@@ -65,92 +65,92 @@ def test_coco_names_have_a_folder(places: Places) -> None:
         root / "dataset_coco.json",
         {"images": [entry(name, split, filepath=folders[split]) for split, name in names.items()]},
     )
-    data = karpathy.load(places, root="coco", image_px=8)
+    data = karpathy.load(paths, root="coco", image_px=8)
     assert {split: pairs.image_names for split, pairs in data.items()} == {
         split: (f"{folders[split]}/{name}",) for split, name in names.items()
     }
 
 
 @pytest.mark.parametrize("below", [".", "ann_file", "annotations"])
-def test_flat_lists(places: Places, below: str) -> None:
-    flat_set(places.data / "f30k", below=below)
-    data = karpathy.load(places, root="f30k", image_px=8)
+def test_flat_lists(paths: Paths, below: str) -> None:
+    flat_set(paths.data / "f30k", below=below)
+    data = karpathy.load(paths, root="f30k", image_px=8)
     assert data["train"].image_names == ("flickr30k-images/b.png", "flickr30k-images/a.png")
     assert data["train"].captions == ("first of b", "second of b", "of a")
     assert data["train"].caption_image.tolist() == [0, 0, 1]
     assert data["val"].captions == ("val 1", "val 2")
 
 
-def test_second_load_decodes_nothing(places: Places) -> None:
-    karpathy_set(places.data / "made")
-    first = karpathy.load(places, root="made", image_px=8)
-    arrays = {path: path.stat().st_mtime_ns for path in places.cache.rglob("*.npy")}
-    again = karpathy.load(places, root="made", image_px=8)
-    assert {path: path.stat().st_mtime_ns for path in places.cache.rglob("*.npy")} == arrays
+def test_second_load_decodes_nothing(paths: Paths) -> None:
+    karpathy_set(paths.data / "made")
+    first = karpathy.load(paths, root="made", image_px=8)
+    arrays = {path: path.stat().st_mtime_ns for path in paths.cache.rglob("*.npy")}
+    again = karpathy.load(paths, root="made", image_px=8)
+    assert {path: path.stat().st_mtime_ns for path in paths.cache.rglob("*.npy")} == arrays
     assert len(arrays) == 3
     np.testing.assert_array_equal(first["train"].images, again["train"].images)
 
 
-def test_absolute_root_and_named_files(places: Places, tmp_path: Path) -> None:
+def test_absolute_root_and_named_files(paths: Paths, tmp_path: Path) -> None:
     root = tmp_path / "elsewhere"
     karpathy_set(root, images="deep/down")
     write(root / "dataset_other.json", {"images": []})
     data = karpathy.load(
-        places, root=str(root), image_px=8, annotations="dataset_made.json", images="deep/down", restval=True
+        paths, root=str(root), image_px=8, annotations="dataset_made.json", images="deep/down", restval=True
     )
     assert data["val"].num_images == 1
 
 
-def test_root_that_is_absent(places: Places) -> None:
+def test_root_that_is_absent(paths: Paths) -> None:
     with pytest.raises(FileNotFoundError, match=r"data\.root: 'nowhere' is not a folder .*VLDD_DATA"):
-        karpathy.load(places, root="nowhere")
+        karpathy.load(paths, root="nowhere")
 
 
-def test_no_annotations(places: Places) -> None:
-    save_photos(places.data / "made", ["a.png"])
+def test_no_annotations(paths: Paths) -> None:
+    save_photos(paths.data / "made", ["a.png"])
     with pytest.raises(FileNotFoundError, match=r"made: expected a dataset_\*\.json or \*_train\.json"):
-        karpathy.load(places, root="made")
+        karpathy.load(paths, root="made")
 
 
-def test_several_annotations(places: Places) -> None:
-    karpathy_set(places.data / "made")
-    flat_set(places.data / "made")
+def test_several_annotations(paths: Paths) -> None:
+    karpathy_set(paths.data / "made")
+    flat_set(paths.data / "made")
     with pytest.raises(ValueError, match=r"several .*\(dataset_made\.json, ann_file/flickr30k_train\.json\); name one"):
-        karpathy.load(places, root="made")
+        karpathy.load(paths, root="made")
 
 
-def test_annotations_that_are_absent(places: Places) -> None:
-    karpathy_set(places.data / "made")
+def test_annotations_that_are_absent(paths: Paths) -> None:
+    karpathy_set(paths.data / "made")
     with pytest.raises(FileNotFoundError, match=r"data\.annotations: there is no file 'x\.json'"):
-        karpathy.load(places, root="made", annotations="x.json")
+        karpathy.load(paths, root="made", annotations="x.json")
 
 
-def test_image_folder_that_is_absent(places: Places) -> None:
-    karpathy_set(places.data / "made")
+def test_image_folder_that_is_absent(paths: Paths) -> None:
+    karpathy_set(paths.data / "made")
     with pytest.raises(FileNotFoundError, match=r"data\.images: 'photos' is not a folder"):
-        karpathy.load(places, root="made", images="photos")
+        karpathy.load(paths, root="made", images="photos")
 
 
-def test_images_that_are_nowhere(places: Places) -> None:
-    write(places.data / "made" / "dataset_made.json", {"images": ENTRIES})
+def test_images_that_are_nowhere(paths: Paths) -> None:
+    write(paths.data / "made" / "dataset_made.json", {"images": ENTRIES})
     with pytest.raises(FileNotFoundError, match=r"nor a folder in it holds 'a\.png'; name the image folder"):
-        karpathy.load(places, root="made")
+        karpathy.load(paths, root="made")
 
 
-def test_missing_images_are_counted(places: Places) -> None:
-    karpathy_set(places.data / "made")
+def test_missing_images_are_counted(paths: Paths) -> None:
+    karpathy_set(paths.data / "made")
     for name in ("a.png", "t.png"):
-        (places.data / "made" / "images" / name).unlink()
+        (paths.data / "made" / "images" / name).unlink()
     with pytest.raises(FileNotFoundError, match=r"dataset_made\.json: image 'a\.png' .* 2 of 4 images are missing\."):
-        karpathy.load(places, root="made")
-    assert not places.cache.exists()
+        karpathy.load(paths, root="made")
+    assert not paths.cache.exists()
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname"])
-def test_names_that_leave_the_folder(places: Places, name: str) -> None:
-    karpathy_set(places.data / "made", entries=[*ENTRIES, entry(name, "train")])
+def test_names_that_leave_the_folder(paths: Paths, name: str) -> None:
+    karpathy_set(paths.data / "made", entries=[*ENTRIES, entry(name, "train")])
     with pytest.raises(ValueError, match=r"dataset_made\.json: image .* leads out of the image folder"):
-        karpathy.load(places, root="made")
+        karpathy.load(paths, root="made")
 
 
 @pytest.mark.parametrize(
@@ -166,30 +166,30 @@ def test_names_that_leave_the_folder(places: Places, name: str) -> None:
         (["a.png"], r"images\[0\]: expected text under 'split'"),
     ],
 )
-def test_karpathy_mistakes(places: Places, entries: list[Any], message: str) -> None:
-    karpathy_set(places.data / "made", entries=entries)
+def test_karpathy_mistakes(paths: Paths, entries: list[Any], message: str) -> None:
+    karpathy_set(paths.data / "made", entries=entries)
     with pytest.raises(ValueError, match=rf"dataset_made\.json: {message}"):
-        karpathy.load(places, root="made")
+        karpathy.load(paths, root="made")
 
 
 @pytest.mark.parametrize("content", [[], {"annotations": []}, "text"])
-def test_json_that_is_not_karpathy(places: Places, content: object) -> None:
-    write(places.data / "made" / "dataset_made.json", content)
+def test_json_that_is_not_karpathy(paths: Paths, content: object) -> None:
+    write(paths.data / "made" / "dataset_made.json", content)
     with pytest.raises(ValueError, match=r"dataset_made\.json: expected an object with a list 'images'"):
-        karpathy.load(places, root="made")
+        karpathy.load(paths, root="made")
 
 
-def test_file_that_is_not_json(places: Places) -> None:
-    write(places.data / "made" / "dataset_made.json", []).write_text("{", encoding="utf-8")
+def test_file_that_is_not_json(paths: Paths) -> None:
+    write(paths.data / "made" / "dataset_made.json", []).write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"dataset_made\.json: expected a JSON file"):
-        karpathy.load(places, root="made")
+        karpathy.load(paths, root="made")
 
 
-def test_flat_list_without_val(places: Places) -> None:
-    flat_set(places.data / "f30k")
-    (places.data / "f30k" / "ann_file" / "flickr30k_val.json").unlink()
+def test_flat_list_without_val(paths: Paths) -> None:
+    flat_set(paths.data / "f30k")
+    (paths.data / "f30k" / "ann_file" / "flickr30k_val.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"flickr30k_val\.json: expected beside flickr30k_train\.json"):
-        karpathy.load(places, root="f30k")
+        karpathy.load(paths, root="f30k")
 
 
 @pytest.mark.parametrize(
@@ -203,14 +203,14 @@ def test_flat_list_without_val(places: Places) -> None:
         ([3], r"\[0\]: expected text under 'image', got None"),
     ],
 )
-def test_flat_mistakes(places: Places, rows: object, message: str) -> None:
-    flat_set(places.data / "f30k")
-    write(places.data / "f30k" / "ann_file" / "flickr30k_train.json", rows)
+def test_flat_mistakes(paths: Paths, rows: object, message: str) -> None:
+    flat_set(paths.data / "f30k")
+    write(paths.data / "f30k" / "ann_file" / "flickr30k_train.json", rows)
     with pytest.raises(ValueError, match=rf"flickr30k_train\.json: {message}"):
-        karpathy.load(places, root="f30k")
+        karpathy.load(paths, root="f30k")
 
 
-def test_flickr8k(flickr8k: Path, places: Places) -> None:
+def test_flickr8k(flickr8k: Path, paths: Paths) -> None:
     annotation = karpathy.find_annotation(flickr8k, None)
     splits = karpathy.read_annotation(annotation, restval=True)
     assert {split: len(captions) for split, captions in splits.items()} == {"train": 5996, "val": 1000, "test": 1000}

@@ -17,25 +17,25 @@ from engine.data.shapes.wording import (
     caption,
     captions_of,
 )
-from engine.files import digest
-from engine.places import Places
+from engine.io.files import digest
+from engine.io.paths import Paths
 
 SMALL = {"train_images": 60, "val_images": 20, "test_images": 20}
 STAR = Thing("star", "red", "large", "plain")
 BALL = Thing("circle", "orange", "small", "striped")
 
 
-def fingerprint(places: Places, **options: int) -> dict[str, str]:
-    data = shapes.load(places, **{**SMALL, **options})
+def fingerprint(paths: Paths, **options: int) -> dict[str, str]:
+    data = shapes.load(paths, **{**SMALL, **options})
     return {split: digest(pairs.images.tobytes(), *pairs.captions) for split, pairs in data.items()}
 
 
-def elsewhere(places: Places, name: str) -> Places:
-    return Places(data=places.data, weights=places.weights, cache=places.cache / name)
+def elsewhere(paths: Paths, name: str) -> Paths:
+    return Paths(data=paths.data, weights=paths.weights, cache=paths.cache / name)
 
 
-def test_splits_have_the_sizes_asked_for(places: Places) -> None:
-    data = shapes.load(places, image_px=16, **SMALL)
+def test_splits_have_the_sizes_asked_for(paths: Paths) -> None:
+    data = shapes.load(paths, image_px=16, **SMALL)
     assert {split: (pairs.num_images, len(pairs)) for split, pairs in data.items()} == {
         "train": (60, 300),
         "val": (20, 100),
@@ -44,27 +44,27 @@ def test_splits_have_the_sizes_asked_for(places: Places) -> None:
     assert data["val"].images.shape == (20, 3, 16, 16)
 
 
-def test_the_world_is_the_same_every_time(places: Places) -> None:
-    first, again = (fingerprint(elsewhere(places, name)) for name in "ab")
+def test_the_world_is_the_same_every_time(paths: Paths) -> None:
+    first, again = (fingerprint(elsewhere(paths, name)) for name in "ab")
     assert first == again
     assert len(set(first.values())) == 3
-    assert set(first.values()).isdisjoint(fingerprint(places, seed=1).values())
+    assert set(first.values()).isdisjoint(fingerprint(paths, seed=1).values())
 
 
-def test_val_and_test_stay_when_train_grows(places: Places) -> None:
-    small, large = fingerprint(places), fingerprint(places, train_images=90)
+def test_val_and_test_stay_when_train_grows(paths: Paths) -> None:
+    small, large = fingerprint(paths), fingerprint(paths, train_images=90)
     assert (small["val"], small["test"]) == (large["val"], large["test"])
-    few = shapes.load(places, **SMALL)["train"]
-    many = shapes.load(places, **{**SMALL, "train_images": 90})["train"]
+    few = shapes.load(paths, **SMALL)["train"]
+    many = shapes.load(paths, **{**SMALL, "train_images": 90})["train"]
     assert many.captions[: len(few)] == few.captions
     np.testing.assert_array_equal(many.images[:60], few.images)
 
 
-def test_drawn_once(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = fingerprint(places)
+def test_drawn_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fingerprint(paths)
     drawings: list[Scene] = []
     monkeypatch.setattr(shapes.drawing, "draw", lambda scene, **options: drawings.append(scene))
-    assert fingerprint(places) == first
+    assert fingerprint(paths) == first
     assert drawings == []
 
 
@@ -160,9 +160,9 @@ def test_every_shape_and_texture_can_be_told_from_the_others(shape: str, texture
 
 
 @pytest.mark.parametrize("option", ["train_images", "val_images", "test_images", "image_px"])
-def test_options_out_of_range_are_named(places: Places, option: str) -> None:
+def test_options_out_of_range_are_named(paths: Paths, option: str) -> None:
     with pytest.raises(ValueError, match=rf"data\.{option}: expected at least \d, got 0"):
-        shapes.load(places, **{option: 0})
+        shapes.load(paths, **{option: 0})
 
 
 def test_there_are_many_thousands_of_scenes() -> None:

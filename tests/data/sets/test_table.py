@@ -4,7 +4,7 @@ import polars
 import pytest
 
 from engine.data.sets import table
-from engine.places import Places
+from engine.io.paths import Paths
 from tests.data.photos import save_photos
 
 NAMES = [f"trip/{index}.png" for index in range(20)]
@@ -15,8 +15,8 @@ ROWS = {
 SPLIT = ["train"] * 36 + ["val"] * 2 + ["test"] * 2
 
 
-def photos(places: Places, rows: dict[str, list[object]], name: str = "captions.csv") -> None:
-    folder = places.data / "mine"
+def photos(paths: Paths, rows: dict[str, list[object]], name: str = "captions.csv") -> None:
+    folder = paths.data / "mine"
     save_photos(folder, NAMES)
     frame = polars.DataFrame(rows)
     write = {".csv": frame.write_csv, ".jsonl": frame.write_ndjson, ".parquet": frame.write_parquet}
@@ -24,9 +24,9 @@ def photos(places: Places, rows: dict[str, list[object]], name: str = "captions.
 
 
 @pytest.mark.parametrize("name", ["captions.csv", "captions.jsonl", "captions.parquet"])
-def test_given_splits(places: Places, name: str) -> None:
-    photos(places, {"split": SPLIT, **ROWS, "photographer": ["me"] * 40}, name)
-    data = table.load(places, root="mine", table=name, image_px=8)
+def test_given_splits(paths: Paths, name: str) -> None:
+    photos(paths, {"split": SPLIT, **ROWS, "photographer": ["me"] * 40}, name)
+    data = table.load(paths, root="mine", table=name, image_px=8)
     assert {split: (pairs.num_images, len(pairs)) for split, pairs in data.items()} == {
         "train": (18, 36),
         "val": (1, 2),
@@ -37,11 +37,11 @@ def test_given_splits(places: Places, name: str) -> None:
     assert data["train"].caption_image.tolist() == [index // 2 for index in range(36)]
 
 
-def test_images_are_split_by_hash_and_never_parted(places: Places) -> None:
-    photos(places, ROWS)
+def test_images_are_split_by_hash_and_never_parted(paths: Paths) -> None:
+    photos(paths, ROWS)
 
     def names(seed: int) -> dict[str, tuple[str, ...]]:
-        data = table.load(places, root="mine", table="captions.csv", image_px=8, seed=seed)
+        data = table.load(paths, root="mine", table="captions.csv", image_px=8, seed=seed)
         return {split: pairs.image_names for split, pairs in data.items()}
 
     first = names(0)
@@ -51,20 +51,20 @@ def test_images_are_split_by_hash_and_never_parted(places: Places) -> None:
     assert names(1) != first
 
 
-def test_order_of_the_rows_does_not_change_the_split(places: Places) -> None:
-    photos(places, ROWS)
-    photos(places, {key: values[::-1] for key, values in ROWS.items()}, "reversed.csv")
+def test_order_of_the_rows_does_not_change_the_split(paths: Paths) -> None:
+    photos(paths, ROWS)
+    photos(paths, {key: values[::-1] for key, values in ROWS.items()}, "reversed.csv")
     forward, backward = (
-        table.load(places, root="mine", table=name, image_px=8) for name in ("captions.csv", "reversed.csv")
+        table.load(paths, root="mine", table=name, image_px=8) for name in ("captions.csv", "reversed.csv")
     )
     assert {split: set(pairs.image_names) for split, pairs in forward.items()} == {
         split: set(pairs.image_names) for split, pairs in backward.items()
     }
 
 
-def test_numbers_in_a_csv_are_text(places: Places) -> None:
-    photos(places, {**ROWS, "caption": list(range(40))})
-    assert table.load(places, root="mine", table="captions.csv", image_px=8)["train"].captions[0].isdigit()
+def test_numbers_in_a_csv_are_text(paths: Paths) -> None:
+    photos(paths, {**ROWS, "caption": list(range(40))})
+    assert table.load(paths, root="mine", table="captions.csv", image_px=8)["train"].captions[0].isdigit()
 
 
 @pytest.mark.parametrize(
@@ -97,50 +97,50 @@ def test_numbers_in_a_csv_are_text(places: Places) -> None:
         ({"image": ["../a.png", *NAMES], "caption": ["x"] * 21}, r"image '\.\./a\.png' leads out of the image folder"),
     ],
 )
-def test_mistakes_in_the_table(places: Places, rows: dict[str, list[object]], message: str) -> None:
-    photos(places, rows, "captions.jsonl")
+def test_mistakes_in_the_table(paths: Paths, rows: dict[str, list[object]], message: str) -> None:
+    photos(paths, rows, "captions.jsonl")
     with pytest.raises((ValueError, FileNotFoundError), match=rf"captions\.jsonl: ({message})"):
-        table.load(places, root="mine", table="captions.jsonl", image_px=8)
+        table.load(paths, root="mine", table="captions.jsonl", image_px=8)
 
 
 @pytest.mark.parametrize("fractions", [{"val_fraction": 0.0}, {"test_fraction": 1.0}, {"val_fraction": -0.1}])
-def test_fractions_out_of_range(places: Places, fractions: dict[str, float]) -> None:
-    photos(places, ROWS)
+def test_fractions_out_of_range(paths: Paths, fractions: dict[str, float]) -> None:
+    photos(paths, ROWS)
     with pytest.raises(ValueError, match=r"data\.(val|test)_fraction: expected a number between 0 and 1"):
-        table.load(places, root="mine", table="captions.csv", **fractions)
+        table.load(paths, root="mine", table="captions.csv", **fractions)
 
 
-def test_fractions_that_leave_nothing_for_train(places: Places) -> None:
-    photos(places, ROWS)
+def test_fractions_that_leave_nothing_for_train(paths: Paths) -> None:
+    photos(paths, ROWS)
     with pytest.raises(ValueError, match="leave the split 'train' empty"):
-        table.load(places, root="mine", table="captions.csv", val_fraction=0.5, test_fraction=0.5)
+        table.load(paths, root="mine", table="captions.csv", val_fraction=0.5, test_fraction=0.5)
 
 
-def test_table_that_is_absent(places: Places) -> None:
-    save_photos(places.data / "mine", NAMES)
+def test_table_that_is_absent(paths: Paths) -> None:
+    save_photos(paths.data / "mine", NAMES)
     with pytest.raises(FileNotFoundError, match=r"data\.table: there is no file .*none\.csv"):
-        table.load(places, root="mine", table="none.csv")
+        table.load(paths, root="mine", table="none.csv")
 
 
-def test_root_that_is_absent(places: Places) -> None:
+def test_root_that_is_absent(paths: Paths) -> None:
     with pytest.raises(FileNotFoundError, match=r"data\.root: 'mine' is not a folder"):
-        table.load(places, root="mine", table="captions.csv")
+        table.load(paths, root="mine", table="captions.csv")
 
 
-def test_ending_that_is_unknown(places: Places) -> None:
-    save_photos(places.data / "mine", ["a.xlsx"])
+def test_ending_that_is_unknown(paths: Paths) -> None:
+    save_photos(paths.data / "mine", ["a.xlsx"])
     with pytest.raises(ValueError, match=r"a\.xlsx ends in '\.xlsx', expected \.csv, \.jsonl or \.parquet"):
-        table.load(places, root="mine", table="a.xlsx")
+        table.load(paths, root="mine", table="a.xlsx")
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [("a.csv", b'image,caption\n"a,b\n'), ("a.csv", b""), ("a.jsonl", b"{nonsense"), ("a.parquet", b"PAR0")],
 )
-def test_table_that_cannot_be_parsed(places: Places, name: str, content: bytes) -> None:
-    save_photos(places.data / "mine", NAMES)
-    (places.data / "mine" / name).write_bytes(content)
+def test_table_that_cannot_be_parsed(paths: Paths, name: str, content: bytes) -> None:
+    save_photos(paths.data / "mine", NAMES)
+    (paths.data / "mine" / name).write_bytes(content)
     with pytest.raises(
         ValueError, match=rf"{name}: (expected a \.\w+ table, but it cannot be parsed|row 1: 'caption'|)"
     ):
-        table.load(places, root="mine", table=name)
+        table.load(paths, root="mine", table=name)

@@ -5,12 +5,12 @@ from functools import partial
 import pytest
 import torch
 
-from engine import components
+from engine.config import components
+from engine.io.paths import Paths
 from engine.models.heads import build_head
 from engine.models.image import ImageEncoder
 from engine.models.two_tower import Tower, make_tower
-from engine.places import Places
-from engine.rng import forked, stream
+from engine.rng import forked, named_generator
 from tests.models.clips import register_tiny_clip
 
 PIXELS = 32
@@ -30,20 +30,20 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> None:
     register_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
-def build(name: str, places: Places) -> ImageEncoder:
-    with forked(stream(0, "encoder")):
-        return components.bind("image", name, SMALL.get(name, {}))(places)
+def build(name: str, paths: Paths) -> ImageEncoder:
+    with forked(named_generator(0, "encoder")):
+        return components.bind("image", name, SMALL.get(name, {}))(paths)
 
 
 def images(count: int = 3) -> torch.Tensor:
-    return torch.rand(count, 3, PIXELS, PIXELS, generator=stream(0, "images"))
+    return torch.rand(count, 3, PIXELS, PIXELS, generator=named_generator(0, "images"))
 
 
-def trained_tower(name: str, places: Places) -> Tower:
-    probe = build(name, places)
+def trained_tower(name: str, paths: Paths) -> Tower:
+    probe = build(name, paths)
     return make_tower(
         "image",
-        build_encoder=lambda: components.bind("image", name, SMALL.get(name, {}))(places),
+        build_encoder=lambda: components.bind("image", name, SMALL.get(name, {}))(paths),
         build_head=partial(build_head, "linear", features=probe.features, width=4),
         train="full",
         pretrained=probe.pretrained,
@@ -55,8 +55,8 @@ def test_there_are_encoders() -> None:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_says_how_many_features_it_gives_and_that_it_is_not_pretrained(name: str, places: Places) -> None:
-    encoder = build(name, places)
+def test_says_how_many_features_it_gives_and_that_it_is_not_pretrained(name: str, paths: Paths) -> None:
+    encoder = build(name, paths)
     assert isinstance(encoder, ImageEncoder)
     with torch.no_grad():
         assert encoder(images()).shape == (3, encoder.features)
@@ -64,8 +64,8 @@ def test_says_how_many_features_it_gives_and_that_it_is_not_pretrained(name: str
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_an_image_is_embedded_alone_and_without_drawing(name: str, places: Places) -> None:
-    encoder = build(name, places)
+def test_an_image_is_embedded_alone_and_without_drawing(name: str, paths: Paths) -> None:
+    encoder = build(name, paths)
     before = torch.get_rng_state()
     with torch.no_grad():
         together, alone = encoder(images()), encoder(images()[1:2])
@@ -76,8 +76,8 @@ def test_an_image_is_embedded_alone_and_without_drawing(name: str, places: Place
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_normalises_pixels_by_itself(name: str, places: Places) -> None:
-    encoder = build(name, places)
+def test_normalises_pixels_by_itself(name: str, paths: Paths) -> None:
+    encoder = build(name, paths)
     with torch.no_grad():
         expected = encoder.backbone((images() - encoder.mean) / encoder.std)
         assert torch.equal(encoder(images()), expected)
@@ -87,9 +87,9 @@ def test_normalises_pixels_by_itself(name: str, places: Places) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_students_draw_their_own_encoder_from_the_generator(name: str, places: Places) -> None:
-    tower = trained_tower(name, places)
-    first, again, other = (tower.fresh(stream(seed, "init")) for seed in (0, 0, 1))
+def test_students_draw_their_own_encoder_from_the_generator(name: str, paths: Paths) -> None:
+    tower = trained_tower(name, paths)
+    first, again, other = (tower.init_params(named_generator(seed, "init")) for seed in (0, 0, 1))
     assert all(torch.equal(value, again[key]) for key, value in first.items())
     encoder_weights = [key for key, value in first.items() if ".encoder." in key and value.ndim > 1]
     assert encoder_weights
@@ -97,11 +97,15 @@ def test_students_draw_their_own_encoder_from_the_generator(name: str, places: P
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_has_second_derivatives_that_agree_with_finite_differences(name: str, places: Places) -> None:
-    tower = trained_tower(name, places)
+def test_has_second_derivatives_that_agree_with_finite_differences(name: str, paths: Paths) -> None:
+    tower = trained_tower(name, paths)
     tower.trained.double()
-    params = {key: value.double().requires_grad_() for key, value in tower.fresh(stream(0, "init")).items()}
-    directions = {key: torch.randn(v.shape, generator=stream(0, key), dtype=v.dtype) for key, v in params.items()}
+    params = {
+        key: value.double().requires_grad_() for key, value in tower.init_params(named_generator(0, "init")).items()
+    }
+    directions = {
+        key: torch.randn(v.shape, generator=named_generator(0, key), dtype=v.dtype) for key, v in params.items()
+    }
     pixels = images(2).double().requires_grad_()
 
     def slope(at: torch.Tensor) -> torch.Tensor:
@@ -111,7 +115,7 @@ def test_has_second_derivatives_that_agree_with_finite_differences(name: str, pl
         return sum((one * directions[key]).sum() for key, one in zip(params, gradients, strict=True))
 
     (mixed,) = torch.autograd.grad(slope(pixels), pixels)
-    shift = 1e-6 * torch.randn(pixels.shape, generator=stream(0, "shift"), dtype=pixels.dtype)
+    shift = 1e-6 * torch.randn(pixels.shape, generator=named_generator(0, "shift"), dtype=pixels.dtype)
     numeric = (slope(pixels + shift) - slope(pixels - shift)).item() / 2
     assert mixed.isfinite().all()
     assert (mixed * shift).sum().item() == pytest.approx(numeric, rel=1e-3)

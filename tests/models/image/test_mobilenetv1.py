@@ -6,19 +6,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.io.paths import Paths
 from engine.models.image import mobilenetv1
-from engine.places import Places
-from engine.rng import stream
+from engine.rng import named_generator
 
 NAME = "mobilenetv1_025_imagenet.safetensors"
 
 
-def below(weights: Path) -> Places:
-    return Places(data=weights / "none", weights=weights, cache=weights / "none")
+def below(weights: Path) -> Paths:
+    return Paths(data=weights / "none", weights=weights, cache=weights / "none")
 
 
 def pixels() -> torch.Tensor:
-    return torch.rand(2, 3, 64, 64, generator=stream(0, "pixels"))
+    return torch.rand(2, 3, 64, 64, generator=named_generator(0, "pixels"))
 
 
 def test_real_weights_are_loaded_whole(weights: Path) -> None:
@@ -61,29 +61,29 @@ def test_another_widths_weights_are_refused_before_any_is_loaded(weights: Path) 
     assert "\n" not in str(e.value)
 
 
-def test_a_missing_file_is_named_with_its_variable(places: Places) -> None:
+def test_a_missing_file_is_named_with_its_variable(paths: Paths) -> None:
     with pytest.raises(FileNotFoundError, match=r"^student\.image\.weights: 'absent\.safetensors' .*VLDD_WEIGHTS.*\.$"):
-        mobilenetv1.build(places, weights="absent.safetensors")
+        mobilenetv1.build(paths, weights="absent.safetensors")
 
 
 @pytest.mark.parametrize("data", [b"", b"no safetensors at all", b"\xff" * 64])
-def test_a_damaged_file_is_named(places: Places, data: bytes) -> None:
-    places.weights.mkdir()
-    (places.weights / "net.safetensors").write_bytes(data)
+def test_a_damaged_file_is_named(paths: Paths, data: bytes) -> None:
+    paths.weights.mkdir()
+    (paths.weights / "net.safetensors").write_bytes(data)
     with pytest.raises(ValueError, match=r"net\.safetensors: expected safetensors weights of this encoder") as error:
-        mobilenetv1.build(places, weights="net.safetensors")
+        mobilenetv1.build(paths, weights="net.safetensors")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("change", ["missing", "more"])
-def test_a_file_of_other_tensors_names_the_first(places: Places, change: str) -> None:
-    state = mobilenetv1.build(places).backbone.state_dict()
+def test_a_file_of_other_tensors_names_the_first(paths: Paths, change: str) -> None:
+    state = mobilenetv1.build(paths).backbone.state_dict()
     if change == "missing":
         del state["conv_stem.weight"]
     else:
         state["a.classifier"] = torch.zeros(1)
-    places.weights.mkdir()
-    save_file(state, places.weights / "net.safetensors")
+    paths.weights.mkdir()
+    save_file(state, paths.weights / "net.safetensors")
     named = {"missing": r"conv_stem\.weight", "more": r"a\.classifier"}[change]
     with pytest.raises(ValueError, match=rf"1 tensors differ \({named}\.\.\.\)\.$"):
-        mobilenetv1.build(places, weights="net.safetensors")
+        mobilenetv1.build(paths, weights="net.safetensors")

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.io.paths import Paths
 from engine.models.text import TextEncoder
 from engine.models.text import open_clip as adapter
-from engine.places import Places
 from tests.models.clips import CONFIG, NAME, register_tiny_clip, save_tiny_clip
 
 CAPTIONS = ["a red ball", "a blue box on the grass", "A dog runs.", "two people"]
 
 
 @pytest.fixture
-def clip(places: Places) -> Places:
-    save_tiny_clip(places.weights / NAME)
-    return places
+def clip(paths: Paths) -> Paths:
+    save_tiny_clip(paths.weights / NAME)
+    return paths
 
 
-def test_is_a_frozen_text_encoder(clip: Places) -> None:
+def test_is_a_frozen_text_encoder(clip: Paths) -> None:
     encoder = adapter.build(clip, model=NAME)
     assert isinstance(encoder, TextEncoder)
     assert encoder.dim == CONFIG["embed_dim"]
@@ -27,7 +27,7 @@ def test_is_a_frozen_text_encoder(clip: Places) -> None:
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
 
 
-def test_embeds_as_open_clip_does(clip: Places) -> None:
+def test_embeds_as_open_clip_does(clip: Paths) -> None:
     import open_clip
 
     folder = f"local-dir:{clip.weights / NAME}"
@@ -41,20 +41,20 @@ def test_embeds_as_open_clip_does(clip: Places) -> None:
     assert not unit.requires_grad
 
 
-def test_batches_change_nothing(clip: Places) -> None:
+def test_batches_change_nothing(clip: Paths) -> None:
     encoder = adapter.build(clip, model=NAME)
     together = encoder.embed(CAPTIONS * 40)
     torch.testing.assert_close(together, encoder.embed(CAPTIONS).repeat(40, 1), atol=1e-5, rtol=0)
     assert encoder.embed([]).shape == (0, encoder.dim)
 
 
-def test_long_captions_are_cut(clip: Places) -> None:
+def test_long_captions_are_cut(clip: Paths) -> None:
     words = "a red ball on the grass " * 5
     short, long = adapter.build(clip, model=NAME).embed([words, words + "and a dog"])
     torch.testing.assert_close(short, long)
 
 
-def test_key_tells_weights_and_options_apart(clip: Places) -> None:
+def test_key_tells_weights_and_options_apart(clip: Paths) -> None:
     save_tiny_clip(clip.weights / "same")
     save_tiny_clip(clip.weights / "other", seed=1)
     own = adapter.build(clip, model=NAME).key
@@ -63,12 +63,12 @@ def test_key_tells_weights_and_options_apart(clip: Places) -> None:
     assert len({own, *others}) == 3
 
 
-def test_random_weights_are_refused(places: Places, tmp_path: Path) -> None:
+def test_random_weights_are_refused(paths: Paths, tmp_path: Path) -> None:
     register_tiny_clip(tmp_path)
     with pytest.raises(ValueError, match=r"^student\.text\.pretrained: tiny-clip is frozen, expected a tag .*\.$"):
-        adapter.build(places, model=NAME)
+        adapter.build(paths, model=NAME)
 
 
-def test_an_unknown_model_is_told(places: Places) -> None:
+def test_an_unknown_model_is_told(paths: Paths) -> None:
     with pytest.raises(ValueError, match=r"^student\.text\.model: open_clip knows no model 'clip' .*\.$"):
-        adapter.build(places, model="clip")
+        adapter.build(paths, model="clip")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.io.paths import Paths
 from engine.models.text import TextEncoder
 from engine.models.text.transformers import TransformersEncoder, build
-from engine.places import Places
-from engine.rng import forked, stream
+from engine.rng import forked, named_generator
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "blue", "ball", "box", "on", "the", "grass"]
 CAPTIONS = ["a red ball", "blue box on the grass on the grass", "ball", "a red ball on the grass"]
@@ -27,7 +27,7 @@ def tiny_bert(folder: Path, seed: int = 0) -> None:
         intermediate_size=32,
         initializer_range=0.5,
     )
-    with forked(stream(seed, "bert")):
+    with forked(named_generator(seed, "bert")):
         BertModel(config).save_pretrained(folder)
     tiny_tokenizer(folder, "BertTokenizer")
 
@@ -40,7 +40,7 @@ def tiny_distilbert(folder: Path, seed: int = 0) -> None:
     config = DistilBertConfig(
         vocab_size=len(WORDS), dim=16, n_layers=2, n_heads=2, hidden_dim=32, initializer_range=0.5
     )
-    with forked(stream(seed, "distilbert")):
+    with forked(named_generator(seed, "distilbert")):
         DistilBertModel(config).save_pretrained(folder)
     tiny_tokenizer(folder, "DistilBertTokenizer")
 
@@ -53,16 +53,16 @@ def tiny_tokenizer(folder: Path, kind: str) -> None:
 
 
 @pytest.fixture
-def bert(places: Places) -> Places:
-    tiny_bert(places.weights / "tiny-bert")
-    return places
+def bert(paths: Paths) -> Paths:
+    tiny_bert(paths.weights / "tiny-bert")
+    return paths
 
 
-def load(places: Places, **options: object) -> TransformersEncoder:
-    return build(places, model="someone/tiny-bert", **options)
+def load(paths: Paths, **options: object) -> TransformersEncoder:
+    return build(paths, model="someone/tiny-bert", **options)
 
 
-def test_is_a_frozen_text_encoder(bert: Places) -> None:
+def test_is_a_frozen_text_encoder(bert: Paths) -> None:
     encoder = load(bert)
     assert isinstance(encoder, TextEncoder)
     assert encoder.dim == 16
@@ -70,7 +70,7 @@ def test_is_a_frozen_text_encoder(bert: Places) -> None:
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
 
 
-def test_batching_by_length_changes_nothing(bert: Places) -> None:
+def test_batching_by_length_changes_nothing(bert: Paths) -> None:
     encoder = load(bert)
     together = encoder.embed(CAPTIONS * 40)
     alone = torch.cat([encoder.embed([caption]) for caption in CAPTIONS])
@@ -80,7 +80,7 @@ def test_batching_by_length_changes_nothing(bert: Places) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_pooling_by_hand(bert: Places, pooling: str) -> None:
+def test_pooling_by_hand(bert: Paths, pooling: str) -> None:
     encoder = load(bert, pooling=pooling, normalize=False)
     tokens = torch.tensor([[WORDS.index(word) for word in ("[CLS]", "a", "red", "ball", "[SEP]")]])
     with torch.no_grad():
@@ -102,7 +102,7 @@ def sentence_pooling(folder: Path, **modes: object) -> None:
         ({"pooling_mode": "cls"}, "cls"),
     ],
 )
-def test_a_sentence_encoder_says_how_it_is_pooled(bert: Places, modes: dict, expected: str) -> None:
+def test_a_sentence_encoder_says_how_it_is_pooled(bert: Paths, modes: dict, expected: str) -> None:
     sentence_pooling(bert.weights / "tiny-bert", **modes)
     assert load(bert).key == load(bert, pooling=expected).key
     assert load(bert, pooling="mean").key != load(bert, pooling="cls").key
@@ -111,7 +111,7 @@ def test_a_sentence_encoder_says_how_it_is_pooled(bert: Places, modes: dict, exp
 @pytest.mark.parametrize(
     "modes", [{"pooling_mode_max_tokens": True}, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, {}]
 )
-def test_another_pooling_of_a_sentence_encoder_is_refused(bert: Places, modes: dict) -> None:
+def test_another_pooling_of_a_sentence_encoder_is_refused(bert: Paths, modes: dict) -> None:
     sentence_pooling(bert.weights / "tiny-bert", **modes)
     with pytest.raises(ValueError, match=r"config\.json: expected the pooling of mean_tokens or of cls_token alone"):
         load(bert)
@@ -119,22 +119,22 @@ def test_another_pooling_of_a_sentence_encoder_is_refused(bert: Places, modes: d
 
 
 @pytest.mark.parametrize("kind", ["BertModel", "BertForMaskedLM", "DistilBertModel", "DistilBertForMaskedLM"])
-def test_the_pooling_of_a_model_without_a_word_on_it(places: Places, kind: str) -> None:
-    folder = places.weights / "tiny-bert"
+def test_the_pooling_of_a_model_without_a_word_on_it(paths: Paths, kind: str) -> None:
+    folder = paths.weights / "tiny-bert"
     if kind.startswith("Distil"):
         tiny_distilbert(folder)
     else:
         tiny_bert(folder)
     config = json.loads((folder / "config.json").read_text())
-    assert load(places).key == load(places, pooling="mean").key
+    assert load(paths).key == load(paths, pooling="mean").key
     (folder / "config.json").write_text(json.dumps({**config, "architectures": [kind]}))
     expected = "cls" if kind.endswith("ForMaskedLM") else "mean"
-    assert load(places).pooling == expected
+    assert load(paths).pooling == expected
 
 
-def test_distilbert_by_hand(places: Places) -> None:
-    tiny_distilbert(places.weights / "tiny-bert")
-    encoder = load(places, pooling="cls", normalize=False)
+def test_distilbert_by_hand(paths: Paths) -> None:
+    tiny_distilbert(paths.weights / "tiny-bert")
+    encoder = load(paths, pooling="cls", normalize=False)
     assert encoder.dim == 16
     tokens = torch.tensor([[WORDS.index(word) for word in ("[CLS]", "a", "red", "ball", "[SEP]")]])
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_distilbert_by_hand(places: Places) -> None:
     torch.testing.assert_close(encoder.embed(CAPTIONS[:2])[0], states[0], atol=1e-5, rtol=0)
 
 
-def test_a_frozen_encoder_drops_nothing_out(bert: Places) -> None:
+def test_a_frozen_encoder_drops_nothing_out(bert: Paths) -> None:
     encoder = load(bert)
     dropouts = [module for module in encoder.model.modules() if isinstance(module, torch.nn.Dropout)]
     assert any(module.p > 0 for module in dropouts)
@@ -152,13 +152,13 @@ def test_a_frozen_encoder_drops_nothing_out(bert: Places) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_long_captions_are_cut(bert: Places) -> None:
+def test_long_captions_are_cut(bert: Paths) -> None:
     encoder = load(bert, max_length=5)
     short, long = encoder.embed(["a red ball", "a red ball on the grass"])
     torch.testing.assert_close(short, long)
 
 
-def test_key_tells_weights_words_and_options_apart(bert: Places) -> None:
+def test_key_tells_weights_words_and_options_apart(bert: Paths) -> None:
     tiny_bert(bert.weights / "other-bert", seed=1)
     tiny_bert(bert.weights / "same-bert")
     tiny_bert(bert.weights / "reworded-bert")
@@ -170,24 +170,24 @@ def test_key_tells_weights_words_and_options_apart(bert: Places) -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_loading_is_quiet(bert: Places, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_is_quiet(bert: Paths, capfd: pytest.CaptureFixture[str]) -> None:
     load(bert).embed(CAPTIONS)
     assert capfd.readouterr() == ("", "")
 
 
-def test_absent_model_is_told_at_once(places: Places) -> None:
+def test_absent_model_is_told_at_once(paths: Paths) -> None:
     start = time.monotonic()
     with pytest.raises(ValueError, match=r"text\.model: 'nobody/no-such-bert' is neither a folder in .*VLDD_WEIGHTS"):
-        build(places, model="nobody/no-such-bert")
+        build(paths, model="nobody/no-such-bert")
     assert time.monotonic() - start < 10
 
 
-def test_impossible_name_is_told(places: Places) -> None:
+def test_impossible_name_is_told(paths: Paths) -> None:
     with pytest.raises(ValueError, match=r"text\.model: 'no such//bert' is neither"):
-        build(places, model="no such//bert")
+        build(paths, model="no such//bert")
 
 
-def test_pickled_weights_are_not_read(bert: Places) -> None:
+def test_pickled_weights_are_not_read(bert: Paths) -> None:
     folder = bert.weights / "tiny-bert"
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
@@ -195,21 +195,21 @@ def test_pickled_weights_are_not_read(bert: Places) -> None:
         load(bert)
 
 
-def test_empty_folder(places: Places) -> None:
-    (places.weights / "tiny-bert").mkdir(parents=True)
+def test_empty_folder(paths: Paths) -> None:
+    (paths.weights / "tiny-bert").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"tiny-bert: expected a transformers model"):
-        load(places)
+        load(paths)
 
 
-def test_max_length_must_hold_a_word(bert: Places) -> None:
+def test_max_length_must_hold_a_word(bert: Paths) -> None:
     with pytest.raises(ValueError, match=r"text\.max_length: expected at least 3 tokens, got 2"):
         load(bert, max_length=2)
 
 
-def test_mini_lm(weights: Path, places: Places) -> None:
+def test_mini_lm(weights: Path, paths: Paths) -> None:
     if not (weights / "all-MiniLM-L6-v2").is_dir():
         pytest.skip(f"{weights} holds no all-MiniLM-L6-v2")
-    there = Places(data=places.data, weights=weights, cache=places.cache)
+    there = Paths(data=paths.data, weights=weights, cache=paths.cache)
     encoder = build(there, model="sentence-transformers/all-MiniLM-L6-v2")
     assert encoder.pooling == "mean"
     dog, puppy, car = encoder.embed(["A dog runs on grass.", "A puppy is running over a lawn.", "A parked red car."])

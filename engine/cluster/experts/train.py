@@ -1,0 +1,60 @@
+"""Have the experts of a study trained, with a progress bar, until the store holds them."""
+
+import uuid
+from contextlib import suppress
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError
+from tqdm import tqdm
+
+from engine.cluster import runtime
+from engine.cluster.experts.registry import get_registry
+from engine.io.terminal import echo
+from engine.specification import Specification
+
+
+def train_experts(specification: Specification, *, count: int, epochs: int, cluster: runtime.Cluster) -> None:
+    """Have the study's experts trained, as far as the store lacks them, with a bar.
+
+    Raises:
+        ValueError: an expert cannot be trained as it is configured.
+        RuntimeError: an expert could not be trained.
+    """
+    registry, caller = get_registry(specification.expert_folder()), uuid.uuid4().hex
+    granted = runtime.granted(specification.study.resources.expert, cluster)
+    training = registry.ensure.remote(
+        specification,
+        count=count,
+        epochs=epochs,
+        resources=runtime.actor_options(granted),
+        at_once=cluster.slots(granted),
+        caller=caller,
+    )
+    layout = "{l_bar}{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}]"
+    with tqdm(total=count * epochs, desc=f"training {count} experts", bar_format=layout, disable=None) as bar:
+        try:
+            _watch(registry, training, bar)
+        except KeyboardInterrupt:
+            with suppress(RayError):  # GetTimeoutError among them
+                ray.get(registry.stop.remote(caller), timeout=5)
+            raise
+        _show(bar, count * epochs)
+
+
+def _watch(registry: ActorHandle, training: ray.ObjectRef, bar: tqdm) -> None:
+    """Show how far experts are until ``training`` is done; a registry that is being started again is waited for."""
+    told = None
+    while not ray.wait([training], timeout=0.5)[0]:
+        with suppress(RayActorError):
+            _show(bar, sum(ray.get(registry.progress.remote()).values()))
+            waits_for = ray.get(registry.waiting.remote())
+            if waits_for != told and waits_for is not None:
+                echo(f"These experts are being trained by {waits_for}; what it leaves is used.")
+            told = waits_for
+    ray.get(training)
+
+
+def _show(bar: tqdm, done: float) -> None:
+    bar.n = done
+    bar.refresh()

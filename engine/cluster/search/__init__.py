@@ -1,0 +1,1 @@
+"""The search over a study: Ray Tune trials, their scheduler and callbacks."""

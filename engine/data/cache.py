@@ -1,0 +1,100 @@
+"""Arrays made once, kept as ``.npy`` files and read through a memory map; caption embeddings among them."""
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int32
+from numpy.typing import DTypeLike
+from tqdm import tqdm
+
+from engine.io.files import atomic_path, digest
+from engine.models.text import TextEncoder, TrainableTextEncoder
+
+CHUNK = 4096  # captions embedded at once: encoders sort by length within it
+
+
+def cached_array(
+    folder: Path, key: str, *, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[np.ndarray], None]
+) -> np.ndarray:
+    """Return ``<folder>/<key>.npy`` as a read-only memory map, after making it if it is not there.
+
+    ``fill`` receives a writable memory map of the wanted shape and writes every element; the array is never held in
+    memory as a whole. Two processes that miss at the same time both make the file and the later rename wins: each
+    sees a whole one. A file whose header or length disagrees is made again.
+
+    Raises:
+        OSError: the disk has no room for the array.
+    """
+    path = folder / f"{key}.npy"
+    found = _open(path, shape, np.dtype(dtype))
+    return found if found is not None else _make(path, shape, np.dtype(dtype), fill)
+
+
+def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+    if not path.exists():
+        return None
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError):  # a truncated or foreign file
+        return None
+    return array if array.shape == shape and array.dtype == dtype else None
+
+
+def _make(path: Path, shape: tuple[int, ...], dtype: np.dtype, fill: Callable[[np.ndarray], None]) -> np.ndarray:
+    with atomic_path(path) as temporary:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        _reserve(temporary, path)
+        fill(array)
+        array.flush()
+        del array
+    made = _open(path, shape, dtype)
+    assert made is not None, path
+    return made
+
+
+def _reserve(temporary: Path, path: Path) -> None:
+    """Give the sparse file real blocks: a full disk is then an error here and not a bus error while filling."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    size = temporary.stat().st_size
+    with temporary.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                room = f"{path}: no room for a cached array of {size / 2**20:.0f} MiB"
+                raise OSError(error.errno, room) from error
+
+
+def caption_embeddings(encoder: TextEncoder, captions: Sequence[str], cache: Path) -> Float32[np.ndarray, "m dim"]:
+    """Return the embeddings of ``captions``, in their order, as a read-only memory map below ``cache``.
+
+    The file is keyed by ``encoder.key`` and the captions; an encoder that is fitted must be fitted before.
+    """
+
+    def fill(array: np.ndarray) -> None:
+        with tqdm(total=len(captions), desc="embedding captions", disable=None) as bar:
+            for start in range(0, len(captions), CHUNK):
+                chunk = captions[start : start + CHUNK]
+                array[start : start + len(chunk)] = encoder.embed(chunk).numpy()
+                bar.update(len(chunk))
+
+    key = digest("caption_embeddings/1", encoder.key, *captions)
+    shape = (len(captions), encoder.dim)
+    return cached_array(cache / "captions", key, shape=shape, dtype=np.float32, fill=fill)
+
+
+def caption_tokens(encoder: TrainableTextEncoder, captions: Sequence[str], cache: Path) -> Int32[np.ndarray, "m n"]:
+    """Return the token ids of ``captions``, -1 behind their ends, as a read-only memory map below ``cache``."""
+
+    def fill(array: np.ndarray) -> None:
+        for start in range(0, len(captions), CHUNK):
+            chunk = captions[start : start + CHUNK]
+            array[start : start + len(chunk)] = encoder.tokens(chunk)
+
+    key = digest("caption_tokens/1", encoder.key, *captions)
+    shape = (len(captions), encoder.max_length)
+    return cached_array(cache / "captions", key, shape=shape, dtype=np.int32, fill=fill)

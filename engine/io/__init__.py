@@ -1,0 +1,1 @@
+"""Files, storage, folders and the terminal."""

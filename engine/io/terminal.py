@@ -1,0 +1,22 @@
+"""Lines at the terminal, and sizes and times as words."""
+
+import sys
+
+from tqdm import tqdm
+
+
+def echo(sentence: str) -> None:
+    """Print a line without breaking a progress bar that is shown."""
+    tqdm.write(sentence, file=sys.stdout)
+
+
+def format_bytes(size: float) -> str:
+    """Return a number of bytes in MiB or GiB."""
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
+
+
+def format_minutes(minutes: float) -> str:
+    """Return a number of minutes in minutes, hours or days."""
+    if minutes < 120:
+        return f"{minutes:.0f} min" if minutes >= 10 else f"{minutes:.1f} min"
+    return f"{minutes / 60:.0f} h" if minutes < 4 * 24 * 60 else f"{minutes / 60 / 24:.0f} days"

@@ -1,0 +1,1 @@
+"""Result tables: rows, statistics, rendering and files."""

@@ -1,0 +1,1 @@
+"""What a command does with a study: check it, run what is missing, and conclude."""

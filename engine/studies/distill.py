@@ -1,0 +1,178 @@
+"""The main job: experts, search, scores and table of one study, each part skipped where it is already done."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from engine.cluster import runtime
+from engine.cluster.devices import read_nodes
+from engine.cluster.errors import own_sentences
+from engine.cluster.experts.registry import get_registry
+from engine.cluster.experts.train import train_experts
+from engine.cluster.nodes import check_nodes
+from engine.cluster.scoring import Scorer, score_set, waited
+from engine.cluster.search import tuner
+from engine.cluster.search.callbacks import TrialReports
+from engine.cluster.search.trial import BEST_SET
+from engine.config.load import assign
+from engine.io.files import atomic_path, digest
+from engine.io.terminal import echo
+from engine.results import table
+from engine.results.table import Row
+from engine.rng import named_generator
+from engine.studies.baselines import Baselines, score_row
+from engine.studies.executor import Executor
+from engine.studies.job import Job, conclude, forget, keep, tracked
+from engine.studies.preflight.checks import (
+    buffer_warning,
+    check_cluster,
+    check_data,
+    check_disk,
+    check_memory,
+    check_study,
+)
+from engine.studies.preflight.dry_run import estimate
+from engine.studies.preflight.dummy_inputs import dummy_inputs
+from engine.studies.preflight.memory import trial_bytes
+from engine.tracking import Tracker
+
+TABLE_FILES = ("table.md", "table.csv", "table.json")
+
+
+def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
+    """Run what is missing of a study, print first what that will take and last its table, and return the table.
+
+    Raises:
+        ValueError: the study cannot be run as it is configured.
+        FileNotFoundError: its data or weights are not there.
+        StorageError: the storage is away, or refuses.
+        RuntimeError: experts or trials failed for good.
+    """
+    with own_sentences(job.specification.storage):
+        if not fresh and job.finished:
+            echo("This study is finished, and this is its table (--fresh starts over).")
+            rows = table.read(job.folder)
+        else:
+            check_here(job)
+            ahead = estimate(job)
+            echo(ahead.sentence())
+            rows = _run_missing(job, ahead.step, local=local, fresh=fresh)
+        conclude(job, rows, f"synthetic set:  {job.folder / BEST_SET}")
+    return rows
+
+
+def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
+    """Run what is missing of a study, and return its table; as ``distill``, but nothing is printed of either."""
+    if job.finished:
+        return table.read(job.folder)
+    check_here(job)
+    return _run_missing(job, trial_bytes(job, dummy_inputs(job)), local=local, fresh=False)
+
+
+def start(job: Job, *, local: bool) -> runtime.Cluster:
+    """Check the study and its data, start or join Ray, say which, and check the study against that.
+
+    Raises:
+        ValueError: the study cannot be run as it is configured.
+        FileNotFoundError: its data or weights are not there.
+    """
+    check_here(job)
+    return _connect(job, local=local)
+
+
+def check_here(job: Job) -> None:
+    """Check the study and its data, before Ray is started; what is cached of the data is made here.
+
+    Raises:
+        ValueError: the study cannot be run as it is configured.
+        FileNotFoundError: its data or weights are not there.
+    """
+    check_study(job)
+    check_data(job)
+
+
+def _connect(job: Job, *, local: bool) -> runtime.Cluster:
+    """Start or join Ray, say which, and check the study against that."""
+    cluster = runtime.start(local=local)
+    echo(cluster.sentence())
+    check_cluster(job, cluster)
+    check_disk(job)
+    check_nodes(job.specification.storage)
+    if warning := buffer_warning(job, cluster):
+        echo(warning)
+    return cluster
+
+
+def _run_missing(job: Job, step: int | None, *, local: bool, fresh: bool) -> list[Row]:
+    """Run what is missing of a study that was checked here, and whose outer steps take ``step`` bytes."""
+    cluster = _connect(job, local=local)
+    check_memory(job, step, runtime.granted(job.study.resources.trial, cluster), read_nodes())
+    if fresh:
+        forget(job)
+    baselines = _begin(job, cluster)
+    with own_sentences(job.specification.storage), tracked(job, fresh=fresh) as tracker:
+        return _run(job, cluster, baselines, tracker)
+
+
+def _begin(job: Job, cluster: runtime.Cluster) -> Baselines:
+    """Start the registry and the first full-data student, whose processes come up while MLflow does."""
+    get_registry(job.specification.expert_folder())
+    evaluation = runtime.granted(job.study.resources.evaluation, cluster)
+    baselines = Baselines(job, Scorer(job.specification, runtime.actor_options(evaluation)), Executor(1))
+    baselines.start_first()
+    return baselines
+
+
+def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Tracker) -> list[Row]:
+    """Train experts, search, and score; baselines run beside the trials where these leave room for them."""
+    started = time.perf_counter()
+    resources = job.study.resources
+    chosen = tuner.plan(runtime.granted(resources.trial, cluster), cluster, job.samples)
+    train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
+    evaluation = runtime.granted(resources.evaluation, cluster)
+    beside = chosen.leaves(cluster, evaluation)
+    baselines.executor.widen(beside)
+    if beside:
+        baselines.start_rest()
+    reports = TrialReports(tracker, job.specification, job.folder / "trials", trials=chosen.samples)
+    best = tuner.search(job.specification, chosen, job.folder / "tune", reports)[0]
+    baselines.executor.widen(cluster.slots(evaluation))
+    if not beside:
+        baselines.start_rest()
+    rows = _scored(job, best, baselines)
+    _record(job, rows, tracker, seconds=time.perf_counter() - started)
+    return rows
+
+
+def _scored(job: Job, best: tuner.Result, baselines: Baselines) -> list[Row]:
+    """Score the best trial's set and wait for the baselines."""
+    assert best.checkpoint is not None
+    assert best.metrics is not None
+    with best.checkpoint.as_directory() as folder:
+        data = (Path(folder) / BEST_SET).read_bytes()
+    with atomic_path(job.folder / BEST_SET) as temporary:
+        temporary.write_bytes(data)
+    with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
+        ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
+        bar.update()
+        own, *real = table.with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
+    return [table.with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real]
+
+
+def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
+    """Return the row of the best trial, whose method may have been searched for too."""
+    method = assign(job.study, metrics["config"]).method
+    cost = {"seconds": metrics["time_total_s"], "memory": int(metrics["peak_memory"])}
+    return score_row(job, method.name, method.num_pairs, {**score, **cost})
+
+
+def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:
+    """Keep the table, the set and the headline numbers with the study's run; the table on disk ends the study."""
+    table.write(job.folder, rows)
+    for name in (*TABLE_FILES, BEST_SET):
+        keep(tracker, job.folder / name)
+    numbers = {f"test/{name}": value for name, value in rows[0].mean.items()}
+    tracker.metrics({**numbers, "test/recovery": rows[0].recovery or 0.0, "seconds": seconds}, step=0)

@@ -1,0 +1,279 @@
+"""Reading what published code leaves behind: distilled sets and expert buffers, as files of ``torch.save``."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from engine.experts.store import ExpertStore
+from engine.experts.trajectory import ExpertId
+from engine.io.storage import matching, remove_tree
+from engine.losses.contrastive import LossName
+from engine.models.two_tower import TwoTower
+from engine.rng import named_generator
+from engine.synthetic.set import SyntheticSet
+from engine.synthetic.similarity import Identity, similarity_of
+from engine.tensors import MODALITIES, Modality, Params
+
+Normalisation = Literal["clip", "imagenet", "none"]
+
+_STATISTICS: Mapping[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+_IMAGES = ("image", "images", "image_syn")
+_TEXTS = ("text", "texts", "text_syn")
+_RATES: Mapping[Modality, tuple[str, ...]] = {
+    "image": ("syn_lr_img", "syn_lr_image", "syn_lr"),
+    "text": ("syn_lr_txt", "syn_lr_text", "syn_lr"),
+}
+_PARTS = ("similarity_params", "sim_params")
+_MATRIX = ("similarity_mat", "similarity", "sim_mat")
+_PREFIX: Mapping[Modality, str] = {"image": "img", "text": "txt"}
+
+
+def read_published_set(
+    path: Path, *, alpha: float | None = None, normalisation: Normalisation = "clip", loss: LossName | None = None
+) -> SyntheticSet:
+    """Read a distilled set of LoRS, RepBlend, or code that saves as these do.
+
+    The file is a dictionary. Accepted names: ``image``, ``images`` or ``image_syn`` [n, 3, h, w]; ``text``, ``texts``
+    or ``text_syn`` [n, d]; the learned rates ``syn_lr_img`` (``syn_lr_image``) and ``syn_lr_txt`` (``syn_lr_text``), or
+    one ``syn_lr`` for both; the similarity as ``similarity_params`` (``sim_params``), a list of the diagonal [n] and L
+    and R [n, r], or of one matrix [n, n], and as ``similarity_mat`` (``similarity``, ``sim_mat``), the whole matrix.
+
+    ``alpha`` is the factor of the low-rank part, S = diag(a) + (alpha / r) L R^T, which the file does not name. Where
+    the whole matrix lies beside its parts, alpha is what makes them agree. ``normalisation`` is what pixels were
+    normalised with; they become RGB in [0, 1]. ``loss`` None: wbce with a similarity, as all published scripts have
+    it, and info_nce without. The set's metadata do not name its text encoder: the caller knows that.
+
+    Not certain: that L comes before R in the list holds for the published code of LoRS as it was read; of RepBlend's
+    files no more is known than that its code builds on that one; published code normalises with the statistics of CLIP,
+    whatever the encoder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is none of this kind, runs code, lacks an entry, or its shapes do not fit each other.
+
+    References:
+        arXiv 2406.03793, equation 4.
+    """
+    if alpha is not None and not (math.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha: it is {alpha}, expected a number above 0.")
+    content = _loaded(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a dictionary of a distilled set, found a {type(content).__name__}.")
+    images = _entry(path, content, _IMAGES, dimensions=4)
+    texts = _entry(path, content, _TEXTS, dimensions=2)
+    if images.shape[1] != 3 or len(images) != len(texts):
+        raise ValueError(
+            f"{path}: expected images [n, 3, h, w] and texts [n, d] of as many pairs, "
+            f"found {list(images.shape)} and {list(texts.shape)}."
+        )
+    similarity = _similarity(path, content, len(images), alpha)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in _STATISTICS[normalisation])
+    return SyntheticSet(
+        images * std + mean,
+        texts,
+        {modality: _rate(path, content, modality) for modality in MODALITIES},
+        {"published": {"file": path.name, "normalisation": normalisation}},
+        similarity=similarity,
+        loss=loss or ("info_nce" if isinstance(similarity, Identity) else "wbce"),
+    )
+
+
+def import_buffers(folder: Path, student: TwoTower, store: ExpertStore) -> dict[ExpertId, int]:
+    """Write every expert of ``img_replay_buffer_<n>.pt`` and its ``txt_replay_buffer_<n>.pt`` into an empty ``store``.
+
+    A buffer is a list of experts, each a list of snapshots from epoch 0 on, each a list of tensors without names: these
+    take the names of ``student``'s parameters in their order, as far as every shape fits. Images and texts are paired
+    by the number in the files' names. Everything is read and checked before anything is written, and an error while
+    writing leaves nothing behind. Returns the last epoch of each expert.
+
+    Not certain: tensors of one shape in another order cannot be told apart; experts have seen pixels normalised by the
+    statistics of published code, which need not be those of this student's encoder.
+
+    Raises:
+        FileNotFoundError: there are no such files, or one lacks its partner.
+        ValueError: a file runs code or does not fit the student, or the store holds experts already.
+    """
+    pairs = _buffer_files(folder)
+    if store.experts():
+        raise ValueError(f"{store.folder}: it holds experts already, expected none; name another folder as storage.")
+    for _ in _trajectories(pairs, student):
+        pass
+    was_there, last = store.folder.exists(), {}
+    try:
+        for expert, trajectory in enumerate(_trajectories(pairs, student)):
+            for epoch, params in enumerate(trajectory):
+                store.save(expert, epoch, params)
+            last[expert] = len(trajectory) - 1
+    except BaseException:
+        for made in matching(store.folder, "expert_*"):
+            remove_tree(made)
+        if not was_there:
+            remove_tree(store.folder)
+        raise
+    return last
+
+
+def _loaded(path: Path) -> Any:
+    """Read tensors and plain containers, and nothing that would run code."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).strip().splitlines()[:1]
+        reason = re.split(r"(?<=[a-z])\. ", first[0])[0] if first else type(error).__name__
+        raise ValueError(
+            f"{path}: expected a file of torch.save that holds tensors and nothing else, but it cannot be read as such "
+            f"({reason.rstrip('.')})."
+        ) from error
+
+
+def _entry(path: Path, content: Mapping[Any, Any], names: Sequence[str], *, dimensions: int) -> Tensor:
+    """Return the tensor under the first of ``names`` that is there, as finite 32-bit numbers."""
+    name = next((name for name in names if name in content), None)
+    if name is None:
+        found = ", ".join(map(str, content)) or "nothing"
+        raise ValueError(f"{path}: expected one of the entries {', '.join(names)}, found {found}.")
+    return _tensor(path, name, content[name], dimensions=dimensions)
+
+
+def _tensor(path: Path, name: str, value: Any, *, dimensions: int) -> Tensor:
+    if not isinstance(value, Tensor) or value.ndim != dimensions or not value.is_floating_point():
+        found = f"{list(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{path}: {name} is {found}, expected a tensor of numbers with {dimensions} dimensions.")
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{path}: {name} holds numbers that are not finite.")
+    return value.detach().float()
+
+
+def _rate(path: Path, content: Mapping[Any, Any], modality: Modality) -> float:
+    """Return a learned rate, which has to be above zero: we keep its logarithm."""
+    names = _RATES[modality]
+    name = next((name for name in names if name in content), None)
+    value = None if name is None else content[name]
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if not isinstance(number, int | float) or not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{path}: {name or names[0]} is {number!r}, expected one learning rate above 0.")
+    return float(number)
+
+
+def _similarity(path: Path, content: Mapping[Any, Any], size: int, alpha: float | None) -> nn.Module:
+    """Return the similarity of a set: its parts where they are there, else its matrix, else the identity."""
+    parts = next((content[name] for name in _PARTS if name in content), None)
+    whole = next((name for name in _MATRIX if name in content), None)
+    matrix = None if whole is None else _tensor(path, whole, content[whole], dimensions=2)
+    if isinstance(parts, Tensor):
+        parts = [parts]
+    if parts is not None and not isinstance(parts, list | tuple):
+        raise ValueError(f"{path}: {_PARTS[0]} is a {type(parts).__name__}, expected a list of one or three tensors.")
+    if parts is not None and len(parts) == 3:
+        return _low_rank(path, parts, matrix, size, alpha)
+    if parts is not None and len(parts) != 1:
+        raise ValueError(f"{path}: {_PARTS[0]} has {len(parts)} entries, expected one matrix, or a, L and R.")
+    full = matrix if parts is None else _tensor(path, _PARTS[0], parts[0], dimensions=2)
+    if full is None:
+        return Identity()
+    _check_shape(path, "the similarity", full, (size, size))
+    return similarity_of({"matrix": full})
+
+
+def _low_rank(path: Path, parts: Sequence[Any], matrix: Tensor | None, size: int, alpha: float | None) -> nn.Module:
+    """Return diag(a) + scale L R^T with the scale that is given, or that the whole matrix has."""
+    diagonal = _tensor(path, f"{_PARTS[0]}[0]", parts[0], dimensions=1)
+    left, right = (_tensor(path, f"{_PARTS[0]}[{i}]", parts[i], dimensions=2) for i in (1, 2))
+    for name, value, shape in (
+        ("the diagonal", diagonal, (size,)),
+        ("L", left, (size, left.shape[1])),
+        ("R", right, (size, left.shape[1])),
+    ):
+        _check_shape(path, name, value, shape)
+    if matrix is not None:
+        _check_shape(path, "the similarity", matrix, (size, size))
+    given = None if alpha is None else alpha / left.shape[1]
+    scale = _scale(path, left @ right.T, None if matrix is None else matrix - diagonal.diag(), given)
+    return similarity_of({"diagonal": diagonal, "left": left, "right": right, "scale": torch.tensor(scale)})
+
+
+def _scale(path: Path, product: Tensor, rest: Tensor | None, given: float | None) -> float:
+    """Return the factor of the low-rank part: the given one, or that with which it makes up the rest of the matrix."""
+    if rest is None:
+        if given is None:
+            raise ValueError(f"{path}: it does not name the alpha of its low-rank similarity, expected it as --alpha.")
+        return given
+    square = float(product.square().sum())
+    fitting = float((rest * product).sum()) / square if square > 0 else 1.0
+    scale = fitting if given is None else given
+    if not torch.allclose(scale * product, rest, rtol=1e-3, atol=1e-4):
+        which = "that alpha" if given is not None else "any alpha"
+        raise ValueError(f"{path}: the similarity is not made of its parts for {which}, expected one that is.")
+    return scale
+
+
+def _check_shape(path: Path, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{path}: {name} has the shape {list(value.shape)}, expected {list(shape)}.")
+
+
+def _buffer_files(folder: Path) -> list[tuple[Path, Path]]:
+    """Return the files of both modalities by their number."""
+    found = {m: {_number(path): path for path in folder.glob(f"{_PREFIX[m]}_replay_buffer_*.pt")} for m in MODALITIES}
+    if not any(found.values()):
+        raise FileNotFoundError(f"{folder}: expected img_replay_buffer_0.pt and txt_replay_buffer_0.pt, found neither.")
+    for number in sorted(found["image"].keys() ^ found["text"].keys()):
+        absent = next(m for m in MODALITIES if number not in found[m])
+        raise FileNotFoundError(f"{folder}: {_PREFIX[absent]}_replay_buffer_{number}.pt is absent, expected both.")
+    return [(found["image"][number], found["text"][number]) for number in sorted(found["image"])]
+
+
+def _number(path: Path) -> int:
+    word = path.stem.rpartition("_")[2]
+    if not (word.isascii() and word.isdigit()):
+        raise ValueError(f"{path}: expected a number at the end of its name, found {word!r}.")
+    return int(word)
+
+
+def _trajectories(pairs: Sequence[tuple[Path, Path]], student: TwoTower) -> Iterator[list[Params]]:
+    """Yield the named snapshots of each expert; one file of each modality is in memory at a time."""
+    like = {tower.modality: tower.init_params(named_generator(0, "names")) for tower in student.towers()}
+    for images, texts in pairs:
+        sides = [_experts(images), _experts(texts)]
+        if [len(one) for one in sides[0]] != [len(one) for one in sides[1]]:
+            raise ValueError(f"{texts}: its experts have other numbers of epochs than those of {images.name}.")
+        for number, (image, text) in enumerate(zip(*sides, strict=True)):
+            yield [
+                {
+                    **_named(images, f"[{number}][{epoch}]", image[epoch], like["image"]),
+                    **_named(texts, f"[{number}][{epoch}]", text[epoch], like["text"]),
+                }
+                for epoch in range(len(image))
+            ]
+
+
+def _experts(path: Path) -> list[Any]:
+    """Return the experts of a buffer, each a list of snapshots."""
+    content = _loaded(path)
+    if not isinstance(content, list) or not content or not all(isinstance(one, list) and one for one in content):
+        raise ValueError(f"{path}: expected a list of experts, each a list of snapshots.")
+    return content
+
+
+def _named(path: Path, where: str, snapshot: Any, like: Params) -> Params:
+    """Give the tensors of a snapshot the names of ``like``, in order."""
+    if not isinstance(snapshot, list | tuple) or len(snapshot) != len(like):
+        found = f"{len(snapshot)} tensors" if isinstance(snapshot, list | tuple) else type(snapshot).__name__
+        raise ValueError(f"{path}: snapshot {where} has {found}, expected the {len(like)} of this space's student.")
+    named: Params = {}
+    for (name, own), value in zip(like.items(), snapshot, strict=True):
+        checked = _tensor(path, f"snapshot {where} at {name}", value, dimensions=own.ndim)
+        _check_shape(path, f"snapshot {where} at {name}", checked, tuple(own.shape))
+        named[name] = checked.clone()
+    return named

@@ -1,0 +1,161 @@
+"""The command line of the tasks."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fsspec.exceptions import FSTimeoutError
+
+from engine.io.storage import StorageError
+from tasks.cli import TASKS, list_spaces, parser, run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parsed(task: str, *words: str) -> dict[str, object]:
+    return vars(parser(task, "A task.").parse_args(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "space", "overrides", "samples"),
+    [
+        ([], "shapes_100", [], None),
+        (["flickr8k_100", "--samples", "8", "method.inner_steps=16"], "flickr8k_100", ["method.inner_steps=16"], 8),
+        (["method.inner_steps=4"], "shapes_100", ["method.inner_steps=4"], None),
+        (["a=1", "--samples=2", "mine.yaml", "b=x=y"], "mine.yaml", ["a=1", "b=x=y"], 2),
+        (["--config", "a=b/mine.yaml", "a=-1"], "a=b/mine.yaml", ["a=-1"], None),
+    ],
+)
+def test_words_are_a_space_and_overrides(
+    words: list[str], space: str, overrides: list[str], samples: int | None
+) -> None:
+    found = parsed("distill", *words)
+    assert (found["space"], found["overrides"], found["samples"]) == (space, overrides, samples)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
+    found = set(parsed(task)) - {"space", "overrides", "list"}
+    runs = {"dry_run", "local"}
+    own = {
+        "distill": runs | {"samples", "fresh"},
+        "evaluate": runs | {"set"},
+        "report": {"all", "published", "markdown"},
+        "actors": {"stop"},
+    }
+    own["import_published"] = {"distilled", "buffers", "out", "alpha", "normalisation"}
+    assert found == own.get(task, runs)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["one", "two"], "expected one space, found one and two"),
+        (["one", "--config", "two"], "expected one space, found one and two"),
+        (["--samples", "0"], "argument --samples: expected an integer of at least 1, found '0'"),
+        (["--samples", "x"], "argument --samples: expected an integer of at least 1, found 'x'"),
+        (["--sample", "3"], "unrecognized arguments: --sample"),
+    ],
+)
+def test_wrong_words(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed("distill", *words)
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed("distill", "--help")
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "distill.py flickr8k_100 --samples 8" in shown
+    assert "[space] [key=value ...]" in shown
+    assert "--samples" not in parser("coreset", "A task.").format_help()
+
+
+def translated(error: OSError) -> OSError:
+    """Return an OSError that a package which reaches object stores made of another error."""
+    error.__cause__ = FSTimeoutError()
+    return error
+
+
+def outcome(error: BaseException | int, *words: str) -> int:
+    def main(args: argparse.Namespace) -> int:
+        if isinstance(error, int):
+            return error
+        raise error
+
+    return run(main, words, parser=parser("distill", "A task."))
+
+
+def test_the_exit_code_is_that_of_the_task() -> None:
+    assert outcome(0) == 0
+    assert outcome(3) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("seed is -1,\n expected more."), "error: seed is -1, expected more.\n"),
+        (ValueError(), "error: ValueError\n"),
+        (FileNotFoundError("there is no x."), "error: there is no x.\n"),
+        (FileNotFoundError(2, "No such file", "a/b"), "error: a/b: there is no such file or folder.\n"),
+    ],
+)
+def test_an_error_of_the_user_is_one_line(error: Exception, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome(error) == 2
+    assert capsys.readouterr() == ("", told)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (StorageError("storage: s3://a failed (x)"), "storage: s3://a failed (x)"),
+        (FSTimeoutError("too\nlate"), "the storage failed (too late)"),
+        (translated(PermissionError("Access Denied")), "the storage failed (Access Denied)"),
+    ],
+)
+def test_an_error_of_the_storage_says_that_one_can_go_on(
+    error: Exception, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome(error) == 1
+    assert capsys.readouterr().err == f"error: {told}; repeat the command to go on when it is back\n"
+
+
+def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "interrupted; repeat the command to go on\n"
+
+
+def test_other_errors_and_wished_tracebacks_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        outcome(ZeroDivisionError())
+    monkeypatch.setenv("VLDD_TRACEBACK", "1")
+    with pytest.raises(ValueError, match=r"^x$"):
+        outcome(ValueError("x"))
+
+
+def test_list_shows_every_space_and_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome(ZeroDivisionError(), "--list") == 0
+    shown = capsys.readouterr().out
+    assert shown == f"{list_spaces()}\n"
+    names = [line.split()[0] for line in shown.splitlines()]
+    assert set(names) >= {"flickr8k_100", "flickr8k_100_public", "shapes_100", "published/flickr30k_1000_bi_trajectory"}
+    assert names.index("published/flickr30k_500_lors") < names.index("published/flickr30k_1000_bi_trajectory")
+
+
+@pytest.mark.parametrize("word", ["--help", "--list"])
+def test_help_and_list_are_quick(word: str) -> None:
+    code = f"""if True:
+        import atexit, sys, time
+        atexit.register(lambda: print(time.process_time(), [m for m in ("torch", "ray", "mlflow") if m in sys.modules]))
+        from tasks import cli
+        sys.exit(cli.run(lambda args: 1, ["{word}"], parser=cli.parser("distill", "A task.")))
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    seconds, _, modules = done.stdout.splitlines()[-1].partition(" ")
+    assert modules == "[]"
+    assert float(seconds) < 1.0

@@ -1,0 +1,50 @@
+"""What made a result is named."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from engine import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_everything_that_decides_numbers_is_named() -> None:
+    found = provenance.provenance()
+    assert re.fullmatch(r"[0-9a-f]{16}", found["code"])
+    assert found["versions"]["torch"][0].isdigit()
+    assert found["versions"]["ray"][0].isdigit()
+    assert "threads" in found["device"] or "NVIDIA" in found["device"]
+
+
+def test_a_change_of_the_engine_changes_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "ENGINE", tmp_path)
+    digests = []
+    for text in ("a = 1\n", "a = 2\n"):
+        (tmp_path / "x.py").write_text(text, encoding="utf-8")
+        provenance.code_digest.cache_clear()
+        digests.append(provenance.code_digest())
+    (tmp_path / "x.py").rename(tmp_path / "y.py")
+    provenance.code_digest.cache_clear()
+    assert len({*digests, provenance.code_digest()}) == 3
+    provenance.code_digest.cache_clear()
+
+
+def test_changed_files_are_told_from_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
+
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "x.py").write_text("a = 1\n", encoding="utf-8")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    monkeypatch.setattr(provenance, "ENGINE", tmp_path / "engine")
+    provenance.commit.cache_clear()
+    assert re.fullmatch(r"[0-9a-f]{7}", provenance.commit())
+    (tmp_path / "engine" / "x.py").write_text("a = 2\n", encoding="utf-8")
+    provenance.commit.cache_clear()
+    assert re.fullmatch(r"[0-9a-f]{7}\+changes", provenance.commit())
+    provenance.commit.cache_clear()
