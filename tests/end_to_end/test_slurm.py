@@ -36,7 +36,7 @@ exec ssh -i {key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "r
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def project(world: World) -> Path:
     """Return a folder that both machines see, with the project, an environment, and the stand-ins."""
     folder = world.shared / "project"
@@ -57,7 +57,7 @@ def _script(path: Path, text: str) -> None:
 
 TERMINATED = """\
 bash {script} "$@" & job=$!
-until compgen -G "runs/studies/*/tune/trial_1/checkpoint_*/progress.json" > /dev/null; do sleep 0.2; done
+until compgen -G "runs/studies/*/tune/trial_*/checkpoint_*/progress.json" > /dev/null; do sleep 0.2; done
 kill -TERM $job
 wait $job || echo "ended with $?"
 """
@@ -80,8 +80,6 @@ def in_an_allocation(world: World, project: Path, *command: str) -> str:
             subprocess.run(machine.within("--mount", "mount", "-t", "tmpfs", "none", str(own)), check=True)
         return world.on_head(*command, variables=variables)
     finally:
-        for machine in (world.head, world.worker):
-            subprocess.run(machine.within("--mount", "umount", "--lazy", str(own)), check=False)
         own.rmdir()
 
 
