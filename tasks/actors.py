@@ -5,11 +5,14 @@ from argparse import Namespace
 
 from tasks import cli
 
-PARSER = cli.parser("actors", __doc__)
+PARSER = cli.TaskParser(
+    "actors", __doc__, default_space=None, examples=[("", "the actors that run"), ("--stop", "end them")]
+)
+PARSER.add_argument("--stop", action="store_true", help="end them; finished epochs of experts lie in the store")
 
 
 def main(args: Namespace) -> int:
-    """Print every detached actor of ours, and end them where that is asked for."""
+    """Print every detached actor of this project, and end them where ``--stop`` asks for that."""
     from engine.cluster import runtime
     from engine.cluster.experts.stale import stale_actors, stop
 

@@ -5,7 +5,19 @@ from argparse import Namespace
 
 from tasks import cli
 
-PARSER = cli.parser("compare", __doc__)
+PARSER = cli.TaskParser(
+    "compare",
+    __doc__,
+    default_space="shapes",
+    examples=[
+        ("", "the table shapes"),
+        ("flickr8k", "another table"),
+        ("flickr8k --dry-run", "its studies, and which of them are finished"),
+        ("flickr8k protocol.seeds=2", "a value that replaces that of all lines"),
+        ("--config my_table.yaml", "a table of your own"),
+    ],
+)
+PARSER.add_run_flags()
 
 
 def main(args: Namespace) -> int:

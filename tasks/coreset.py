@@ -5,23 +5,16 @@ from argparse import Namespace
 
 from tasks import cli
 
-PARSER = cli.parser("coreset", __doc__)
+PARSER = cli.TaskParser("coreset", __doc__, examples=cli.SPACE_EXAMPLES)
+PARSER.add_run_flags()
 
 
 def main(args: Namespace) -> int:
-    """Score the coresets that the arguments name, or describe the study with ``--dry-run``."""
-    from engine.config.load import load, resolve
+    """Score the coresets of the study that the arguments name, or describe it with ``--dry-run``."""
+    job = cli.read_job(args)
+    if not cli.described(args, job):
+        from engine.studies.evaluate import score_coresets
 
-    study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
-
-    from engine.studies.evaluate import score_coresets
-    from engine.studies.job import make_job
-    from engine.studies.preflight.dry_run import describe
-
-    job = make_job(args.space, study)
-    if args.dry_run:
-        print(describe(job))
-    else:
         score_coresets(job, local=args.local)
     return 0
 

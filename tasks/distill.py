@@ -5,23 +5,23 @@ from argparse import Namespace
 
 from tasks import cli
 
-PARSER = cli.parser("distill", __doc__)
+PARSER = cli.TaskParser(
+    "distill", __doc__, examples=[*cli.SPACE_EXAMPLES[:2], ("flickr8k_100 --samples 8", "search with eight trials"),
+                                  *cli.SPACE_EXAMPLES[2:]]
+)  # fmt: skip
+PARSER.add_argument("--samples", type=cli.positive_int, metavar="N", help="search with N trials, the defaults first")
+PARSER.add_run_flags()
+PARSER.add_argument(
+    "--fresh", action="store_true", help="start over instead of resuming the study or printing its results"
+)
 
 
 def main(args: Namespace) -> int:
     """Run the study that the arguments name, or describe it with ``--dry-run``."""
-    from engine.config.load import load, resolve
+    job = cli.read_job(args, samples=args.samples)
+    if not cli.described(args, job):
+        from engine.studies.distill import distill
 
-    study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
-
-    from engine.studies.distill import distill
-    from engine.studies.job import make_job
-    from engine.studies.preflight.dry_run import describe
-
-    job = make_job(args.space, study, samples=args.samples)
-    if args.dry_run:
-        print(describe(job))
-    else:
         distill(job, local=args.local, fresh=args.fresh)
     return 0
 

@@ -5,23 +5,19 @@ from argparse import Namespace
 
 from tasks import cli
 
-PARSER = cli.parser("evaluate", __doc__)
+PARSER = cli.TaskParser(
+    "evaluate", __doc__, examples=[*cli.SPACE_EXAMPLES, ("flickr8k_100 --set my_set.safetensors", "a set in a file")]
+)
+PARSER.add_argument("--set", metavar="FILE", help="a synthetic set to score (default: the one of the study itself)")
+PARSER.add_run_flags()
 
 
 def main(args: Namespace) -> int:
     """Score the set, or describe the study with ``--dry-run``."""
-    from engine.config.load import load, resolve
+    job = cli.read_job(args)
+    if not cli.described(args, job):
+        from engine.studies.evaluate import score_file
 
-    study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
-
-    from engine.studies.evaluate import score_file
-    from engine.studies.job import make_job
-    from engine.studies.preflight.dry_run import describe
-
-    job = make_job(args.space, study)
-    if args.dry_run:
-        print(describe(job))
-    else:
         score_file(job, args.set, local=args.local)
     return 0
 

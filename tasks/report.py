@@ -6,7 +6,10 @@ from pathlib import Path
 
 from tasks import cli
 
-PARSER = cli.parser("report", __doc__)
+PARSER = cli.TaskParser("report", __doc__, examples=cli.SPACE_EXAMPLES)
+PARSER.add_argument("--all", action="store_true", help="the studies of every space in the same storage folder")
+PARSER.add_argument("--published", action="store_true", help="only the published rows that the space names")
+PARSER.add_argument("--markdown", action="store_true", help="as Markdown instead of aligned text")
 
 
 def main(args: Namespace) -> int:

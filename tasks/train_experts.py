@@ -5,30 +5,17 @@ from argparse import Namespace
 
 from tasks import cli
 
-PARSER = cli.parser("train_experts", __doc__)
+PARSER = cli.TaskParser("train_experts", __doc__, examples=cli.SPACE_EXAMPLES)
+PARSER.add_run_flags()
 
 
 def main(args: Namespace) -> int:
-    """Train the experts that the arguments name, or describe them with ``--dry-run``."""
-    from engine.config.load import load, resolve
+    """Train the experts of the study that the arguments name, or describe it with ``--dry-run``."""
+    job = cli.read_job(args)
+    if not cli.described(args, job):
+        from engine.studies.distill import train_missing_experts
 
-    study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
-
-    from engine.cluster.errors import own_sentences
-    from engine.cluster.experts.train import train_experts
-    from engine.io.terminal import echo
-    from engine.studies.distill import start
-    from engine.studies.job import make_job
-    from engine.studies.preflight.dry_run import describe
-
-    job = make_job(args.space, study)
-    if args.dry_run:
-        print(describe(job))
-        return 0
-    with own_sentences():
-        cluster = start(job, local=args.local)
-        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
-    echo(f"experts: {job.specification.expert_folder()}")
+        train_missing_experts(job, local=args.local)
     return 0
 
 

@@ -11,6 +11,7 @@ import ray
 
 from engine.cluster import autoscaling
 from engine.config.schema import Request
+from engine.io.signals import handle_sigterm
 from engine.resources import how_many_fit
 
 
@@ -66,6 +67,7 @@ def join() -> bool:
         return False
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        handle_sigterm()  # Ray has put its own handler there
     except ConnectionError as error:
         if os.environ.get("RAY_ADDRESS"):
             raise ConnectionError(
@@ -96,6 +98,7 @@ def _start_private() -> Cluster:
     for again in (True, False):
         try:
             ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+            handle_sigterm()  # Ray has put its own handler there
             break
         except Exception as error:  # Ray raises no other here
             if _TOO_LATE not in str(error):

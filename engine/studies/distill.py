@@ -83,6 +83,20 @@ def start(job: Job, *, local: bool) -> runtime.Cluster:
     return _connect(job, local=local)
 
 
+def train_missing_experts(job: Job, *, local: bool) -> None:
+    """Train the experts that the store of a study lacks, and nothing else.
+
+    Raises:
+        ValueError: the study cannot be run as it is configured.
+        FileNotFoundError: its data or weights are not there.
+        RuntimeError: an expert could not be trained.
+    """
+    with own_sentences():
+        cluster = start(job, local=local)
+        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
+    echo(f"experts: {job.specification.expert_folder()}")
+
+
 def check_here(job: Job) -> None:
     """Check the study and its data, before Ray is started; what is cached of the data is made here.
 

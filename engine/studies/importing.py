@@ -1,4 +1,4 @@
-"""Importing what published code left, as files of a study: nothing is trained, and no cluster is needed."""
+"""Import distilled sets and expert buffers of published code; nothing is trained, and no cluster is needed."""
 
 from pathlib import Path
 

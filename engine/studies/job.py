@@ -1,4 +1,4 @@
-"""What a command works on: one resolved study, and where its parts lie."""
+"""A job: one resolved study, the folders of its parts, and its run in MLflow."""
 
 import os
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from engine.io.files import atomic_path, digest
 from engine.io.paths import default_paths
 from engine.io.storage import Location, as_file, location, matching, remove_tree
 from engine.io.terminal import echo
+from engine.provenance import provenance
 from engine.results import table
 from engine.results.table import Row
 from engine.specification import Specification
@@ -25,7 +26,7 @@ EXPERIMENT = "vldistill"
 
 @dataclass(frozen=True)
 class Job:
-    """One study and where its parts lie."""
+    """A resolved study with the folders of its parts; ``samples`` is the number of trials."""
 
     name: str
     study: Study
@@ -39,10 +40,7 @@ class Job:
 
     @cached_property
     def folder(self) -> Location:
-        """Where the results of this study lie: where they are already, whatever it was called then, or a new folder.
-
-        Of several, which earlier versions left, a finished one.
-        """
+        """The folder of the results: an existing one under any name, a finished one first, else a new one."""
         studies = self.specification.storage / "studies"
         there = sorted(matching(studies, f"*-{self.key}"), key=lambda folder: (not _ended(folder), folder.name))
         return there[0] if there else studies / f"{self.name}-{self.key}"
@@ -54,18 +52,18 @@ class Job:
 
     @property
     def expert_count(self) -> int:
-        """How many experts there are: as many as any trial reads."""
+        """The number of experts: the largest that any trial reads."""
         return experts_read(self.study)
 
     @cached_property
     def expert_epochs(self) -> int:
-        """How many epochs each expert is trained: as configured, else as many as any trial reads."""
+        """The epochs of each expert: as configured, else the last one that any trial reads."""
         return self.study.experts.epochs or epochs_read(self.study)
 
     @property
     def mlflow_uri(self) -> str:
-        """Where MLflow keeps its runs: ``MLFLOW_TRACKING_URI``, else a database on this machine's disks."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(desk(self.specification.storage))
+        """The tracking URI of MLflow: ``MLFLOW_TRACKING_URI``, else a database in the local folder."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(local_folder(self.specification.storage))
 
 
 def _ended(folder: Location) -> bool:
@@ -81,13 +79,13 @@ def make_job(space: str, study: Study, *, samples: int | None = None) -> Job:
     storage = location(study.storage)
     if isinstance(storage, Path) and storage.is_relative_to(runtime.temporary_folder()):
         raise ValueError(f"storage: {storage} is in Ray's temporary directory, which is deleted; name another folder.")
-    specification = Specification(study, default_paths(desk(storage)), storage)
+    specification = Specification(study, default_paths(local_folder(storage)), storage)
     wanted = samples or study.budget.samples or 1
     return Job(Path(space).stem, study, specification, wanted if study.search else 1)
 
 
-def desk(storage: Location) -> Path:
-    """Return the folder for what has to lie on this machine's disks: caches, MLflow's database, what it waits for.
+def local_folder(storage: Location) -> Path:
+    """Return the folder for what needs a local disk: caches, MLflow's database and its spool.
 
     It is the storage folder itself, and ``./runs`` where the storage is an object store.
     """
@@ -96,11 +94,11 @@ def desk(storage: Location) -> Path:
 
 @contextmanager
 def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
-    """Open the study's run in MLflow with its configuration, and end it as the block ends.
+    """Open the study's run in MLflow, record its configuration and what runs it, and end it when the block ends.
 
-    FINISHED, KILLED after an interrupt, FAILED after any other error.
+    The run ends FINISHED, KILLED after Ctrl-C or SIGTERM, and FAILED after any other error.
     """
-    here = desk(job.specification.storage)
+    here = local_folder(job.specification.storage)
     tracker = MlflowTracker.open_study(
         job.mlflow_uri,
         experiment=EXPERIMENT,
@@ -112,35 +110,33 @@ def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
         fresh=fresh,
     )
     try:
-        _record_configuration(job, tracker)
+        with atomic_path(job.folder / "configuration.yaml") as temporary:
+            temporary.write_text(as_yaml(job.study), encoding="utf-8")
+        keep(tracker, job.folder / "configuration.yaml")
+        tracker.params(job.study.model_dump(mode="json", exclude={"search", "note", "published"}))
+        made_by = provenance()
+        tracker.tags({**made_by, **made_by.pop("versions")})
         yield tracker
     except BaseException as error:
-        with suppress(ConnectionError, ValueError):  # what went wrong first is what should be told
+        with suppress(ConnectionError, ValueError):  # the first error is the one to report
             tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     tracker.finish("FINISHED")
 
 
-def _record_configuration(job: Job, tracker: Tracker) -> None:
-    with atomic_path(job.folder / "configuration.yaml") as temporary:
-        temporary.write_text(as_yaml(job.study), encoding="utf-8")
-    keep(tracker, job.folder / "configuration.yaml")
-    tracker.params(job.study.model_dump(mode="json", exclude={"search", "note", "published"}))
-
-
 def keep(tracker: Tracker, where: Location) -> None:
-    """Have a tracker keep a copy of a file, wherever that lies."""
+    """Log a file as an artifact, from a disk or an object store."""
     with as_file(where) as file:
         tracker.artifact(file)
 
 
 def forget(job: Job) -> None:
-    """Delete the results of a study; its experts, and the scores of baselines, are other studies' too and stay."""
+    """Delete the results of a study; experts and scores of baselines stay, since other studies share them."""
     remove_tree(job.folder)
 
 
 def conclude(job: Job, rows: list[Row], *lines: str) -> None:
-    """Print the table, where things lie, and how to look at everything."""
+    """Print the table, further lines, and how to open the runs in MLflow."""
     echo(f"\n{table.render_text(rows)}")
     for line in lines:
         echo(line)

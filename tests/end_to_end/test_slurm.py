@@ -8,10 +8,12 @@ import pytest
 
 from tests.end_to_end.conftest import ROOT, World
 from tests.end_to_end.machines import make_environment, runs_ray
+from tests.runs import recorded
 from tests.tiny import SPACE, tiny_job
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
+SCRIPT = ROOT / "clusters" / "slurm.sbatch"
 SCONTROL = """\
 #!/bin/bash
 [[ $* == "show hostnames $SLURM_JOB_NODELIST" ]] && tr , '\\n' <<< "$SLURM_JOB_NODELIST"
@@ -34,7 +36,7 @@ exec ssh -i {key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "r
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def project(world: World) -> Path:
     """Return a folder that both machines see, with the project, an environment, and the stand-ins."""
     folder = world.shared / "project"
@@ -53,9 +55,17 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_a_study_runs_in_an_allocation(world: World, project: Path) -> None:
+TERMINATED = """\
+bash {script} "$@" & job=$!
+until compgen -G "runs/studies/*/tune/trial_*/checkpoint_*/progress.json" > /dev/null; do sleep 0.2; done
+kill -TERM $job
+wait $job || echo "ended with $?"
+"""
+
+
+def in_an_allocation(world: World, project: Path, *command: str) -> str:
+    """Run a command on the head with the variables of an allocation of both machines, and return its output."""
     number = str(os.getpid())
-    words = ["baselines.coresets=[]", "budget.samples=1"]
     variables = {
         "PATH": f"{project / 'slurm'}:/usr/sbin:/usr/bin:/sbin:/bin",
         "SLURM_CPUS_PER_TASK": "2",
@@ -63,17 +73,32 @@ def test_a_study_runs_in_an_allocation(world: World, project: Path) -> None:
         "SLURM_JOB_NODELIST": f"{world.head.address},{world.worker.address}",
         "SLURM_SUBMIT_DIR": str(project),
     }
-
     own = Path(f"/tmp/ray-{number}")
     own.mkdir()
     try:
         for machine in (world.head, world.worker):  # whose /tmp are one folder, other than two machines'
             subprocess.run(machine.within("--mount", "mount", "-t", "tmpfs", "none", str(own)), check=True)
-        said = world.on_head("bash", str(ROOT / "clusters/slurm.sbatch"), str(SPACE), *words, variables=variables)
+        return world.on_head(*command, variables=variables)
     finally:
         own.rmdir()
 
+
+def test_a_study_runs_in_an_allocation(world: World, project: Path) -> None:
+    words = ["baselines.coresets=[]", "budget.samples=1"]
+    said = in_an_allocation(world, project, "bash", str(SCRIPT), str(SPACE), *words)
     assert "Ray: the running cluster (4 CPUs" in said
     assert tiny_job(project / "runs", *words).folder.name in said
+    assert not list(world.head.home.glob(".ray/*.token"))
+    assert not runs_ray(world.head)
+
+
+def test_the_signal_of_scancel_ends_the_study_as_killed(world: World, project: Path) -> None:
+    words = ["baselines.coresets=[]", "budget.samples=1", "seed=1", "budget.outer_steps=60"]
+    script = f"cd {project}; {TERMINATED.format(script=SCRIPT)}"
+    said = in_an_allocation(world, project, "bash", "-c", script, "sbatch", str(SPACE), *words)
+    assert "terminated; repeat the command to go on" in said
+    assert "ended with 143" in said
+    studies, trials = recorded(tiny_job(project / "runs", *words))
+    assert {run.status for run in (*studies, *trials)} == {"KILLED"}
     assert not list(world.head.home.glob(".ray/*.token"))
     assert not runs_ray(world.head)

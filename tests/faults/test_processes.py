@@ -23,9 +23,9 @@ from engine.io.files import read_json
 from engine.studies.distill import distill
 from engine.studies.job import Job
 from engine.synthetic.set import load_set
-from tests.cluster.test_distillation import scores
 from tests.faults.conftest import Nodes, Saboteur, Undisturbed, gone, longer_job
 from tests.runs import recorded
+from tests.studies.test_distill import scores
 
 pytestmark = pytest.mark.faults
 TRIAL = "ResourceTrainable"

@@ -20,7 +20,7 @@ from engine.studies.preflight.memory import (
     trial_bytes,
 )
 from engine.studies.preflight.requirements import heaviest
-from tests.cluster.test_costs import LEARNED, SHORTCUT, dummy
+from tests.studies.test_costs import LEARNED, SHORTCUT, dummy
 from tests.tiny import tiny_job
 
 HERE = ("student.image.width=16", "search={}", LEARNED)

@@ -11,7 +11,7 @@ import ray
 
 from engine.cluster.experts.registry import get_registry, registry_name
 from engine.cluster.experts.stale import stale_actors
-from tasks import actors
+from tasks import actors, cli
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -40,10 +40,10 @@ def test_a_registry_that_nobody_asks_ends_by_itself(tmp_path: Path) -> None:
 
 def test_the_command_lists_and_stops_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ray.get(get_registry(tmp_path).index.remote())
-    assert command.run(actors.main, [], parser=actors.PARSER) == 0
+    assert cli.run(actors.main, [], parser=actors.PARSER) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path) in line]
     assert line.startswith(f"{registry_name(tmp_path)}  idle for 0 s, process ")
-    assert command.run(actors.main, ["--stop"], parser=actors.PARSER) == 0
+    assert cli.run(actors.main, ["--stop"], parser=actors.PARSER) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("actors stopped.")
     wait_until_gone(tmp_path)
     assert ray.get(get_registry(tmp_path).index.remote()) == {}  # whoever needs it starts it again

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import coreset, distill, train_experts
+from tasks import cli, coreset, distill, train_experts
 from tests.data.photos import save_photos
 
 NAMES = [f"{split}_{index}.png" for split in ("train", "val", "test") for index in range(3)]
@@ -17,7 +17,7 @@ TASKS = {"distill": distill, "train_experts": train_experts, "coreset": coreset}
 def told(task: str, *words: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Run a task in this process that has to end with 2, and return its one line."""
     module = TASKS[task]
-    assert command.run(module.main, list(words), parser=module.PARSER) == 2
+    assert cli.run(module.main, list(words), parser=module.PARSER) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")

@@ -1,21 +1,25 @@
 """The command line of the tasks."""
 
 import argparse
+import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from fsspec.exceptions import FSTimeoutError
 
 from engine.io.storage import StorageError
-from tasks.cli import TASKS, list_spaces, parser, run
+from tasks import distill
+from tasks.__main__ import main, verbs
+from tasks.cli import list_spaces, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def parsed(task: str, *words: str) -> dict[str, object]:
-    return vars(parser(task, "A task.").parse_args(words))
+    return vars(import_module(f"tasks.{task}").PARSER.parse_args(words))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +39,7 @@ def test_words_are_a_space_and_overrides(
     assert (found["space"], found["overrides"], found["samples"]) == (space, overrides, samples)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", verbs())
 def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
     found = set(parsed(task)) - {"space", "overrides", "list"}
     runs = {"dry_run", "local"}
@@ -73,7 +77,7 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "distill.py flickr8k_100 --samples 8" in shown
     assert "[space] [key=value ...]" in shown
-    assert "--samples" not in parser("coreset", "A task.").format_help()
+    assert "--samples" not in import_module("tasks.coreset").PARSER.format_help()
 
 
 def translated(error: OSError) -> OSError:
@@ -83,12 +87,12 @@ def translated(error: OSError) -> OSError:
 
 
 def outcome(error: BaseException | int, *words: str) -> int:
-    def main(args: argparse.Namespace) -> int:
+    def task(args: argparse.Namespace) -> int:
         if isinstance(error, int):
             return error
         raise error
 
-    return run(main, words, parser=parser("distill", "A task."))
+    return run(task, words, parser=distill.PARSER)
 
 
 def test_the_exit_code_is_that_of_the_task() -> None:
@@ -130,6 +134,62 @@ def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "interrupted; repeat the command to go on\n"
 
 
+def test_a_signal_to_the_process_ends_it_once_its_clean_up_is_done(tmp_path: Path) -> None:
+    code = f"""if True:
+        import os, pathlib, signal, sys, time
+        from tasks import cli, distill
+        def task(args):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)  # a second one does not disturb what is cleaned up
+                time.sleep(0.2)
+                pathlib.Path({str(tmp_path / "cleaned")!r}).touch()
+        sys.exit(cli.run(task, [], parser=distill.PARSER))
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (143, "terminated; repeat the command to go on\n")
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_the_console_script_runs_a_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["distill", "--list"]) == 0
+    assert capsys.readouterr().out == f"{list_spaces()}\n"
+    with pytest.raises(SystemExit):
+        main(["distil"])
+    assert "invalid choice: 'distil'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("vldistill dis", {"distill"}),
+        ("vldistill distill flickr8k_100_l", {"flickr8k_100_lora"}),
+        ("vldistill distill flickr8k_100 method.inner_s", {"method.inner_steps="}),
+        ("vldistill distill method.gradient=tr", set()),
+        ("vldistill distill protocol.select_epoch=best_on_v", {"protocol.select_epoch=best_on_val"}),
+        ("vldistill distill method.name=repb", {"method.name=repblend"}),
+        ("vldistill distill protocol.shared_learning_rate=t", {"protocol.shared_learning_rate=true"}),
+        ("vldistill report --mark", {"--markdown"}),
+    ],
+)
+def test_the_tab_key_completes_verbs_spaces_keys_and_values(line: str, expected: set[str], tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    variables = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(found),
+        "_ARGCOMPLETE_COMP_WORDBREAKS": " ",
+        "_ARGCOMPLETE_IFS": "\n",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+    }
+    subprocess.run([sys.executable, "-m", "tasks"], cwd=ROOT, env=variables, capture_output=True, timeout=60)
+    assert {word.strip() for word in found.read_text(encoding="utf-8").split("\n") if word.strip()} == expected
+
+
 def test_other_errors_and_wished_tracebacks_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         outcome(ZeroDivisionError())
@@ -152,8 +212,8 @@ def test_help_and_list_are_quick(word: str) -> None:
     code = f"""if True:
         import atexit, sys, time
         atexit.register(lambda: print(time.process_time(), [m for m in ("torch", "ray", "mlflow") if m in sys.modules]))
-        from tasks import cli
-        sys.exit(cli.run(lambda args: 1, ["{word}"], parser=cli.parser("distill", "A task.")))
+        from tasks import cli, distill
+        sys.exit(cli.run(lambda args: 1, ["{word}"], parser=distill.PARSER))
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     seconds, _, modules = done.stdout.splitlines()[-1].partition(" ")

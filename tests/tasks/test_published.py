@@ -13,7 +13,7 @@ from engine.results.table import Row
 from engine.rng import named_generator
 from engine.studies.job import make_job
 from engine.synthetic.set import load_set
-from tasks import evaluate, import_published, report, train_experts
+from tasks import cli, evaluate, import_published, report, train_experts
 
 TINY = ["data.train_images=60", "data.val_images=20", "data.test_images=20", "data.image_px=8", "student.text.dim=16"]
 TINY += [
@@ -24,7 +24,7 @@ SCORED = [*TINY, "protocol={epochs: 1, seeds: 1, rates: [0.1]}"]
 
 
 def run(task: Any, *words: str) -> int:
-    return command.run(task.main, list(words), parser=task.PARSER)
+    return cli.run(task.main, list(words), parser=task.PARSER)
 
 
 @pytest.fixture(autouse=True)
