@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -199,6 +200,41 @@ def test_every_module_is_in_a_layer() -> None:
 def test_no_module_imports_a_layer_above_it() -> None:
     found = [problem for path in sources("engine", "tasks") for problem in upward_imports(path)]
     assert not found, "\n".join(["", *found])
+
+
+def test_every_module_of_the_cluster_imports_ray() -> None:
+    files = [path for path in sources("engine/cluster") if path.name != "__init__.py"]
+    without = [path for path in files if not any(belongs(name, "ray") for name, _ in imported(path))]
+    assert not without, f"these files belong elsewhere: {without}"
+
+
+def test_no_file_is_long_and_no_folder_heavy() -> None:
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in sources("engine", "tasks")}
+    assert {path: count for path, count in lines.items() if count > 300} == {}
+    folders: dict[str, int] = {}
+    for path, count in lines.items():
+        folder = "/".join(path.relative_to(ROOT).parent.parts[:2])  # engine itself, engine/data, tasks
+        folders[folder] = folders.get(folder, 0) + count
+    assert {name: count for name, count in folders.items() if count > 0.15 * sum(lines.values())} == {}
+
+
+def test_functions_are_neither_fragments_nor_long() -> None:
+    lengths = sorted(
+        length_without_docstring(node)
+        for path in sources("engine", "tasks")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert 6 <= statistics.median(lengths) <= 12
+    assert lengths[int(0.9 * (len(lengths) - 1))] <= 35
+
+
+def length_without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the number of lines of a function without those of its docstring."""
+    first, size = node.body[0], (node.end_lineno or node.lineno) - node.lineno + 1
+    if ast.get_docstring(node) is None:
+        return size
+    return size - ((first.end_lineno or first.lineno) - first.lineno + 1)
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:
