@@ -1,25 +1,25 @@
-"""From a resolved configuration to the objects that the library works on; nothing here knows where it runs."""
+"""Building the library's objects (data, student, method, run) from a resolved configuration."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from mmap import mmap
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engine.config.load import Study, Tower, assign, components
+from engine.config import components
+from engine.config.load import Resolved, Study, Tower, assign
 from engine.data.cache import cached_array, caption_embeddings, caption_tokens
-from engine.data.pairs import PairDataset
+from engine.data.pairs import PairDataset, Size
 from engine.data.prepared import PreparedPairs, write_features
 from engine.distill import Distillation, outer_optimiser
+from engine.evaluation import protocol as evaluation
 from engine.evaluation.full_data import pair_embeddings
-from engine.evaluation.protocol import Protocol
-from engine.evaluation.student import StudentRecipe
 from engine.experts.train import ExpertRecipe
 from engine.experts.trajectory import ExpertSource
 from engine.io.files import digest
@@ -28,9 +28,9 @@ from engine.methods import Method, Sources
 from engine.models import two_tower
 from engine.models.heads import build_head
 from engine.models.image import ImageEncoder
-from engine.models.lora import Lora
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
+from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs
 from engine.synthetic.nearest import nearest_captions
@@ -42,7 +42,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Setup:
-    """The data and the student of a study, as every expert, trial and evaluation uses them."""
+    """The data and the student of a study, which its experts, trials and evaluations share."""
 
     datasets: Mapping[str, PairDataset]
     pairs: Mapping[str, PreparedPairs]
@@ -51,7 +51,7 @@ class Setup:
 
     @torch.no_grad()
     def prepared_texts(self, rows: Tensor) -> Tensor:
-        """Return rows of ``PreparedPairs.texts`` as synthetic texts are, on the CPU."""
+        """Convert rows of ``PreparedPairs.texts`` to the form of synthetic texts, on the CPU."""
         return self.student.text.prepare(rows.to(self.device)).cpu()
 
     def text_shape(self) -> tuple[int, ...]:
@@ -60,12 +60,12 @@ class Setup:
 
 
 def default_device() -> torch.device:
-    """Return the GPU that this process may use, or the CPU; the device is never chosen by another process."""
+    """Return the GPU of this process, or the CPU if it has none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def build_setup(study: Study, paths: Paths) -> Setup:
-    """Load the data, build the student, and prepare what its frozen encoders make of the data (cached on disk)."""
+    """Load the data, build the student, and compute the outputs of its frozen encoders (cached on disk)."""
     device = default_device()
     datasets = load_data(study, paths)
     encoder = build_text_encoder(study, paths)
@@ -83,18 +83,34 @@ def build_setup(study: Study, paths: Paths) -> Setup:
     return Setup(datasets, pairs, student, device)
 
 
+@runtime_checkable
+class DataSet(Protocol):
+    """A data set of ``engine.data.sets`` with its options."""
+
+    def load(self, paths: Paths) -> dict[str, PairDataset]:
+        """Return train, val and test."""
+        ...
+
+    def sizes(self, paths: Paths) -> dict[str, Size]:
+        """Return the size of each split without reading an image."""
+        ...
+
+
+def data_set(study: Study) -> DataSet:
+    """Return the study's data set with its options; nothing is read yet."""
+    return cast(DataSet, components.bind("data", study.data.name, study.data.options))
+
+
 def load_data(study: Study, paths: Paths) -> dict[str, PairDataset]:
     """Load the three splits of the study's data set."""
-    load = components.bind("data", study.data.name, study.data.options)
-    datasets: dict[str, PairDataset] = load(paths)
-    return datasets
+    return data_set(study).load(paths)
 
 
 def build_text_encoder(study: Study, paths: Paths) -> TextEncoder:
-    """Build the text encoder, not yet fitted where it is of that kind.
+    """Build the text encoder without fitting it.
 
     Raises:
-        ValueError: it is to be trained, which encoders without token embeddings cannot be.
+        ValueError: it is trained, but has no token embeddings.
     """
     tower = study.student.text
     encoder = cast(TextEncoder, components.bind("text", tower.encoder, tower.options)(paths))
@@ -106,8 +122,7 @@ def build_text_encoder(study: Study, paths: Paths) -> TextEncoder:
 def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTower:
     """Build the student's two towers, the text tower on ``encoder``.
 
-    Synthetic and real texts alike enter the trained part of the text tower: as embeddings of a frozen encoder, as token
-    embeddings where it is trained.
+    Synthetic and real texts enter the text tower as embeddings if its encoder is frozen, else as token embeddings.
     """
     tower = study.student.image
     build: Callable[[], nn.Module] = partial(components.bind("image", tower.encoder, tower.options), paths)
@@ -119,7 +134,7 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
         build_head=partial(build_head, tower.head, features=probe.features, width=width),
         train=tower.train,
         pretrained=probe.pretrained,
-        lora=_lora(tower),
+        lora=tower.lora,
     )
     return TwoTower(image, _text_tower(study, encoder), study.student.temperature)
 
@@ -137,22 +152,17 @@ def _text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
         build_head=partial(build_head, tower.head, features=encoder.dim, width=study.student.embed_dim),
         train=tower.train,
         pretrained=True,
-        lora=_lora(tower),
+        lora=tower.lora,
         before=before,
     )
-
-
-def _lora(tower: Tower) -> Lora | None:
-    """Return how a tower's encoder is adapted, if the study says so."""
-    return None if tower.lora is None else Lora(**tower.lora.model_dump())
 
 
 def _text_inputs(
     study: Study, paths: Paths, encoder: TextEncoder, datasets: Mapping[str, PairDataset]
 ) -> dict[str, np.ndarray]:
-    """Return what the text tower takes of each split: cached embeddings, or token ids where its encoder is trained.
+    """Return the text tower's inputs of each split: cached embeddings, or token ids if its encoder is trained.
 
-    All splits have the tokens of the longest caption among them.
+    All splits are as wide as the longest caption.
     """
     if study.student.text.train == "frozen":
         return {split: caption_embeddings(encoder, datasets[split].captions, paths.cache) for split in SPLITS}
@@ -165,7 +175,7 @@ def _text_inputs(
 def _image_inputs(
     study: Study, paths: Paths, student: TwoTower, dataset: PairDataset, device: torch.device
 ) -> np.ndarray:
-    """Return what the image tower's trained part takes: pixels where its encoder is trained, else cached features."""
+    """Return the inputs of the image tower's trained part: cached features, or pixels if its encoder is trained."""
     tower = study.student.image
     if tower.train != "frozen":
         return dataset.images
@@ -180,12 +190,12 @@ def _image_inputs(
     )
 
 
-def reworded(study: Study, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
-    """Return ``synthetic`` with texts of the study's text encoder.
+def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
+    """Return ``synthetic`` with texts that the study's text encoder can read.
 
-    A synthetic text lives in the space of the encoder that it was learned with. For another one, it becomes the nearest
-    real caption, which that encoder embeds; the set's metadata then has ``reworded``. Without another encoder in its
-    metadata, the set is returned as it is.
+    A synthetic text is a point in the space of the encoder that it was learned with. If the metadata names another
+    encoder than the study, each text is replaced by the nearest real caption and the metadata get ``reworded``;
+    otherwise the set is returned unchanged.
     """
     own = synthetic.metadata.get("student", {}).get("text")
     if own is None or _text_space(Tower.model_validate(own)) == _text_space(study.student.text):
@@ -209,12 +219,12 @@ def reworded(study: Study, setup: Setup, paths: Paths, synthetic: SyntheticSet) 
 
 
 def _text_space(tower: Tower) -> tuple[object, ...]:
-    """Return what makes the space that a tower's synthetic texts live in."""
+    """Return what determines the space of a tower's synthetic texts."""
     return tower.encoder, tower.train == "frozen", sorted(tower.options.items())
 
 
 def _images_key(dataset: PairDataset) -> str:
-    """Return what identifies a split's images: the key of the cached array that they are, else their bytes."""
+    """Return a key of a split's images: that of their cached array, else a digest of their bytes."""
     images = dataset.images
     if isinstance(images, np.memmap) and isinstance(images.base, mmap) and images.filename is not None:
         return Path(images.filename).stem
@@ -222,7 +232,7 @@ def _images_key(dataset: PairDataset) -> str:
 
 
 def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:
-    """Return what identifies a frozen encoder: its name, its options and the bytes of its weights."""
+    """Return a key of a frozen encoder: a digest of its name, options and weights."""
     state = built.frozen.state_dict()
     return digest(
         tower.encoder, repr(sorted(tower.options.items())), *(v.cpu().numpy().tobytes() for v in state.values())
@@ -230,10 +240,10 @@ def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:
 
 
 def expert_recipe(study: Study) -> ExpertRecipe:
-    """Return how the study's experts are trained.
+    """Return the training recipe of the study's experts.
 
     Raises:
-        ValueError: pixels are to be augmented that a frozen encoder has turned into features once and for all.
+        ValueError: images are augmented although the image encoder is frozen, so that experts see features.
     """
     experts = study.experts
     if experts.augmentation != "none" and study.student.image.train == "frozen":
@@ -250,18 +260,11 @@ def expert_recipe(study: Study) -> ExpertRecipe:
     )
 
 
-def protocol(study: Study) -> Protocol:
-    """Return how the study scores a set."""
+def protocol(study: Study) -> evaluation.Protocol:
+    """Return the evaluation protocol of the study."""
     given = study.protocol
-    recipe = StudentRecipe(
-        epochs=given.epochs,
-        batch_size=given.batch_size,
-        momentum=given.momentum,
-        weight_decay=given.weight_decay,
-        schedule=given.schedule,
-    )
-    return Protocol(
-        recipe=recipe,
+    return evaluation.Protocol(
+        recipe=StudentRecipe(**{field.name: getattr(given, field.name) for field in fields(StudentRecipe)}),
         seeds=given.seeds,
         learning_rates=tuple(given.learning_rates),
         select_epoch=given.select_epoch,
@@ -273,7 +276,7 @@ def method(study: Study) -> Method:
     """Return the study's method with its options.
 
     Raises:
-        ValueError: it works on the features of frozen encoders, and one of the study's is trained.
+        ValueError: it needs frozen encoders, and one of the study's encoders is trained.
     """
     options = study.method.options | {"num_pairs": study.method.num_pairs}
     chosen = cast(Method, components.bind("method", study.method.name, options))
@@ -287,14 +290,14 @@ def method(study: Study) -> Method:
 
 
 def _joint_features(setup: Setup, experts: ExpertSource, *, epoch: int) -> Float[Tensor, "m f"]:
-    """Return both embeddings of every training pair side by side, by the first expert's snapshot of ``epoch``."""
+    """Return the image and text embeddings of every training pair, concatenated, by the first expert at ``epoch``."""
     snapshot = experts.load(min(experts.index()), epoch)
     params = {name: value.to(setup.device) for name, value in snapshot.items()}
     return torch.cat(pair_embeddings(setup.student, params, setup.pairs["train"]), dim=1)
 
 
 def distillation(study: Study, setup: Setup, experts: ExpertSource) -> Distillation:
-    """Return the study's run of distillation before its first outer step."""
+    """Return the study's distillation run before its first outer step."""
     chosen = method(study)
     sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
     seeds = SeedPairs(

@@ -1,4 +1,4 @@
-"""Ranges of numbers, spelled in annotations; a configuration checks them, plain calls do not."""
+"""Ranges of numbers as annotations; configurations are checked against them, direct calls are not."""
 
 from typing import Annotated
 

@@ -1,9 +1,9 @@
-"""What a worker needs for its part of a study: the resolved configuration, and where data and results lie."""
+"""What a worker needs of a study: its resolved configuration, the paths of its data, and its storage folder."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.config.load import Study, experts_identity
+from engine.config.load import Resolved, experts_identity
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.io.storage import Location
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Specification:
-    """A resolved study, where its data lie, and where its files go; it travels to workers by pickle."""
+    """A resolved study with the paths of its data and its storage folder; Ray sends it to workers."""
 
-    study: Study
+    study: Resolved
     paths: Paths
     storage: Location
 
     def expert_folder(self) -> Location:
-        """Return the folder of the trajectories that belong to this configuration."""
+        """Return the folder of this configuration's expert trajectories."""
         return self.storage / "experts" / experts_identity(self.study)
 
     def setup(self) -> "Setup":
-        """Return the data and the student of the study; each process keeps the last one that was built."""
-        from engine.build import build_setup  # the registry reads specifications, but never builds a model
+        """Return the data and the student of the study; a process keeps the last ones built."""
+        from engine.build import build_setup  # the registry reads specifications and never loads torch's models
 
         key = digest(repr(self.study.data), repr(self.study.student), repr(self.paths))
         if key not in _built:

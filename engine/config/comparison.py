@@ -1,4 +1,4 @@
-"""A comparison: one table of several studies under one protocol, described by one YAML of ``tune_spaces/tables``."""
+"""Comparisons: several studies under one protocol in one table, described by one YAML of ``tune_spaces/tables``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,20 +7,19 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from engine.config.errors import issues
-from engine.config.load import ConfigError, Study, assign, load
-from engine.config.schema import PublishedTable
+from engine.config.errors import ConfigError, issues
+from engine.config.load import Resolved, change, load, resolve
+from engine.config.schema import PublishedTable, Strict
 from engine.config.spaces import SPACES, parse_yaml
-from engine.config.strict import Strict
 from engine.ranges import Count
 
 Overrides = dict[str, Any]
 
 
 class Line(Strict):
-    """One line of the table a budget: its name, what it changes, and how often the whole distillation is repeated.
+    """A line of the table for each budget: its name, its changes of the space, and its number of distillations.
 
-    ``budgets`` changes more for one number of pairs; ``pairs`` None are those of the whole table.
+    ``budgets`` has further changes for one number of pairs; ``pairs`` None: the budgets of the table.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -31,17 +30,17 @@ class Line(Strict):
 
 
 class OtherStudent(Strict):
-    """Another student for the first line's set of the first budget: what of the study it changes."""
+    """Another student that scores the first line's set of the first budget, as changes of the space."""
 
     name: Annotated[str, Field(min_length=1)]
     set: Overrides
 
 
 class Comparison(Strict):
-    """The lines of a table; ``space`` and ``set`` are what all of them share, coresets and full data included.
+    """A table: its lines, and the ``space`` with the changes ``set`` that all lines, coresets and full data share.
 
-    ``transfer`` scores the first line's first set with other students, beside random pairs and all pairs under each.
-    ``published`` is a table of other people's, printed below ours and never among them.
+    ``transfer`` scores the first set of the first line with other students, each beside random pairs and all pairs.
+    ``published`` rows are printed below the table.
     """
 
     note: str = ""
@@ -61,14 +60,14 @@ class Entry:
     line: Line
     pairs: int
     seed: int
-    study: Study
+    study: Resolved
 
 
 def read_comparison(name: str) -> Comparison:
     """Read a table of ``tune_spaces/tables`` by its name, or a YAML file by its path.
 
     Raises:
-        ConfigError: it is not there, or something in it is wrong.
+        ConfigError: it does not exist, or something in it is wrong.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else SPACES / "tables" / f"{name}.yaml"
     if not path.is_file():
@@ -78,32 +77,30 @@ def read_comparison(name: str) -> Comparison:
     try:
         return Comparison.model_validate(tree)
     except ValidationError as error:
-        found = issues(error, Comparison, tree if isinstance(tree, dict) else {})
-        raise ConfigError(f"{path}: {found[0].sentence()}.") from error
+        raise ConfigError.of(str(path), issues(error, Comparison, tree)) from error
 
 
-def baseline_study(comparison: Comparison, overrides: Overrides) -> Study:
-    """Return the study whose coresets and full-data students all lines are held against.
+def baseline_study(comparison: Comparison, overrides: Overrides) -> Resolved:
+    """Return the study of the coresets and the full-data students that all lines are compared with.
 
     Raises:
         ConfigError: an override does not fit.
     """
-    return assign(
-        load(comparison.space),
-        {**comparison.set, **overrides, "baselines.pairs": comparison.coreset_pairs, "search": {}},
-    )
+    changes = {**comparison.set, **overrides, "baselines.pairs": comparison.coreset_pairs, "search": {}}
+    return resolve(change(load(comparison.space), changes, place="table"))
 
 
-def transfer_studies(comparison: Comparison, overrides: Overrides) -> Iterator[tuple[OtherStudent, Study]]:
-    """Yield the other students with the studies whose protocol scores the set with them."""
+def transfer_studies(comparison: Comparison, overrides: Overrides) -> Iterator[tuple[OtherStudent, Resolved]]:
+    """Yield the other students with the studies that score the set with them."""
     shared = {**comparison.set, **overrides, "baselines.pairs": comparison.pairs[:1], "search": {}}
     for other in comparison.transfer:
         few = {"baselines.coresets": ["random"], "baselines.full_seeds": 1}
-        yield other, assign(load(comparison.space), {**shared, **few, **other.set})
+        changes = {**shared, **few, **other.set}
+        yield other, resolve(change(load(comparison.space), changes, place=f"table line {other.name!r}"))
 
 
 def entries(comparison: Comparison, overrides: Overrides) -> Iterator[Entry]:
-    """Yield the studies of all lines, budget by budget; a replicate is the same study with the next seed.
+    """Yield the studies of all lines, ordered by budget; replicates differ in their seed.
 
     Raises:
         ConfigError: an override does not fit.
@@ -117,7 +114,8 @@ def entries(comparison: Comparison, overrides: Overrides) -> Iterator[Entry]:
             method = changes.pop("method", None)
             changes |= {"method.num_pairs": pairs} if method is None else {"method": {**method, "num_pairs": pairs}}
             for seed in range(space.seed, space.seed + line.replicates):
-                yield Entry(line, pairs, seed, assign(space, {**changes, "seed": seed}))
+                study = change(space, {**changes, "seed": seed}, place=f"table line {line.name!r}")
+                yield Entry(line, pairs, seed, resolve(study))
 
 
 _NO_BASELINES: Overrides = {"baselines.coresets": [], "baselines.full_seeds": 0, "search": {}}

@@ -1,28 +1,27 @@
-"""Components: the word in a space is the name of a file in a folder, its keyword-only parameters are the options.
+"""Components: a name in a configuration is a file of a folder, and its keyword-only parameters are the options.
 
-No registry is filled by decorators: the folder is the registry, on the driver as in every worker.
+The folder is the registry, on the driver as in every worker; nothing has to be registered.
 """
 
 import dataclasses
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from functools import cache, partial, reduce
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
-from operator import or_
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, NewType, get_args, get_origin, get_type_hints
 
-from pydantic import Field, ValidationError, create_model
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from engine.config.errors import issues, one_of
-from engine.config.strict import Strict
+from engine.config.errors import ConfigError, booleans_as_numbers, fields_of, issues, one_of, record_in
+
+MODALITIES = ("image", "text")
 
 
 class Family(NamedTuple):
-    """Where the components of a family lie, what their entry is called, and what one of them is called."""
+    """A folder of components, the name that each of its files defines, and the noun for messages."""
 
     package: str
     entry: str
@@ -30,30 +29,22 @@ class Family(NamedTuple):
 
 
 FAMILIES: Mapping[str, Family] = {
-    "data": Family("engine.data.sets", "load", "data set"),
+    "data": Family("engine.data.sets", "DataSet", "data set"),
     "image": Family("engine.models.image", "build", "image encoder"),
     "text": Family("engine.models.text", "build", "text encoder"),
     "coreset": Family("engine.coresets", "select", "coreset"),
     "method": Family("engine.methods", "Method", "method"),
-    "gradient": Family("engine.unroll", "gradient", "gradient"),
 }
 
 
-class Options(Strict):
-    """The options of one component; ``entry`` is the function or the dataclass that takes them."""
-
-    entry: ClassVar[Callable[..., Any]]
-
-
 def names(family: str, *, families: Mapping[str, Family] = FAMILIES) -> list[str]:
-    """Return the components of a family in alphabetical order, importing none of them.
+    """Return the names of a family's components in alphabetical order without importing any.
 
     Modules whose name begins with an underscore are not components.
     """
     top, *rest = families[family].package.split(".")
     spec = find_spec(top)
-    roots = list(spec.submodule_search_locations or ()) if spec else []
-    folders = [str(Path(root, *rest)) for root in roots]
+    folders = [str(Path(root, *rest)) for root in (spec.submodule_search_locations or () if spec else ())]
     return sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
 
 
@@ -74,99 +65,83 @@ def find(family: str, name: str, *, families: Mapping[str, Family] = FAMILIES) -
 
 
 @cache
-def options(entry: Callable[..., Any]) -> type[Options]:
-    """Return the strict model of the options of ``entry``, with their defaults.
+def options(entry: Callable[..., Any]) -> type:
+    """Return the dataclass of an entry's options: the entry itself, or one of a function's keyword-only parameters."""
+    if dataclasses.is_dataclass(entry):
+        return entry
+    hints = get_type_hints(inspect.unwrap(entry), include_extras=True)
+    given = [p for p in inspect.signature(entry).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    defaults = {p.name: dataclasses.MISSING if p.default is p.empty else p.default for p in given}
+    fields = [(name, hints[name], dataclasses.field(default=default)) for name, default in defaults.items()]
+    return dataclasses.make_dataclass(f"{entry.__name__}_options", fields, frozen=True, kw_only=True)
 
-    These are the keyword-only parameters of a function, or the fields of a dataclass. Where an option is itself a
-    dataclass it becomes a strict model too; fields left out take the value they have in the option's default.
+
+def validated(entry: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    """Return the options of ``entry`` with their defaults, converted to the types of the options.
+
+    Fields left out of a nested option take the values that they have in the option's default, and a plain value stands
+    for both modalities.
+
+    Raises:
+        ConfigError: an option does not exist, or a value does not fit; ``issues`` has all such errors.
     """
-    return _model(entry, None)
+    kind = options(entry)
+    try:
+        checked = _adapter(kind).validate_python(_completed(kind, values, None))
+    except ValidationError as error:
+        raise ConfigError.of("options", issues(error, kind, dict(values))) from error
+    if found := list(booleans_as_numbers(values, checked)):
+        raise ConfigError.of("options", found)
+    return checked
+
+
+def plain(checked: Any) -> dict[str, Any]:
+    """Return validated options as values of JSON."""
+    left_out = {field.name for field in dataclasses.fields(checked) if not field.init}
+    kind: Any = type(checked)
+    values: dict[str, Any] = _adapter(kind).dump_python(checked, mode="json", exclude=left_out)
+    return values
 
 
 def bind(
     family: str, name: str, values: Mapping[str, Any], *, families: Mapping[str, Family] = FAMILIES
 ) -> Callable[..., Any] | Any:
-    """Return the component with its options: a function waiting for its positional arguments, or the dataclass.
-
-    Values are coerced to the types of the options; options that are dataclasses arrive as instances.
+    """Return the component with its options: an instance of the dataclass, or a partial of the function.
 
     Raises:
         ValueError: there is no such component or option, or a value does not fit.
     """
     entry = find(family, name, families=families)
-    model = options(entry)
     try:
-        checked = model.model_validate(dict(values))
-    except ValidationError as error:
-        found = issues(error, model, dict(values))
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        called = families[family].called
-        raise ValueError(f"{called} {name}: {found[0].sentence()}{more}.") from error
-    if inspect.isclass(entry):
-        return _built(checked)
-    return partial(entry, **{key: _built(getattr(checked, key)) for key in model.model_fields})
+        checked = validated(entry, values)
+    except ConfigError as error:
+        raise ConfigError.of(f"{families[family].called} {name}", error.issues) from error
+    return checked if isinstance(entry, type) else partial(entry, **vars(checked))
 
 
-def _model(entry: Callable[..., Any], like: Any) -> type[Options]:
-    """Build the options model of ``entry``; defaults are read from the instance ``like`` where there is one."""
-    hints = get_type_hints(entry if inspect.isclass(entry) else inspect.unwrap(entry), include_extras=True)
-    fields: dict[str, Any] = {}
-    for name, default in _parameters(entry).items():
-        assert name in hints, f"{entry.__module__}.{entry.__qualname__}: option {name} has no annotation"
-        default = getattr(like, name) if like is not None else default
-        annotation = _translated(hints[name], default)
-        fields[name] = (annotation, _default(annotation, default))
-    model = create_model(f"{entry.__name__}_options", __base__=Options, __module__=__name__, **fields)
-    model.entry = entry
-    return model
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return a validator that refuses unknown keys, in nested dataclasses too.
+
+    Pydantic takes no configuration for a dataclass, but does for a ``NewType`` of one.
+    """
+    alias = NewType("alias", kind)
+    return TypeAdapter(alias, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 
 
-def _parameters(entry: Callable[..., Any]) -> dict[str, Any]:
-    """Return the options of ``entry`` with their defaults; ``Parameter.empty`` marks an option without one."""
-    if not dataclasses.is_dataclass(entry):
-        parameters = inspect.signature(entry).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(entry):
-        if field.init:
-            factory, default = field.default_factory, field.default
-            found[field.name] = factory() if factory is not dataclasses.MISSING else default
-            if found[field.name] is dataclasses.MISSING:
-                found[field.name] = inspect.Parameter.empty
-    return found
+def _completed(annotation: Any, given: Any, default: Any) -> Any:
+    """Return ``given`` for validation: with the rest of ``default``, and one value split into both modalities."""
+    if isinstance(given, list | tuple) and get_origin(annotation) in (list, tuple):
+        return [_completed(get_args(annotation)[0], value, None) for value in given]
+    kind = record_in(annotation)
+    fields = fields_of(kind)
+    if kind is None or not isinstance(given, Mapping):
+        return dict.fromkeys(MODALITIES, given) if {*fields} == {*MODALITIES} and given is not None else given
+    rest = {name: getattr(default, name) for name in fields} if isinstance(default, kind) else {}
+    defaults = rest or {field.name: _default(field) for field in dataclasses.fields(kind)}
+    return rest | {key: _completed(fields.get(key), value, defaults.get(key)) for key, value in given.items()}
 
 
-def _translated(annotation: Any, default: Any) -> Any:
-    """Replace the dataclasses in an annotation by their options models."""
-    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        return _model(annotation, default if isinstance(default, annotation) else None)
-    arguments = get_args(annotation)
-    if not arguments or get_origin(annotation) is Literal:
-        return annotation
-    if get_origin(annotation) is Annotated:
-        return Annotated[(_translated(arguments[0], default), *arguments[1:])]
-    translated = tuple(_translated(argument, default) for argument in arguments)
-    if get_origin(annotation) in (Union, UnionType):
-        return reduce(or_, translated)
-    return annotation if translated == arguments else get_origin(annotation)[translated]
-
-
-def _default(annotation: Any, default: Any) -> Any:
-    """Return the default of a model's field for the default of an option."""
-    if default is inspect.Parameter.empty:
-        return ...
-    if dataclasses.is_dataclass(default):
-        model = next(m for m in (annotation, *get_args(annotation)) if getattr(m, "entry", None) is type(default))
-        return Field(default_factory=model)
-    return Field(default_factory=lambda: default)
-
-
-def _built(value: Any) -> Any:
-    """Turn checked options back into instances of the dataclasses they came from."""
-    if isinstance(value, Options):
-        return type(value).entry(**{name: _built(getattr(value, name)) for name in type(value).model_fields})
-    if isinstance(value, list | tuple):
-        return type(value)(_built(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _built(item) for key, item in value.items()}
-    return value
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """Return the default of a field of a dataclass."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

@@ -1,21 +1,19 @@
-"""What is wrong with a configuration, told in one sentence."""
+"""One-sentence errors for configurations: file, key, value, and the expected value."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import reduce
 from operator import getitem
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from engine.config.strict import model_of, wanted
-
 COMMAND_LINE = "command line"
 _LONGEST = 80
-
-_UNKNOWN = ("extra_forbidden", "invalid_key")
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
+_WANTED = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
 _EXPECTED = {
     "int_type": "an integer",
     "int_parsing": "an integer",
@@ -41,16 +39,16 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "too_short": "a list of {min_length} or more",
     "too_long": "a list of {max_length} or fewer",
+    "value_error": "values that fit together ({error})",
     "expected": "{expected}",
-    "related": "{expected}",
 }
 
 
 @dataclass(frozen=True)
 class ConfigIssue:
-    """One thing that is wrong with a mapping; ``keys`` are the dotted keys that take part in it, the first is named.
+    """An error in a mapping; ``keys`` are the dotted keys involved, of which messages name the first.
 
-    ``near`` is the known key that an unknown one was probably meant to be.
+    ``near`` is the known key most similar to an unknown one.
     """
 
     keys: tuple[str, ...]
@@ -61,30 +59,40 @@ class ConfigIssue:
 
     @property
     def key(self) -> str:
-        """The dotted key that is named."""
+        """The dotted key that messages name."""
         return self.keys[0]
 
     def below(self, prefix: str) -> "ConfigIssue":
-        """Return this problem as one of the section ``prefix``."""
+        """Return this issue with its keys moved below ``prefix``."""
         near = self.near and dotted((prefix, self.near))
         return replace(self, keys=tuple(dotted((prefix, key)) for key in self.keys), near=near)
 
     def sentence(self) -> str:
-        """Return the clause that tells it, without a full stop."""
+        """Return the message without a full stop."""
         if self.kind == "unknown":
             hint = f"the nearest known name is {self.near}" if self.near else f"expected {self.expected}"
             return f"{self.key} = {shown(self.value)} is not a known key, {hint}"
         if self.kind == "missing":
             return f"{self.key} is missing, expected {self.expected}"
-        return f"{self.key} is {shown(self.value)}, expected {self.expected}"
+        return f"{self.key or 'the whole'} is {shown(self.value)}, expected {self.expected}"
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used: one sentence with file, key, value and what was expected."""
+    """A configuration that cannot be used: one sentence with file, key, value and the expected value."""
+
+    issues: Sequence[ConfigIssue] = ()
+
+    @classmethod
+    def of(cls, place: str, found: Sequence[ConfigIssue]) -> "ConfigError":
+        """Return the error that names ``place`` and the first issue, and counts the others."""
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        error = cls(f"{place}: {found[0].sentence()}{more}.")
+        error.issues = found
+        return error
 
 
 class Given(NamedTuple):
-    """Where a configuration was read: the file, the keys overridden at another ``place``, and the searched keys."""
+    """Origin of a configuration: its file, the keys overridden at another ``place``, and the searched keys."""
 
     file: str = "configuration"
     overridden: tuple[str, ...] = ()
@@ -92,40 +100,53 @@ class Given(NamedTuple):
     searched: tuple[str, ...] = ()
 
     def of(self, keys: Iterable[str]) -> str:
-        """Return where the first of ``keys`` that was overridden stands, else the file."""
-        overridden = any(related(key, given) for key in keys for given in self.overridden)
+        """Return ``place`` if one of ``keys`` was overridden, else the file."""
+        overridden = any(inside(a, b) or inside(b, a) for a in keys for b in self.overridden)
         return self.place if overridden else self.file
 
     def error(self, found: Sequence[ConfigIssue]) -> ConfigError:
-        """Return the first problem as a sentence with its place, and the number of the others."""
+        """Return the error of ``found`` with its origin."""
         first = found[0]
         searched = next((key for key in self.searched if inside(first.key, key)), None)
         if searched is not None and first.kind == "value":
             first = ConfigIssue((f"search.{searched}.default", *first.keys), first.value, first.expected)
         elif searched is not None:
             first = first.below("search")
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return ConfigError(f"{self.of(first.keys)}: {first.sentence()}{more}.")
+        return ConfigError.of(self.of(first.keys), [first, *found[1:]])
 
 
-def issues(error: ValidationError, model: type[BaseModel], data: Any) -> list[ConfigIssue]:
-    """Return what is wrong with ``data``, one problem a key, unknown keys first.
+def issues(error: ValidationError, kind: type, data: Any) -> list[ConfigIssue]:
+    """Return the issues of ``data``, which is no ``kind`` (a model or a dataclass): one per key, unknown keys first.
 
-    Several expectations of one value (the members of a union) become one, joined by "or".
+    Several expectations of one value (the members of a union) are joined by "or".
     """
     found: dict[str, ConfigIssue] = {}
     for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] not in _UNKNOWN):
-        issue = _issue(item, model, data)
-        known = found.get(issue.key)
-        if known is None:
-            found[issue.key] = issue
-        elif issue.kind == known.kind == "value" and issue.expected not in known.expected.split(" or "):
-            found[issue.key] = ConfigIssue(known.keys, known.value, f"{known.expected} or {issue.expected}")
+        issue = _issue(item, kind, data)
+        known = found.setdefault(issue.key, issue)
+        both = issue is not known and issue.kind == known.kind == "value"
+        if both and issue.expected not in known.expected.split(" or "):
+            found[issue.key] = replace(known, expected=f"{known.expected} or {issue.expected}")
     return sorted(found.values(), key=lambda issue: issue.kind != "unknown")
 
 
+def booleans_as_numbers(given: Any, taken: Any, key: str = "") -> Iterator[ConfigIssue]:
+    """Yield an issue for each boolean of ``given`` that validation turned into a number of ``taken``."""
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            inner = taken.get(name) if isinstance(taken, Mapping) else getattr(taken, str(name), None)
+            yield from booleans_as_numbers(value, inner, dotted((key, name)))
+    elif isinstance(given, list | tuple) and isinstance(taken, list | tuple):
+        for index, (value, inner) in enumerate(zip(given, taken, strict=False)):
+            yield from booleans_as_numbers(value, inner, dotted((key, index)))
+    elif isinstance(given, bool):
+        number = type(getattr(taken, "image", taken))  # one value may stand for both modalities
+        if number in (int, float):
+            yield ConfigIssue((key,), given, _WANTED[number])
+
+
 def unknown_key(key: str, value: Any, known: Iterable[str], *, elsewhere: Iterable[str] = ()) -> ConfigIssue:
-    """Return the problem of a key that is not among its ``known`` siblings, nor the end of a key ``elsewhere``."""
+    """Return the issue of a key that is neither one of its ``known`` siblings nor the end of a key ``elsewhere``."""
     parent, _, last = key.rpartition(".")
     known = sorted(known)
     close = nearest(last, known)
@@ -134,20 +155,20 @@ def unknown_key(key: str, value: Any, known: Iterable[str], *, elsewhere: Iterab
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that ``name`` was probably meant to be, or None."""
+    """Return the known name most similar to ``name``, or None."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return close[0] if close else None
 
 
 def one_of(name: str, known: Sequence[str]) -> str:
-    """Return the expectation of a value among ``known`` names, with the one nearest to ``name``."""
+    """Return the expectation of a value among ``known`` names, with the one most similar to ``name``."""
     close = nearest(name, known)
     hint = f"; the nearest known name is {close}" if close else ""
     return (f"one of {', '.join(known)}" if known else "a name, of which there are none yet") + hint
 
 
 def shown(value: Any) -> str:
-    """Return ``value`` on one line, as YAML spells true, false and null, shortened where it is long."""
+    """Return ``value`` on one line, with true, false and null as in YAML, shortened to 80 characters."""
     try:
         text = str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
     except ValueError:  # Python refuses to print integers of thousands of digits
@@ -156,68 +177,82 @@ def shown(value: Any) -> str:
 
 
 def dotted(parts: Iterable[object]) -> str:
-    """Join the parts of a key; what cannot be printed on one line is escaped."""
+    """Join the parts of a key; unprintable characters are escaped."""
     texts = (str(part) for part in parts)
     return ".".join(text if text.isprintable() else repr(text) for text in texts if text)
 
 
 def inside(key: str, other: str) -> bool:
-    """Whether ``key`` is ``other`` or lies below it."""
+    """Return whether ``key`` is ``other`` or lies below it."""
     return key == other or key.startswith(f"{other}.")
 
 
-def related(key: str, other: str) -> bool:
-    """Whether one of two keys lies below the other."""
-    return inside(key, other) or inside(other, key)
+def fields_of(kind: type | None) -> dict[str, Any]:
+    """Return the annotations of the fields of a pydantic model or a dataclass by their names."""
+    if kind is None:
+        return {}
+    if issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(cast(Any, kind)) if field.init}
 
 
-def _issue(item: ErrorDetails, model: type[BaseModel], data: Any) -> ConfigIssue:
-    """Turn one error of pydantic into a problem."""
-    kind, context = item["type"], item.get("ctx", {})
-    parts = _path(item["loc"], data, keep_last=kind in ("missing", "invalid_key"))
-    holder = _holder(model, parts)
-    known = set(holder.model_fields) if holder else set()
-    if kind == "invalid_key":
-        value = reduce(getitem, parts[:-1], data).get(item["input"])
-        return unknown_key(dotted((*parts[:-1], item["input"])), value, known)
-    if kind == "extra_forbidden":
-        return unknown_key(dotted(parts), item["input"], known)
-    if kind == "missing":
-        return _missing(parts, item["input"], holder)
-    if kind == "related":
-        keys = tuple(dotted((*parts, key)) for key in context["keys"])
-        return ConfigIssue(keys, context["value"], context["expected"])
-    return ConfigIssue((dotted(parts) or "the whole",), item["input"], _expectation(item, model, parts))
+def record_in(annotation: Any) -> type | None:
+    """Return the model or the dataclass in an annotation such as ``Kind`` or ``Kind | None``, if any."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation if issubclass(annotation, BaseModel) or is_dataclass(annotation) else None
+    if get_origin(annotation) in (list, tuple, dict, Literal):
+        return None
+    return next((found for found in map(record_in, get_args(annotation)) if found is not None), None)
 
 
-def _missing(parts: list[Any], given: Any, holder: type[BaseModel] | None) -> ConfigIssue:
-    """Return the problem of an absent key: a misspelt one, where a given unknown key resembles it."""
-    fields = holder.model_fields if holder else {}
-    strangers = [key for key in given if isinstance(key, str) and key not in fields] if isinstance(given, dict) else []
-    misspelt = nearest(str(parts[-1]), strangers)
-    if misspelt is not None:
-        return unknown_key(dotted((*parts[:-1], misspelt)), given[misspelt], [str(parts[-1])])
-    field = fields.get(str(parts[-1]))
-    return ConfigIssue((dotted(parts),), None, wanted(field.annotation) if field else "a value", "missing")
+def _issue(item: ErrorDetails, kind: type, data: Any) -> ConfigIssue:
+    """Translate one error of pydantic."""
+    parts = _path(item["loc"], data, keep_last=item["type"] in ("missing", "invalid_key"))
+    holder: type | None = kind
+    for part in parts[:-1]:
+        holder = record_in(fields_of(holder).get(str(part)))
+    known, value, key = fields_of(holder), item["input"], dotted(parts)
+    match item["type"]:
+        case "invalid_key":
+            return unknown_key(dotted((*parts[:-1], value)), reduce(getitem, parts[:-1], data).get(value), known)
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return unknown_key(key, value, known)
+        case "missing":
+            strangers = [key for key in value if isinstance(key, str) and key not in known]
+            if misspelt := nearest(str(parts[-1]), strangers):
+                return unknown_key(dotted((*parts[:-1], misspelt)), value[misspelt], [str(parts[-1])])
+            return ConfigIssue((key,), None, _wanted(known.get(str(parts[-1]))), "missing")
+        case "related":
+            keys = tuple(dotted((*parts, name)) for name in item["ctx"]["keys"])
+            return ConfigIssue(keys, item["ctx"]["value"], item["ctx"]["expected"])
+        case "model_type" | "model_attributes_type" | "dataclass_type":
+            return ConfigIssue((key,), value, _wanted(known.get(str(parts[-1])) if parts else kind))
+    expected = _EXPECTED.get(item["type"], item["msg"][:1].lower() + item["msg"][1:])
+    if item["type"] == "literal_error" and isinstance(value, str):
+        choices = [name.strip("'") for part in item["ctx"]["expected"].split(", ") for name in part.split(" or ")]
+        close = nearest(value, choices)
+        expected += f"; the nearest known name is {close}" if close else ""
+    return ConfigIssue((key,), value, expected.format(**item.get("ctx", {})) if item["type"] in _EXPECTED else expected)
 
 
-def _expectation(item: ErrorDetails, model: type[BaseModel], parts: list[Any]) -> str:
-    """Say what a value should have been."""
-    kind = item["type"]
-    if kind in ("model_type", "model_attributes_type", "dataclass_type"):
-        holder = _holder(model, [*parts, ""])
-        return f"a mapping of {', '.join(holder.model_fields)}" if holder else "a mapping"
-    if kind == "literal_error" and isinstance(item["input"], str):
-        choices: str = item["ctx"]["expected"]
-        close = nearest(item["input"], [name.strip("'") for part in choices.split(", ") for name in part.split(" or ")])
-        return choices + (f"; the nearest known name is {close}" if close else "")
-    if kind in _EXPECTED:
-        return _EXPECTED[kind].format(**item.get("ctx", {}))
-    return f"{item['msg'][:1].lower()}{item['msg'][1:]}"
+def _wanted(annotation: Any) -> str:
+    """Return a description of the values that a field of this annotation accepts."""
+    if record := record_in(annotation):
+        return f"a mapping of {', '.join(fields_of(record))}"
+    text = {kind: name for kind, name in _WANTED.items() if kind in _plain_types(annotation)}
+    return " or ".join(text.values()) or "a value"
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    """Return the plain types of an annotation; of a literal, the types of its values."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    return {annotation} if not get_args(annotation) else set().union(*map(_plain_types, get_args(annotation)))
 
 
 def _path(location: Sequence[int | str], data: Any, *, keep_last: bool) -> list[Any]:
-    """Return the keys of ``location`` that lead into ``data``; pydantic's names of union members are left out."""
+    """Return the keys of ``location`` that exist in ``data``, without pydantic's names of union members."""
     parts: list[Any] = []
     for position, part in enumerate(location):
         mapped = isinstance(data, Mapping) and part in data
@@ -227,11 +262,3 @@ def _path(location: Sequence[int | str], data: Any, *, keep_last: bool) -> list[
         elif keep_last and position == len(location) - 1:
             parts.append(part)
     return parts
-
-
-def _holder(model: type[BaseModel] | None, parts: list[Any]) -> type[BaseModel] | None:
-    """Return the model that has the last of ``parts`` as a field, following fields that are models."""
-    for part in parts[:-1]:
-        field = model.model_fields.get(str(part)) if model else None
-        model = model_of(field.annotation) if field else None
-    return model

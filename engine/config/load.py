@@ -1,16 +1,14 @@
-"""The configuration of a study: one YAML, ``key=value`` overrides, and search domains.
+"""Reading, resolving and changing the configuration of a study: one YAML, overrides, and search domains.
 
-Reading a configuration loads no torch; only ``resolve`` imports the components that a configuration names.
+Reading a configuration loads no torch; only ``resolve`` imports the components that it names.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from engine.config import components
 from engine.config.errors import (
@@ -18,26 +16,29 @@ from engine.config.errors import (
     ConfigError,
     ConfigIssue,
     Given,
+    booleans_as_numbers,
     dotted,
+    fields_of,
     inside,
     issues,
     one_of,
+    record_in,
     shown,
     unknown_key,
 )
-from engine.config.schema import SEARCHABLE, Published, Study, Tower
-from engine.config.search import Choice, Domain, probes, spell
+from engine.config.schema import Published, Resolved, Study, Tower, searchable
+from engine.config.search import Choice, Domain, probes
 from engine.config.spaces import parse_yaml, read_space, spaces
-from engine.config.strict import Strict, model_of
-from engine.io.files import digest
 from engine.io.storage import Location, as_file
 
 __all__ = [
     "ConfigError",
+    "Resolved",
     "Study",
     "Tower",
     "as_yaml",
     "assign",
+    "change",
     "experts_identity",
     "identity",
     "load",
@@ -47,64 +48,83 @@ __all__ = [
     "spaces",
 ]
 
+_COMPONENTS = {
+    "data": ("data", "name"),
+    "student.image": ("image", "encoder"),
+    "student.text": ("text", "encoder"),
+    "method": ("method", "name"),
+}
+"""The sections that name a component: its family, and the key of its name."""
+
 
 def load(space: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a space of ``tune_spaces`` by its name, or a YAML file by its path, and apply ``key=value`` overrides.
 
-    The default of a searched key becomes its value; overriding a searched key fixes it and takes it out of the search.
-    Options of components are checked by ``resolve``.
+    A searched key takes the default of its domain; overriding it fixes its value and removes it from the search.
+    ``resolve`` checks the options of components.
 
     Raises:
         ConfigError: the space cannot be found or read, or something in it or in an override is wrong.
     """
     name, tree = read_space(space)
-    return _study(tree, [_override(word) for word in overrides], name)
+    values = [_override(word) for word in overrides]
+    keys = [key for key, _ in values]
+    if repeated := [key for index, key in enumerate(keys) if key in keys[:index]]:
+        raise ConfigError(f"{COMMAND_LINE}: {repeated[0]} is given twice, expected one value.")
+    return _changed(tree, dict(values), Given(name, tuple(keys)))
 
 
-def resolve(study: Study) -> Study:
-    """Return ``study`` with every default of its components filled in, after checking their options and the search.
+def change(study: Study, values: Mapping[str, Any], *, place: str) -> Study:
+    """Return ``study`` with other values at dotted keys, which leave its search; errors name their origin ``place``.
 
-    ``model_dump()`` of the result is the resolved configuration as plain values. Resolving twice changes nothing.
+    Raises:
+        ConfigError: a key does not exist or a value does not fit.
+    """
+    return _changed(study.model_dump(), values, Given(study._given.file, tuple(values), place))
+
+
+def resolve(study: Study) -> Resolved:
+    """Return ``study`` with all defaults of its components after checking their options and its search.
+
+    A resolved study is returned as it is.
 
     Raises:
         ConfigError: a component, an option or a search domain does not exist or does not fit.
     """
-    given = study._given
-    tree, found = _completed(study.model_dump())
-    for index, name in enumerate(study.baselines.coresets):
-        found += _component_issue("coreset", name, f"baselines.coresets.{index}")
-    for name, options in study.baselines.options.items():
-        found += _coreset_issues(name, options) if name in components.names("coreset") else []
-    if found:
-        raise given.error(found)
-    tree["search"] = {key: _checked_domain(tree, key, domain, given) for key, domain in study.search.items()}
-    return _with_given(_validated(tree, given), given)
+    return study if isinstance(study, Resolved) else _resolved(study, Study.model_fields)
 
 
-def assign(study: Study, values: Mapping[str, Any]) -> Study:
-    """Return the resolved study of one trial: dotted keys take the given values and leave the search.
+def assign(study: Resolved, values: Mapping[str, Any]) -> Resolved:
+    """Return the study of one trial: dotted keys take the given values and leave the search.
+
+    Only the sections of these keys are validated.
 
     Raises:
         ConfigError: a key does not exist or a value does not fit it.
     """
-    return resolve(_study(study.model_dump(), list(values.items()), study._given.file, place="trial"))
+    given = Given(study._given.file, tuple(values), "trial")
+    tree: dict[str, Any] = {name: getattr(study, name) for name in Study.model_fields}
+    changed = {key.partition(".")[0] for key in values}
+    for name in changed & tree.keys():
+        tree[name] = tree[name].model_dump() if isinstance(tree[name], BaseModel) else tree[name]
+    tree["search"] = {key: domain for key, domain in study.search.items() if not any(inside(key, k) for k in values)}
+    for key, value in values.items():
+        _put(tree, key, value, given)
+    return _resolved(_validated(tree, given), changed)
 
 
-def identity(study: Study) -> str:
-    """Return the digest of the resolved configuration with its seed, without what changes no result."""
-    tree = {k: v for k, v in _resolved(study).items() if k not in ("resources", "note", "storage", "published")}
-    return _digest("study/1", {**tree, "experts": {k: v for k, v in tree["experts"].items() if k != "damaged"}})
+def identity(study: Resolved) -> str:
+    """Return the digest of the configuration with its seed, without what changes no result."""
+    return study.identity
 
 
-def experts_identity(study: Study) -> str:
+def experts_identity(study: Resolved) -> str:
     """Return the digest of what determines expert trajectories; more experts or epochs extend the same store."""
-    tree = _resolved(study)
-    experts = {key: value for key, value in tree["experts"].items() if key not in ("count", "epochs", "damaged")}
-    return _digest("experts/1", {**{key: tree[key] for key in ("data", "student", "seed")}, "experts": experts})
+    return study.experts_identity
 
 
 def published_in(path: Location) -> list[Published]:
-    """Return the published rows of a configuration that a study left behind, of whatever version; none of no file.
+    """Return the published rows of a configuration file of any version; none if there is no file.
 
     Raises:
         ConfigError: the file is no YAML, or its rows are not such rows.
@@ -125,183 +145,162 @@ def as_yaml(study: Study) -> str:
     return text
 
 
-@dataclass(frozen=True)
-class _Section:
-    """Where a component stands in the configuration."""
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Return the values of ``key=value`` words by their dotted keys; of a repeated key the last.
 
-    key: str
-    family: str
-    word: str
-
-
-_SECTIONS = (
-    _Section("data", "data", "name"),
-    _Section("student.image", "image", "encoder"),
-    _Section("student.text", "text", "encoder"),
-    _Section("method", "method", "name"),
-)
+    Raises:
+        ConfigError: a word is no override.
+    """
+    return dict(_override(word) for word in words)
 
 
-def _study(
-    tree: dict[str, Any], overrides: Sequence[tuple[str, Any]], name: str, *, place: str = COMMAND_LINE
-) -> Study:
-    """Build the study of a configuration tree and overrides of it, which come from another ``place``."""
+def _override(word: str) -> tuple[str, Any]:
+    key, equals, text = word.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"{COMMAND_LINE}: {word!r} is no override, expected key=value such as method.inner_steps=8.")
+    return key, parse_yaml(text, f"{COMMAND_LINE}: the value of {key}")
+
+
+def _changed(tree: dict[str, Any], values: Mapping[str, Any], given: Given) -> Study:
+    """Return the study of ``tree`` with ``values`` at dotted keys and the defaults of its search domains."""
     tree = _copied(tree)
-    given = Given(name, tuple(key for key, _ in overrides), place)
-    repeated = next((key for index, key in enumerate(given.overridden) if key in given.overridden[:index]), None)
-    if repeated is not None:
-        raise ConfigError(f"{place}: {repeated} is given twice, expected one value.")
-    for key, value in overrides:
+    for key, value in values.items():
         _put(tree, key, value, given)
-    given = _put_defaults(tree, given)
-    return _with_given(_validated(tree, given), given)
+    if isinstance(search := tree.get("search"), dict):
+        fixed = [key for key in values if not inside(key, "search")]
+        search = {key: domain for key, domain in search.items() if not any(inside(str(key), k) for k in fixed)}
+        tree["search"] = search
+        given = given._replace(searched=tuple(filter(searchable, search)))
+        for key in given.searched:
+            _put_default(tree, key, search[key], given)
+    return _validated(tree, given)
 
 
-def _put_defaults(tree: dict[str, Any], given: Given) -> Given:
-    """Put the defaults of searched keys into ``tree`` and take overridden keys out of its search."""
-    search = tree.get("search")
-    if not isinstance(search, dict):
-        return given
-    fixed = [key for key in given.overridden if not inside(key, "search")]
-    tree["search"] = {
-        key: domain for key, domain in search.items() if not any(inside(str(key), other) for other in fixed)
-    }
-    given = given._replace(searched=tuple(key for key in tree["search"] if _searchable(key)))
-    for key in given.searched:
-        domain = tree["search"][key]
-        parent = next((other for other in given.searched if other != key and inside(key, other)), None)
-        if parent is not None:
-            raise given.error([ConfigIssue((f"search.{key}",), domain, f"no domain beside that of {parent}")])
-        if isinstance(domain, dict) and "default" in domain:
-            _agree(tree, key, domain["default"], given)
-            _put(tree, key, domain["default"], given)
-    return given
-
-
-def _agree(tree: dict[str, Any], key: str, default: Any, given: Given) -> None:
-    """Refuse a value beside a search domain with another default."""
-    present = _get(tree, key)
-    if present is not None and present != default and str(present) != str(default):
-        given = given._replace(searched=())
-        raise given.error([ConfigIssue((key,), present, f"its default in search, {shown(default)}, or no value here")])
+def _put_default(tree: dict[str, Any], key: str, domain: Any, given: Given) -> None:
+    """Put the default of a search domain into ``tree``, which may not hold another value or a domain around it."""
+    if parent := next((other for other in given.searched if other != key and inside(key, other)), None):
+        raise given.error([ConfigIssue((f"search.{key}",), domain, f"no domain beside that of {parent}")])
+    if isinstance(domain, dict) and "default" in domain:
+        present, default = _get(tree, key), domain["default"]
+        if present is not None and present != default and str(present) != str(default):
+            expected = f"its default in search, {shown(default)}, or no value here"
+            raise given._replace(searched=()).error([ConfigIssue((key,), present, expected)])
+        _put(tree, key, default, given)
 
 
 def _validated(tree: dict[str, Any], given: Given) -> Study:
-    """Validate ``tree``, telling unknown keys apart by all keys that there are."""
+    """Validate ``tree``; sections that are validated models already are taken as they are."""
     try:
-        return Study.model_validate(tree)
+        study = Study.model_validate(tree)
     except ValidationError as error:
-        found = [
-            unknown_key(p.key, p.value, _siblings(p.key), elsewhere=_all_keys()) if p.kind == "unknown" else p
-            for p in issues(error, Study, tree)
-        ]
+        keys = list(_keys_of(Study, ""))
+        found = [_beside(issue, keys) if issue.kind == "unknown" else issue for issue in issues(error, Study, tree)]
         raise given.error(found) from error
     except RecursionError as error:
         raise ConfigError(f"{given.file}: the configuration is nested too deeply, expected a few levels.") from error
-
-
-def _with_given(study: Study, given: Given) -> Study:
-    """Remember in ``study`` where it was read."""
+    if found := list(booleans_as_numbers(tree, study)):
+        raise given.error(found)
     study._given = given
     return study
 
 
-def _resolved(study: Study) -> dict[str, Any]:
-    """Return the resolved configuration as JSON values."""
-    return resolve(study).model_dump(mode="json")
+def _beside(issue: ConfigIssue, keys: Sequence[str]) -> ConfigIssue:
+    """Return the issue of an unknown key with the nearest of its siblings, or of all ``keys``."""
+    parent = issue.key.rpartition(".")[0]
+    siblings = {key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == parent}
+    return unknown_key(issue.key, issue.value, siblings, elsewhere=keys)
 
 
-def _digest(kind: str, tree: Mapping[str, Any]) -> str:
-    """Return the digest of JSON values."""
-    return digest(kind, json.dumps(tree, sort_keys=True))
+def _keys_of(kind: type, prefix: str) -> Iterator[str]:
+    """Yield the dotted keys of a model and of the records in it."""
+    for name, annotation in fields_of(kind).items():
+        key = dotted((prefix, name))
+        yield key
+        if inner := record_in(annotation):
+            yield from _keys_of(inner, key)
 
 
-def _completed(tree: dict[str, Any]) -> tuple[dict[str, Any], list[ConfigIssue]]:
-    """Return a copy of ``tree`` with the options of all components complete, and what is wrong with them."""
-    tree = _copied(tree)
-    found: list[ConfigIssue] = []
-    for section in _SECTIONS:
-        found += _complete(_get(tree, section.key), section)
-    return tree, found
-
-
-def _complete(values: dict[str, Any], section: _Section) -> list[ConfigIssue]:
-    """Fill the options of one component into its section, in place, and return what is wrong with them."""
-    name = values[section.word]
-    wrong = _component_issue(section.family, name, f"{section.key}.{section.word}")
-    if wrong:
-        return wrong
-    entry = components.find(section.family, name)
-    static = _static_keys(section)
-    model = components.options(entry)
-    given = {key: value for key, value in values.items() if key not in static or key in model.model_fields}
-    try:
-        options = model.model_validate(given)
-        components.bind(section.family, name, given)
-    except ValidationError as error:
-        known = {*model.model_fields, *static}
-        found = [unknown_key(p.key, p.value, known) if _top_unknown(p) else p for p in issues(error, model, given)]
-        return [issue.below(section.key) for issue in found]
-    except ValueError as error:
-        return [ConfigIssue((section.key,), values, f"options that fit together: {str(error).rstrip('.')}")]
-    values.update(options.model_dump(mode="json"))
-    return []
-
-
-def _coreset_issues(name: str, given: dict[str, Any]) -> list[ConfigIssue]:
-    """Return what is wrong with the options of a coreset."""
-    model = components.options(components.find("coreset", name))
-    try:
-        model.model_validate(given)
-    except ValidationError as error:
-        found = issues(error, model, given)
-        told = [unknown_key(p.key, p.value, set(model.model_fields)) if p.kind == "unknown" else p for p in found]
-        return [issue.below(f"baselines.options.{name}") for issue in told]
-    return []
-
-
-def _top_unknown(issue: ConfigIssue) -> bool:
-    """Whether an unknown key stands directly in its section."""
-    return issue.kind == "unknown" and "." not in issue.key
-
-
-def _static_keys(section: _Section) -> set[str]:
-    """Return the keys of a section that are no options of its component."""
-    model = model_of(Study)
-    for part in section.key.split("."):
-        model = model_of(model.model_fields[part].annotation) if model else None
-    return set(model.model_fields) if model else set()
-
-
-def _component_issue(family: str, name: str, key: str) -> list[ConfigIssue]:
-    """Return the problem of a component that does not exist, or nothing."""
-    known = components.names(family)
-    return [] if name in known else [ConfigIssue((key,), name, one_of(name, known))]
-
-
-def _checked_domain(tree: dict[str, Any], key: str, domain: Domain, given: Given) -> dict[str, Any]:
-    """Try the values of a domain in the resolved ``tree``; return it spelled with values of the field's own type."""
-    taken = [_tried(tree, key, value, given) for value in probes(domain)]
-    if not isinstance(domain, Choice):
-        return spell(domain)
-    default = taken[next(index for index, value in enumerate(domain.values) if value == domain.default)]
-    return {"choice": taken, "default": default}
-
-
-def _tried(tree: dict[str, Any], key: str, value: Any, given: Given) -> Any:
-    """Return ``value`` as the configuration takes it at ``key``."""
-    trial = _copied(tree)
-    trial["search"] = {}
-    _put(trial, key, value, given)
-    try:
-        trial, found = _completed(Study.model_validate(trial).model_dump())
-    except ValidationError as error:
-        found = issues(error, Study, trial)
+def _resolved(study: Study, changed: Collection[str]) -> Resolved:
+    """Return a validated study after resolving the components and domains of its ``changed`` sections."""
+    given, found = study._given, list[ConfigIssue]()
+    sections: dict[str, Any] = {name: getattr(study, name) for name in Study.model_fields}
+    for key, (family, word) in _COMPONENTS.items():
+        section, _, tower = key.partition(".")
+        if section not in changed:
+            continue
+        value = getattr(sections[section], tower) if tower else sections[section]
+        try:
+            value = value.model_copy(update=_options(value, family, getattr(value, word), word))
+        except ConfigError as error:
+            found += [issue.below(key) for issue in error.issues]
+        sections[section] = sections[section].model_copy(update={tower: value}) if tower else value
+    found += _coreset_issues(study) if "baselines" in changed else []
     if found:
-        first = found[0]
-        expected = first.expected if first.key == key else f"what {first.key} can take, {first.expected}"
-        raise ConfigError(f"{given.of([f'search.{key}'])}: search.{key} holds {shown(value)}, expected {expected}.")
-    return _get(trial, key)
+        raise given.error(found)
+    resolved = Resolved.model_construct(**sections)
+    resolved._given = given
+    if "search" in changed and study.search:
+        checked = {key: _checked_domain(resolved, key, domain) for key, domain in study.search.items()}
+        resolved = Resolved.model_construct(**{**sections, "search": checked})
+        resolved._given = given
+    return resolved
+
+
+def _options(section: BaseModel, family: str, name: str, word: str) -> dict[str, Any]:
+    """Return all options of the component that a section names, as values of JSON.
+
+    Raises:
+        ConfigError: the component or an option does not exist, or a value does not fit; its keys are of the section.
+    """
+    known = components.names(family)
+    if name not in known:
+        raise ConfigError.of(family, [ConfigIssue((word,), name, one_of(name, known))])
+    entry, static = components.find(family, name), set(type(section).model_fields)
+    own = fields_of(components.options(entry))
+    given = {key: value for key, value in section.model_dump().items() if key not in static or key in own}
+    try:
+        return components.plain(components.validated(entry, given))
+    except ConfigError as error:
+        top = {issue.key for issue in error.issues if issue.kind == "unknown" and "." not in issue.key}
+        found = [unknown_key(p.key, p.value, {*own, *static}) if p.key in top else p for p in error.issues]
+        raise ConfigError.of(family, found) from error
+
+
+def _coreset_issues(study: Study) -> list[ConfigIssue]:
+    """Return the issues of the names and the options of the coresets."""
+    known, found = components.names("coreset"), list[ConfigIssue]()
+    for index, name in enumerate(study.baselines.coresets):
+        if name not in known:
+            found.append(ConfigIssue((f"baselines.coresets.{index}",), name, one_of(name, known)))
+    for name in known:
+        try:
+            components.validated(components.find("coreset", name), study.baselines.options.get(name, {}))
+        except ConfigError as error:
+            found += [issue.below(f"baselines.options.{name}") for issue in error.issues]
+    return found
+
+
+def _checked_domain(study: Resolved, key: str, domain: Domain) -> Domain:
+    """Try the values of a domain; return it with choices of the type of the searched field.
+
+    Raises:
+        ConfigError: a value does not fit.
+    """
+    alone = Resolved.model_construct(**{**dict(study), "search": {}})
+    taken = []
+    for value in probes(domain):
+        try:
+            tried = assign(alone, {key: value})
+        except ConfigError as error:
+            first = error.issues[0]
+            expected = first.expected if first.key == key else f"what {first.key} can take, {first.expected}"
+            place = study._given.of([f"search.{key}"])
+            raise ConfigError(f"{place}: search.{key} holds {shown(value)}, expected {expected}.") from error
+        taken.append(_get(tried.model_dump(), key))
+    if not isinstance(domain, Choice):
+        return domain
+    default = taken[next(index for index, value in enumerate(domain.values) if value == domain.default)]
+    return Choice(values=tuple(taken), default=default)
 
 
 def _copied(tree: Any) -> Any:
@@ -314,64 +313,21 @@ def _copied(tree: Any) -> Any:
 def _get(tree: Any, key: str) -> Any:
     """Return the value at a dotted key, or None; one plain value stands for both towers."""
     for part in key.split("."):
-        both = part in ("image", "text") and not isinstance(tree, dict)
+        both = part in components.MODALITIES and not isinstance(tree, dict)
         tree = tree if both else tree.get(part) if isinstance(tree, dict) else None
     return tree
 
 
 def _put(tree: dict[str, Any], key: str, value: Any, given: Given) -> None:
-    """Set a dotted key in place; keys of ``search`` have dots themselves. One plain value is split into both towers."""
+    """Set a dotted key in place; the keys of ``search`` contain dots. One plain value is split into both towers."""
     parts = ["search", key.removeprefix("search.")] if key.startswith("search.") else key.split(".")
     for depth, part in enumerate(parts[:-1]):
         inner = tree.get(part)
-        if inner is None or (not isinstance(inner, dict) and parts[depth + 1] in ("image", "text")):
-            inner = {} if inner is None else dict.fromkeys(("image", "text"), inner)
+        if inner is None or (not isinstance(inner, dict) and parts[depth + 1] in components.MODALITIES):
+            inner = {} if inner is None else dict.fromkeys(components.MODALITIES, inner)
         if not isinstance(inner, dict):
             parent = ".".join(parts[: depth + 1])
             raise given.error([ConfigIssue((key, parent), value, f"no key below {parent}, which is {shown(inner)}")])
         tree[part] = inner
         tree = inner
     tree[parts[-1]] = value
-
-
-def _searchable(key: Any) -> bool:
-    """Whether a key of ``search`` may be searched, and so has its default put into the configuration."""
-    return isinstance(key, str) and any(key.startswith(f"{section}.") for section in SEARCHABLE)
-
-
-def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Return the values of ``key=value`` words by their dotted keys; of a repeated key the last.
-
-    Raises:
-        ConfigError: a word is no override.
-    """
-    return dict(_override(word) for word in words)
-
-
-def _override(word: str) -> tuple[str, Any]:
-    """Split ``key=value`` and read the value as YAML."""
-    key, equals, text = word.partition("=")
-    if not equals or not all(key.split(".")):
-        raise ConfigError(f"{COMMAND_LINE}: {word!r} is no override, expected key=value such as method.inner_steps=8.")
-    return key, parse_yaml(text, f"{COMMAND_LINE}: the value of {key}")
-
-
-def _siblings(key: str) -> set[str]:
-    """Return the keys of the section that ``key`` stands in."""
-    parent = key.rpartition(".")[0]
-    return {other.removeprefix(f"{parent}.") for other in _all_keys() if other.rpartition(".")[0] == parent}
-
-
-def _all_keys() -> list[str]:
-    """Return all dotted keys of a study but the options of components."""
-    return list(_keys_of(Study, ""))
-
-
-def _keys_of(model: type[Strict], prefix: str) -> Iterator[str]:
-    """Yield the dotted keys of a model and of the models in it."""
-    for name, field in model.model_fields.items():
-        key = dotted((prefix, name))
-        yield key
-        inner = model_of(field.annotation)
-        if inner is not None:
-            yield from _keys_of(cast(type[Strict], inner), key)

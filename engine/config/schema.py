@@ -1,25 +1,34 @@
-"""The typed, strict form of a study's configuration; every range and every default that is not a component's own."""
+"""The typed schema of a configuration, with every range and every default that is not a component's own."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.errors import Given
 from engine.config.search import Domain, DomainError, parse, spell
-from engine.config.strict import Strict
-from engine.ranges import Count, Positive, Share, Whole
+from engine.io.files import digest
+from engine.ranges import Count, NonNegative, Positive, Share, Whole
+from engine.recipes import Lora, Schedule, StudentRecipe
 
-SEARCHABLE = ("data", "student", "experts", "method", "optimiser", "protocol")
-
-Rate = Positive
 Name = Annotated[str, Field(min_length=1)]
 Recall = Literal["IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall"]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and numbers that are not finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, protected_namespaces=()
+    )
+
+
 def _parse_domain(given: Any) -> Domain:
-    """Read a domain for pydantic."""
     try:
         return given if isinstance(given, Domain) else parse(given)
     except DomainError as error:
@@ -30,19 +39,19 @@ SearchDomain = Annotated[Domain, PlainValidator(_parse_domain), PlainSerializer(
 
 
 def require(holds: bool, *keys: str, value: Any, expected: str) -> None:
-    """Refuse a combination of fields; the first of ``keys`` is the one named."""
+    """Refuse a combination of fields; the error names the first of ``keys``."""
     if not holds:
         raise PydanticCustomError("related", "related", {"keys": keys, "value": value, "expected": expected})
 
 
 class Component(Strict):
-    """A section that names a component; its other keys are the options of that component, checked by ``resolve``."""
+    """A section that names a component; its other keys are the component's options, which ``resolve`` checks."""
 
     model_config = ConfigDict(extra="allow")
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the component as given, complete after ``resolve``."""
+        """The options of the component: as given, with all defaults after ``resolve``."""
         return dict(self.model_extra or {})
 
 
@@ -52,18 +61,10 @@ class Data(Component):
     name: Name
 
 
-class Lora(Strict):
-    """Low-rank adapters, of ``alpha / rank`` B A; ``targets`` None: the layers that fit the encoder."""
-
-    rank: Count = 8
-    alpha: Rate = 8.0
-    targets: Annotated[list[Name], Field(min_length=1)] | None = None
-
-
 class Tower(Component):
-    """One tower of the student: an encoder with its options, what of it is trained, and its head.
+    """A tower of the student: an encoder with its options, its trained part, and its head.
 
-    ``lora`` belongs to ``train: lora`` alone, where None stands for the defaults.
+    ``lora`` is allowed with ``train: lora`` only, where None means the defaults.
     """
 
     encoder: Name
@@ -73,17 +74,17 @@ class Tower(Component):
 
     @model_validator(mode="after")
     def _adapters_of_lora(self) -> "Tower":
-        require(self.train == "lora" or self.lora is None, "lora", "train", value=self.lora and self.lora.model_dump(),
+        require(self.train == "lora" or self.lora is None, "lora", "train", value=self.lora and asdict(self.lora),
                  expected=f"null, since train is {self.train} and only lora has adapters")  # fmt: skip
         return self
 
 
 class Student(Strict):
-    """The two towers; ``embed_dim`` is the width of the space that they share."""
+    """The two towers, of which at least one is trained; ``embed_dim`` is the width of their shared space."""
 
     image: Tower
     text: Tower
-    temperature: Rate = 0.07
+    temperature: Positive = 0.07
     embed_dim: Count = 512
 
     @model_validator(mode="after")
@@ -97,47 +98,52 @@ class Student(Strict):
 class LearningRates(Strict):
     """A learning rate for each tower; one number stands for both."""
 
-    image: Rate = 0.1
-    text: Rate = 0.1
+    image: Positive = 0.1
+    text: Positive = 0.1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_both(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping | BaseModel) else {"image": value, "text": value}
 
 
 class Experts(Strict):
-    """How many students are trained on real pairs, and how; ``epochs`` None: as many as the method reads.
+    """Number and training of the experts; ``epochs`` None: as many as the method reads.
 
-    ``damaged`` says what is done about a trajectory that is no longer what was written; it changes no result.
+    ``damaged`` selects what happens to a damaged trajectory; it changes no result.
     """
 
     count: Count = 4
     epochs: Count | None = None
     lr: LearningRates = Field(default_factory=LearningRates)
     batch_size: Count = 128
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: NonNegative = 0.0
     augmentation: Literal["none", "flip", "crop_flip"] = "none"
     captions: Literal["all", "one"] = "all"
     damaged: Literal["retrain", "stop"] = "retrain"
 
 
 class MethodChoice(Component):
-    """The method: ``name`` is a file of ``engine/methods``; ``num_pairs`` is an option of every method."""
+    """The method: ``name`` is a file of ``engine/methods``; every method has the option ``num_pairs``."""
 
     name: Name
     num_pairs: Count
 
 
 class Optimiser(Strict):
-    """What steps the synthetic set; rates are per outer step, ``momentum`` belongs to ``sgd`` alone.
+    """The outer optimiser; learning rates are per outer step, ``momentum`` is allowed with ``sgd`` only.
 
-    ``clip`` bounds the norm of each group's gradient; ``ema`` keeps a moving average of the set, which is the result.
+    ``clip`` bounds the gradient norm of each group; ``ema`` averages the set over steps.
     """
 
     name: Literal["adam", "sgd"] = "adam"
     momentum: Share = 0.0
-    clip: Rate | None = None
+    clip: Positive | None = None
     ema: Share | None = None
-    image_lr: Rate = 0.02
-    text_lr: Rate = 0.1
-    log_lr: Rate = 0.02
-    similarity_lr: Rate | None = None
+    image_lr: Positive = 0.02
+    text_lr: Positive = 0.1
+    log_lr: Positive = 0.02
+    similarity_lr: Positive | None = None
 
     @model_validator(mode="after")
     def _momentum_of_sgd(self) -> "Optimiser":
@@ -147,40 +153,37 @@ class Optimiser(Strict):
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """The rate of each named parameter group that has one."""
+        """The learning rate of each parameter group that has one."""
         given = {name.removesuffix("_lr"): rate for name, rate in self if name.endswith("_lr")}
         return {name: rate for name, rate in given.items() if rate is not None}
 
 
 class Protocol(Strict):
-    """How a set is scored: students trained on it; choices are made on val, ``rates`` are the candidates of the lr."""
+    """How a set is scored: students are trained on it at the best of ``learning_rates``, which is chosen on val."""
 
-    epochs: Count = 100
-    batch_size: Count = 128
+    epochs: Count = StudentRecipe.epochs
+    batch_size: Count = StudentRecipe.batch_size
     seeds: Count = 5
     select_step: Literal["val", "last"] = "val"
     select_epoch: Literal["last", "best_on_val", "best_on_test"] = "last"
     shared_learning_rate: bool = False
-    momentum: Share = 0.9
-    weight_decay: float = Field(default=5e-4, ge=0)
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    learning_rates: list[Rate] = Field(default_factory=lambda: [0.01, 0.03, 0.1, 0.3, 1.0], min_length=1)
+    momentum: Share = StudentRecipe.momentum
+    weight_decay: NonNegative = StudentRecipe.weight_decay
+    schedule: Schedule = StudentRecipe.schedule
+    learning_rates: list[Positive] = Field(default_factory=lambda: [0.01, 0.03, 0.1, 0.3, 1.0], min_length=1)
 
     @model_validator(mode="after")
     def _different_rates(self) -> "Protocol":
-        require(
-            len(set(self.learning_rates)) == len(self.learning_rates),
-            "learning_rates",
-            value=self.learning_rates,
-            expected="different rates",
-        )
+        different = len(set(self.learning_rates)) == len(self.learning_rates)
+        require(different, "learning_rates", value=self.learning_rates, expected="different rates")
         return self
 
 
 class Baselines(Strict):
-    """What a distilled set is compared with; ``pairs`` None: the method's budget, ``patience`` None: never early.
+    """Coresets and full-data students that a distilled set is compared with.
 
-    ``options`` are those of coresets, by their names (``{herding: {feature: sum}}``).
+    ``pairs`` None: as many as the method has; ``patience`` None: no early stopping. ``options`` holds the options of
+    coresets by their names (``{herding: {feature: sum}}``).
     """
 
     coresets: list[Name] = Field(default_factory=lambda: ["random", "herding", "k_center", "forgetting"])
@@ -199,7 +202,7 @@ class Baselines(Strict):
         require(self.feature_epoch <= self.warmup_epochs, "feature_epoch", "warmup_epochs", value=self.feature_epoch,
                  expected=f"at most warmup_epochs, which is {self.warmup_epochs}")  # fmt: skip
         require(self.full_seeds > 0 or not self.coresets, "full_seeds", "coresets", value=self.full_seeds,
-                expected="1 or more, for coresets are chosen by what a student of all pairs has learned")  # fmt: skip
+                expected="1 or more, since coresets are chosen by the features of a full-data student")  # fmt: skip
         require(len(set(self.coresets)) == len(self.coresets), "coresets", value=self.coresets,
                  expected="different names")  # fmt: skip
         for name in self.options:
@@ -210,15 +213,16 @@ class Baselines(Strict):
         return self
 
 
+Metric = Literal["val/mean_recall", "val/IR1", "val/IR5", "val/IR10", "val/TR1", "val/TR5", "val/TR10"]
+
+
 class Budget(Strict):
-    """How long a run is; ``samples`` None: one trial at the defaults, unless the command says otherwise."""
+    """Length of a run; ``samples`` None: one trial at the defaults, unless the command line sets a number."""
 
     outer_steps: Count = 300
     evaluate_every: Count = 50
     samples: Count | None = None
-    metric: Literal[
-        "val/mean_recall", "val/IR1", "val/IR5", "val/IR10", "val/TR1", "val/TR5", "val/TR10"
-    ] = "val/mean_recall"  # fmt: skip
+    metric: Metric = "val/mean_recall"
 
     @model_validator(mode="after")
     def _evaluated_once_at_least(self) -> "Budget":
@@ -228,10 +232,10 @@ class Budget(Strict):
 
 
 class Request(Strict):
-    """What one task asks of the cluster; a share of a GPU up to one, whole GPUs above."""
+    """Resources of one task: CPUs, and a fraction of a GPU or a whole number of GPUs."""
 
-    cpu: float = Field(default=1.0, ge=0)
-    gpu: float = Field(default=1.0, ge=0)
+    cpu: NonNegative = 1.0
+    gpu: NonNegative = 1.0
 
     @model_validator(mode="after")
     def _whole_above_one(self) -> "Request":
@@ -241,7 +245,7 @@ class Request(Strict):
 
 
 class Resources(Strict):
-    """Requests of an expert, a trial and an evaluation; ``gpu`` falls to 0 where the cluster has none."""
+    """Resources of an expert, a trial and an evaluation; ``gpu`` counts as 0 in a cluster without GPUs."""
 
     expert: Request = Field(default_factory=lambda: Request(gpu=0.5))
     trial: Request = Field(default_factory=Request)
@@ -249,7 +253,7 @@ class Resources(Strict):
 
 
 class Recalls(Strict):
-    """What one row of somebody else's table says: recalls in percent, ``std`` where the source tells a ±."""
+    """A row of a published table: recalls in percent, with ``std`` if the source has it."""
 
     name: Name
     pairs: Count
@@ -258,9 +262,9 @@ class Recalls(Strict):
 
 
 class Published(Recalls):
-    """A published row with its source; ``protocol`` says in a few words what was scored, for protocols differ.
+    """A published row with its source; ``protocol`` is a short description of how it was scored.
 
-    Reports print such rows below ours and never among them; they change nothing that is run.
+    Reports print such rows below ours; they change no run.
     """
 
     source: Name
@@ -275,13 +279,13 @@ class PublishedTable(Strict):
     recalls: list[Recalls] = Field(min_length=1)
 
     def rows(self) -> list[Published]:
-        """Return the rows, each with source and protocol."""
+        """Return the rows with source and protocol."""
         shared = {"source": self.source, "protocol": self.protocol}
         return [Published.model_validate({**row.model_dump(), **shared}) for row in self.recalls]
 
 
 class Study(Strict):
-    """One study: the whole configuration. ``search`` maps dotted keys to domains; their defaults are in the rest."""
+    """The configuration of a study; ``search`` maps dotted keys to domains, with defaults in the other sections."""
 
     note: str = ""
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -303,6 +307,33 @@ class Study(Strict):
     @model_validator(mode="after")
     def _searchable(self) -> "Study":
         for key, domain in self.search.items():
-            require(key.partition(".")[0] in SEARCHABLE and "." in key, f"search.{key}", value=spell(domain),
-                     expected=f"a key inside of {', '.join(SEARCHABLE)}")  # fmt: skip
+            require(searchable(key), f"search.{key}", value=spell(domain),
+                     expected=f"{SEARCHED}: all trials share data, student, experts and protocol")  # fmt: skip
         return self
+
+
+SEARCHED = "experts.count or a key inside of method or optimiser"
+
+
+def searchable(key: object) -> bool:
+    """Return whether the trials of a search may differ in ``key``."""
+    return isinstance(key, str) and (key == "experts.count" or key.startswith(("method.", "optimiser.")))
+
+
+class Resolved(Study):
+    """A study that was validated with all options of its components; ``resolve`` and ``assign`` alone make one."""
+
+    @cached_property
+    def identity(self) -> str:
+        """The digest of the configuration with its seed, without what changes no result."""
+        tree = self.model_dump(mode="json", exclude={"resources", "note", "storage", "published"})
+        del tree["experts"]["damaged"]
+        return digest("study/1", json.dumps(tree, sort_keys=True))
+
+    @cached_property
+    def experts_identity(self) -> str:
+        """The digest of what determines expert trajectories; more experts or epochs extend the same store."""
+        tree = self.model_dump(mode="json", include={"data", "student", "seed", "experts"})
+        for key in ("count", "epochs", "damaged"):
+            del tree["experts"][key]
+        return digest("experts/1", json.dumps(tree, sort_keys=True))

@@ -1,7 +1,6 @@
-"""Spaces: the YAML files of ``tune_spaces`` and of users, read strictly."""
+"""Spaces: reading the YAML files of ``tune_spaces`` and of users strictly."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,51 @@ PUBLISHED = "published"
 
 
 def spaces() -> dict[str, str]:
-    """Return the names of the spaces with their notes; what is wrong with an unreadable one stands in its place.
+    """Return the notes of all spaces by their names; of an unreadable space, its error instead.
 
-    Our own come first, then the recipes of published tables, whose names begin with ``published/``.
+    Own spaces come first, then the recipes of published tables, whose names begin with ``published/``.
     """
-    return {name: _note(name, entry) for name, entry in sorted(_shipped().items(), key=lambda item: _rank(item[0]))}
 
+    def rank(name: str) -> tuple[int, list[str]]:  # numbers in names count by their value
+        return name.count("/"), [part.zfill(6) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
-def _rank(name: str) -> tuple[int, list[str]]:
-    """Return what names are sorted by: their depth, then their parts, of which numbers count by their value."""
-    return name.count("/"), [part.zfill(6) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    notes = {}
+    for name in sorted(_shipped(), key=rank):
+        try:
+            notes[name] = str(read_space(name)[1].get("note", ""))
+        except ConfigError as error:
+            notes[name] = str(error)
+    return notes
 
 
 def read_space(space: str | Path) -> tuple[str, dict[Any, Any]]:
-    """Read a space of ``tune_spaces`` by its name, or a YAML file by its path; return what to call it, and its content.
+    """Return the name for messages and the content of a space of ``tune_spaces`` (by its name) or a YAML file.
 
     Raises:
-        ConfigError: it is not there, or no usable YAML.
+        ConfigError: it does not exist, or is no mapping in usable YAML.
     """
-    name, text = _text(space)
-    return name, _mapping(text, name)
+    shipped = _shipped()
+    if isinstance(space, str) and space in shipped:
+        name, path = f"tune_spaces/{space}.yaml", shipped[space]
+    else:
+        path = Path(space).expanduser()
+        recipe = str(space).startswith(f"{PUBLISHED}/") and not path.exists()
+        if isinstance(space, str) and not space.endswith((".yaml", ".yml")) and ("/" not in space or recipe):
+            raise ConfigError(f"{COMMAND_LINE}: the space is {space!r}, expected {_expected(space, list(shipped))}.")
+        name = str(space)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"{name}: the file cannot be read ({reason}), expected a YAML file.") from error
+    tree = parse_yaml(text, name)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{name}: the file holds {shown(tree)}, expected a mapping with data, student and method.")
+    return name, tree
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys, and without anchors, aliases and tags, so that a file says what it says."""
+    """YAML without repeated keys, anchors, aliases and tags."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
@@ -58,7 +78,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """Read YAML strictly; ``name`` says in messages where it is from.
+    """Read YAML strictly; errors name ``name`` as its origin.
 
     Raises:
         ConfigError: it is no YAML, repeats a key, or has anchors, aliases or tags.
@@ -81,57 +101,16 @@ def _flat(issue: object) -> str:
     return " ".join(str(issue).split()).rstrip(".")
 
 
-def _mapping(text: str, name: str) -> dict[Any, Any]:
-    """Read YAML that has to be a mapping; its keys are whatever YAML makes of them, and told apart later."""
-    tree = parse_yaml(text, name)
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{name}: the file holds {shown(tree)}, expected a mapping with data, student and method.")
-    return tree
-
-
 def _shipped() -> dict[str, Path]:
     """Return the files of ``tune_spaces`` by the names of the spaces."""
     files = [*SPACES.glob("*.yaml"), *SPACES.glob(f"{PUBLISHED}/*.yaml")]
     return {path.relative_to(SPACES).with_suffix("").as_posix(): path for path in files}
 
 
-def _text(space: str | Path) -> tuple[str, str]:
-    """Return what to call a space in messages, and its text."""
-    shipped = _shipped()
-    if isinstance(space, str) and space in shipped:
-        return f"tune_spaces/{space}.yaml", _read(shipped[space].read_text, space)
-    if isinstance(space, Path) or space.endswith((".yaml", ".yml")) or ("/" in space and not _meant(space)):
-        return str(space), _read(Path(space).expanduser().read_text, str(space))
-    raise ConfigError(f"{COMMAND_LINE}: the space is {space!r}, expected {_expected(space, list(shipped))}.")
-
-
-def _meant(space: str) -> bool:
-    """Whether a name that is not there was meant to be that of a published recipe, and not a path."""
-    return space.startswith(f"{PUBLISHED}/") and not Path(space).exists()
-
-
 def _expected(space: str, known: list[str]) -> str:
-    """Say which spaces there are; published recipes, which are many, by their number and the nearest one alone."""
+    """Return a description of the spaces there are: own names, the number of published ones, and the nearest name."""
     own = sorted(name for name in known if "/" not in name)
     named = f"one of {', '.join(own)}, or of {len(known) - len(own)} in {PUBLISHED}/ (--list shows all)"
     close = nearest(space, [*known, *(Path(name).name for name in known)])
     full = next((name for name in sorted(known) if close in (name, Path(name).name)), None)
     return f"the path of a YAML file, {named}" + (f"; the nearest known name is {full}" if full else "")
-
-
-def _read(reader: Callable[..., str], name: str) -> str:
-    """Read a text file."""
-    try:
-        return reader(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigError(f"{name}: the file cannot be read ({reason}), expected a YAML file.") from error
-
-
-def _note(space: str, entry: Path) -> str:
-    """Return the note of a space, or what keeps it from being read."""
-    name = f"tune_spaces/{space}.yaml"
-    try:
-        return str(_mapping(_read(entry.read_text, name), name).get("note", ""))
-    except ConfigError as error:
-        return str(error)

@@ -1,4 +1,4 @@
-"""Captions by image name plus a folder of image files make the pairs of a split."""
+"""Data sets made of a folder of image files and the captions of each image."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.data.images import decoded_images, locate_images
 from engine.data.pairs import PairDataset, Size
+from engine.io.paths import Paths
 
 SPLITS = ("train", "val", "test")
 
@@ -13,15 +14,27 @@ Captions = dict[str, list[str]]
 """Captions of each image, by image name, in the order of their file."""
 
 
+def find_root(paths: Paths, root: str) -> Path:
+    """Return the folder ``root`` of a data set, below ``paths.data`` unless absolute.
+
+    Raises:
+        FileNotFoundError: it is not a folder.
+    """
+    folder = paths.data_path(root)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
+    return folder
+
+
 def read_splits(
     splits: dict[str, Captions], image_root: Path, *, annotation: Path, image_px: int, cache: Path
 ) -> dict[str, PairDataset]:
-    """Decode the images of every split, after looking that all of them are there.
+    """Decode the images of every split after checking that all files exist.
 
-    ``annotation`` is the file the captions come from, for messages; image names are relative to ``image_root``.
+    Image names are relative to ``image_root``; ``annotation``, the file with the captions, is named in errors.
 
     Raises:
-        FileNotFoundError: images are absent.
+        FileNotFoundError: images are missing.
         ValueError: splits overlap or are empty, an image name leaves ``image_root``, or a file is not an image.
     """
     check_splits(splits, annotation)
@@ -39,15 +52,15 @@ def read_splits(
 
 
 def sizes_of(splits: dict[str, Captions]) -> dict[str, Size]:
-    """Return the size of every split."""
+    """Count the images and the captions of every split."""
     return {split: Size(len(captions), sum(map(len, captions.values()))) for split, captions in splits.items()}
 
 
 def check_splits(splits: dict[str, Captions], annotation: Path) -> None:
-    """Check that no split is empty, no image lacks captions and none is in two splits.
+    """Check that no split is empty, every image has a caption, and no image is in two splits.
 
     Raises:
-        ValueError: one of them is so.
+        ValueError: one of these does not hold.
     """
     seen: dict[str, str] = {}
     for split, captions in splits.items():

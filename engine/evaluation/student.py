@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,23 +12,8 @@ from engine.data.prepared import PreparedPairs
 from engine.evaluation.retrieval import retrieval_metrics
 from engine.losses.contrastive import LossName
 from engine.models.two_tower import TwoTower
+from engine.recipes import Schedule, StudentRecipe
 from engine.tensors import MODALITIES, Modality, Params
-
-Schedule = Literal["constant", "step", "cosine"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentRecipe:
-    """How a student is trained on a small set: SGD with momentum, as in arXiv 2308.07545 and its successors.
-
-    ``step`` divides the rates by ten after half the epochs; ``cosine`` lets them fall to zero.
-    """
-
-    epochs: int = 100
-    batch_size: int = 128
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Schedule = "step"
 
 
 def rate_factor(schedule: Schedule, done: float) -> float:

@@ -3,31 +3,17 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engine.recipes import Lora
 from engine.rng import forked, named_generator
 from engine.tensors import Params
 
 _OF_PARTS = re.compile(r"\.lora_[AB]\.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """The update of a weight is ``alpha / rank`` B A, of the given rank.
-
-    ``targets`` names layers by the end of their dotted name, as peft does (``qkv``, ``blocks.0.mlp.fc1``). None stands
-    for every linear layer and every ungrouped convolution but the one that reads the pixels; depthwise and other
-    grouped convolutions are left out because their rank has to divide by the groups.
-    """
-
-    rank: int = 8
-    alpha: float = 8.0
-    targets: Sequence[str] | None = None
 
 
 class ConvolutionWithAdapter(nn.Module):

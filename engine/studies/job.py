@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from engine.cluster import runtime
-from engine.config.load import Study, as_yaml, identity
+from engine.config.load import Resolved, as_yaml, identity
 from engine.io.files import atomic_path, digest
 from engine.io.paths import default_paths
 from engine.io.storage import Location, as_file, location, matching, remove_tree
@@ -29,7 +29,7 @@ class Job:
     """A resolved study with the folders of its parts; ``samples`` is the number of trials."""
 
     name: str
-    study: Study
+    study: Resolved
     specification: Specification
     samples: int
 
@@ -70,7 +70,7 @@ def _ended(folder: Location) -> bool:
     return (folder / "table.json").exists()
 
 
-def make_job(space: str, study: Study, *, samples: int | None = None) -> Job:
+def make_job(space: str, study: Resolved, *, samples: int | None = None) -> Job:
     """Return the job of a resolved study; without ``samples`` the study's own number counts, or one.
 
     Raises:

@@ -44,6 +44,7 @@ METHOD = (
     "distance, gradient, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, max_start, name, "
     "num_pairs, real_batch, real_weight, shortcut, span, text_max_start"
 )
+SHARED = "experts.count or a key inside of method or optimiser: all trials share data, student, experts and protocol"
 KINDS = "{<kind>: [...], default: ...} where the kind is one of choice, uniform, loguniform, int, logint"
 
 
@@ -89,7 +90,7 @@ def test_every_space_resolves_and_survives_its_own_yaml(name: str, tmp_path: Pat
     study = resolved(name)
     path = tmp_path / "resolved.yaml"
     path.write_text(as_yaml(study))
-    again = load(path)
+    again = resolve(load(path))
     assert again.model_dump() == study.model_dump()
     assert identity(again) == identity(study)
     assert study.search or name in RECIPES
@@ -129,8 +130,8 @@ def test_published_rows_are_no_part_of_a_study(space: Path) -> None:
     row = "{name: a, pairs: 3, source: b, protocol: c, mean: {IR1: 3}}"
     study = resolved(space, f"published=[{row}]")
     assert study.published[0].mean == {"IR1": 3.0}
-    assert identity(study) == identity(load(space))
-    assert experts_identity(study) == experts_identity(load(space))
+    assert identity(study) == identity(resolve(load(space)))
+    assert experts_identity(study) == experts_identity(resolve(load(space)))
 
 
 # --- what is read
@@ -225,14 +226,14 @@ def test_augmentations_are_those_of_the_library() -> None:
 def test_identity_ignores_where_a_study_runs_and_how_it_is_spelled(space: Path, same: str) -> None:
     if same == "protocol.epochs=1e2":
         same = "protocol.epochs=100"
-    assert identity(load(space, [same])) == identity(load(space))
+    assert identity(resolve(load(space, [same]))) == identity(resolve(load(space)))
 
 
 @pytest.mark.parametrize(
     "other", ["seed=1", "protocol.epochs=3", "method.span=2", "student.image.depth=2", "search={}", "budget.samples=3"]
 )
 def test_identity_follows_everything_else(space: Path, other: str) -> None:
-    assert identity(load(space, [other])) != identity(load(space))
+    assert identity(resolve(load(space, [other]))) != identity(resolve(load(space)))
 
 
 @pytest.mark.parametrize(
@@ -240,12 +241,12 @@ def test_identity_follows_everything_else(space: Path, other: str) -> None:
     ["experts.count=9", "experts.epochs=7", "experts.damaged=stop", "method.inner_steps=2", "student.image.depth=3"],
 )
 def test_experts_serve_other_studies(space: Path, same: str) -> None:
-    assert experts_identity(load(space, [same])) == experts_identity(load(space))
+    assert experts_identity(resolve(load(space, [same]))) == experts_identity(resolve(load(space)))
 
 
 @pytest.mark.parametrize("other", ["seed=1", "experts.lr=0.2", "student.temperature=0.1", "student.image.depth=2"])
 def test_experts_follow_what_trains_them(space: Path, other: str) -> None:
-    assert experts_identity(load(space, [other])) != experts_identity(load(space))
+    assert experts_identity(resolve(load(space, [other]))) != experts_identity(resolve(load(space)))
 
 
 # --- mistakes on the command line
@@ -352,8 +353,8 @@ ON_COMMAND_LINE = [
     ("search.method.span={choice: [1, a], default: a}", "search.method.span.default is 'a', expected an integer"),
     ("search.method.span={uniform: [1, 2], default: 1}",
      "search.method.span holds 1.4472135954999579, expected an integer"),
-    ("search.protocol.epochs={int: [0, 9], default: 1}",
-     "search.protocol.epochs holds 0, expected a number of at least 1"),
+    ("search.experts.count={int: [0, 9], default: 1}",
+     "search.experts.count holds 0, expected a number of at least 1"),
     (
         "search.method.spam={int: [1, 2], default: 1}",
         unknown("search.method.spam = 1", "search.method.span"),
@@ -361,7 +362,7 @@ ON_COMMAND_LINE = [
     (
         "search.budget.outer_steps={int: [60, 90], default: 60}",
         "search.budget.outer_steps is {'int': [60, 90], 'default': 60}, "
-        "expected a key inside of data, student, experts, method, optimiser, protocol",
+        f"expected {SHARED}",
     ),
     (
         "search.method.num_pairs.x={int: [60, 90], default: 60}",
@@ -443,7 +444,7 @@ IN_FILE = [
     (
         TEXT + "  inner_steps: {choice: [1], default: 1}\n",
         "search.inner_steps is {'choice': [1], 'default': 1}, "
-        "expected a key inside of data, student, experts, method, optimiser, protocol",
+        f"expected {SHARED}",
     ),
     (TEXT + "  note: 3\n", f"search.note is 3, expected {KINDS}"),
     (TEXT.replace("search:\n", "search:\n  method: {inner_steps: {choice: [1], default: 1}}\n"),

@@ -2,16 +2,16 @@
 
 import pytest
 
-from engine.config.search import Choice, Domain, DomainError, Int, LogInt, LogUniform, Uniform, parse, probes, spell
+from engine.config.search import Choice, Domain, DomainError, Range, parse, probes, spell
 
 SHAPE = "{<kind>: [...], default: ...} where the kind is one of choice, uniform, loguniform, int, logint"
 
 DOMAINS = [
     ({"choice": ["real", "noise"], "default": "real"}, Choice(values=("real", "noise"), default="real")),
-    ({"uniform": [0, 1], "default": 0.5}, Uniform(low=0.0, high=1.0, default=0.5)),
-    ({"loguniform": [0.01, 1.0], "default": 0.1}, LogUniform(low=0.01, high=1.0, default=0.1)),
-    ({"int": [0, 8], "default": 8}, Int(low=0, high=8, default=8)),
-    ({"logint": [1, 64], "default": 1}, LogInt(low=1, high=64, default=1)),
+    ({"uniform": [0, 1], "default": 0.5}, Range(low=0.0, high=1.0, default=0.5)),
+    ({"loguniform": [0.01, 1.0], "default": 0.1}, Range(low=0.01, high=1.0, default=0.1, log=True)),
+    ({"int": [0, 8], "default": 8}, Range(low=0, high=8, default=8, integer=True)),
+    ({"logint": [1, 64], "default": 1}, Range(low=1, high=64, default=1, log=True, integer=True)),
 ]
 
 
@@ -22,8 +22,10 @@ def test_reads_each_kind_and_spells_it_back(given: dict[str, object], domain: Do
 
 
 def test_numbers_may_be_texts_as_pyyaml_reads_them() -> None:
-    assert parse({"loguniform": ["1e-3", "1e0"], "default": "1e-2"}) == LogUniform(low=0.001, high=1.0, default=0.01)
-    assert parse({"int": [1, "1e3"], "default": 10.0}) == Int(low=1, high=1000, default=10)
+    assert parse({"loguniform": ["1e-3", "1e0"], "default": "1e-2"}) == Range(
+        low=0.001, high=1.0, default=0.01, log=True
+    )
+    assert parse({"int": [1, "1e3"], "default": 10.0}) == Range(low=1, high=1000, default=10, integer=True)
 
 
 def test_large_integers_keep_their_digits() -> None:
@@ -74,9 +76,9 @@ def test_true_and_one_are_different_choices() -> None:
 
 
 def test_probes_cover_limits_and_a_value_that_is_no_integer() -> None:
-    low, high, default, inner = probes(Uniform(low=1.0, high=8.0, default=4.0))
+    low, high, default, inner = probes(Range(low=1.0, high=8.0, default=4.0))
     assert (low, high, default) == (1.0, 8.0, 4.0)
     assert low < inner < high
     assert inner != int(inner)
-    assert probes(Int(low=1, high=3, default=2)) == (1, 3, 2)
+    assert probes(Range(low=1, high=3, default=2, integer=True)) == (1, 3, 2)
     assert probes(Choice(values=("a", "b"), default="b")) == ("a", "b")

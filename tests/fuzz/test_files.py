@@ -44,7 +44,7 @@ def annotations(paths: Paths, data: bytes, name: str = "dataset_made.json") -> N
     (paths.data / "made" / name).write_bytes(data)
 
     def read() -> None:
-        for split in karpathy.load(paths, root="made", image_px=4, annotations=name).values():
+        for split in karpathy.DataSet(root="made", image_px=4, annotations=name).load(paths).values():
             for image in split.image_names:
                 assert (paths.data / "made" / "images" / image).resolve().is_relative_to(paths.data / "made" / "images")
 

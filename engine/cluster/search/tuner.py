@@ -18,7 +18,7 @@ from engine.cluster.search.callbacks import TrialReports, trial_name
 from engine.cluster.search.noise import quiet, unwrapped, uploads_awaited
 from engine.cluster.search.trial import DistillTrial
 from engine.config.load import Study
-from engine.config.search import Choice, Domain, Int, LogInt, LogUniform, Uniform
+from engine.config.search import Choice, Domain
 from engine.io.storage import Location, check_answers, matching, remove_tree
 from engine.resources import how_many_fit
 from engine.specification import Specification
@@ -194,17 +194,11 @@ def _scheduler(study: Study) -> ASHAScheduler:
 
 def tune_domain(domain: Domain) -> Any:
     """Return a search domain as Tune spells it."""
-    match domain:
-        case Choice():
-            return tune.choice(list(domain.values))
-        case Uniform():
-            return tune.uniform(domain.low, domain.high)
-        case LogUniform():
-            return tune.loguniform(domain.low, domain.high)
-        case Int():
-            return tune.randint(domain.low, domain.high + 1)
-        case LogInt():
-            return tune.lograndint(domain.low, domain.high + 1)
+    if isinstance(domain, Choice):
+        return tune.choice(list(domain.values))
+    if domain.integer:
+        return (tune.lograndint if domain.log else tune.randint)(domain.low, domain.high + 1)
+    return (tune.loguniform if domain.log else tune.uniform)(domain.low, domain.high)
 
 
 def _ranked(results: list[Result], study: Study) -> list[Result]:

@@ -1,4 +1,5 @@
-"""Data sets, one a file: ``load(places, *, options...) -> dict[str, PairDataset]`` with keys train, val and test.
+"""Data sets, one a file: each defines ``DataSet``, a frozen dataclass whose fields are the options of the YAML.
 
-``sizes``, with the same options, tells how large the splits are without reading an image.
+``load(paths)`` returns train, val and test as ``PairDataset``; ``sizes(paths)`` returns the ``Size`` of each without
+reading an image.
 """

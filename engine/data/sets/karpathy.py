@@ -1,86 +1,73 @@
-"""Flickr8k, Flickr30k and COCO: Karpathy's ``dataset_*.json`` and the flat lists of the field."""
+"""Flickr8k, Flickr30k and COCO: Karpathy's ``dataset_*.json`` and the flat lists of published code."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.data.folder import SPLITS, Captions, read_splits, sizes_of
+from engine.data.folder import SPLITS, Captions, find_root, read_splits, sizes_of
 from engine.data.images import leaves_folder
 from engine.data.pairs import PairDataset, Size
 from engine.io.files import read_json
 from engine.io.paths import Paths
+from engine.ranges import Count
 
 ANNOTATION_FOLDERS = (".", "ann_file", "annotations")
-PROBED_NAMES = 50  # images looked for in each candidate when finding the image folder
+PROBED_NAMES = 50
+"""Number of images looked up in each candidate folder when the image folder is searched for."""
 
 
-def load(
-    paths: Paths,
-    *,
-    root: str,
-    image_px: int = 128,
-    annotations: str | None = None,
-    images: str | None = None,
-    restval: bool = True,
-) -> dict[str, PairDataset]:
-    """Read train, val and test with all captions of every image; images are squashed to squares of ``image_px``.
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Images with all captions of Karpathy's splits; images are resized to squares of ``image_px`` pixels.
 
     Args:
-        places: where data and caches lie.
-        root: folder of the data set, below ``places.data`` unless absolute.
+        root: folder of the data set, below ``paths.data`` unless absolute.
         image_px: side of the decoded images.
-        annotations: ``dataset_*.json``, or the ``*_train.json`` of a flat list whose ``*_val.json`` and ``*_test.json``
-            lie beside it, below ``root``; found by itself where there is only one.
-        images: folder below ``root`` that image names are relative to; found by itself.
-        restval: let COCO's ``restval`` images join train, as all published work does; otherwise they are left out.
-
-    Raises:
-        FileNotFoundError: a folder, the annotations or images are absent.
-        ValueError: the annotations are ambiguous or not in one of the two layouts, or an image cannot be decoded.
+        annotations: ``dataset_*.json``, or the ``*_train.json`` of a flat list with ``*_val.json`` and ``*_test.json``
+            beside it, below ``root``; None: the only such file.
+        images: folder below ``root`` that image names are relative to; None: the folder that holds the images.
+        restval: put COCO's ``restval`` images into train, as all published work does; otherwise they are left out.
 
     References:
         Karpathy and Fei-Fei, arXiv 1412.2306 (the splits).
     """
-    folder, annotation = _places_of(paths, root, annotations)
-    splits = read_annotation(annotation, restval=restval)
-    image_root = find_image_root(folder, images, [name for captions in splits.values() for name in captions])
-    return read_splits(splits, image_root, annotation=annotation, image_px=image_px, cache=paths.cache)
 
+    root: str
+    image_px: Count = 128
+    annotations: str | None = None
+    images: str | None = None
+    restval: bool = True
 
-def sizes(
-    paths: Paths,
-    *,
-    root: str,
-    image_px: int = 128,
-    annotations: str | None = None,
-    images: str | None = None,
-    restval: bool = True,
-) -> dict[str, Size]:
-    """Return the size of each split that ``load`` would return, from the annotations alone.
+    def load(self, paths: Paths) -> dict[str, PairDataset]:
+        """Read train, val and test.
 
-    Raises:
-        FileNotFoundError: the folder or the annotations are absent.
-        ValueError: the annotations are ambiguous or not in one of the two layouts.
-    """
-    return sizes_of(read_annotation(_places_of(paths, root, annotations)[1], restval=restval))
+        Raises:
+            FileNotFoundError: a folder, the annotations or images are missing.
+            ValueError: the annotations are ambiguous or in neither layout, or an image cannot be decoded.
+        """
+        folder = find_root(paths, self.root)
+        annotation = find_annotation(folder, self.annotations)
+        splits = read_annotation(annotation, restval=self.restval)
+        image_root = find_image_root(folder, self.images, [name for captions in splits.values() for name in captions])
+        return read_splits(splits, image_root, annotation=annotation, image_px=self.image_px, cache=paths.cache)
 
+    def sizes(self, paths: Paths) -> dict[str, Size]:
+        """Return the size of each split from the annotations alone.
 
-def _places_of(paths: Paths, root: str, annotations: str | None) -> tuple[Path, Path]:
-    """Return the folder of the data set and its annotation file."""
-    folder = paths.data_path(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
-    return folder, find_annotation(folder, annotations)
-
-
-# --- which files ------------------------------------------------------------------------------------------------------
+        Raises:
+            FileNotFoundError: the folder or the annotations are missing.
+            ValueError: the annotations are ambiguous or in neither layout.
+        """
+        annotation = find_annotation(find_root(paths, self.root), self.annotations)
+        return sizes_of(read_annotation(annotation, restval=self.restval))
 
 
 def find_annotation(folder: Path, name: str | None) -> Path:
-    """Return the annotation file called ``name``, or the only one in ``folder``; of a flat list, its train file.
+    """Return the annotation file ``name``; None: the only one in ``folder`` (the train file of a flat list).
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: there are several and ``name`` is None.
+        FileNotFoundError: there is no such file.
+        ValueError: there are several files and ``name`` is None.
     """
     if name is not None:
         found = [folder / below / name for below in ANNOTATION_FOLDERS if (folder / below / name).is_file()]
@@ -102,10 +89,10 @@ def find_annotation(folder: Path, name: str | None) -> Path:
 
 
 def find_image_root(folder: Path, name: str | None, image_names: list[str]) -> Path:
-    """Return the folder ``name``, or whichever of ``folder`` and its subfolders holds the most of the first images.
+    """Return the folder ``name``; None: the one of ``folder`` and its subfolders that holds most of the first images.
 
     Raises:
-        FileNotFoundError: the folder is absent, or none of them holds any.
+        FileNotFoundError: the folder is missing, or none of them holds an image.
     """
     if name is not None:
         if not (folder / name).is_dir():
@@ -121,14 +108,11 @@ def find_image_root(folder: Path, name: str | None, image_names: list[str]) -> P
     return candidates[hits.index(max(hits))]
 
 
-# --- what is in them --------------------------------------------------------------------------------------------------
-
-
 def read_annotation(annotation: Path, *, restval: bool) -> dict[str, Captions]:
     """Read the captions of every split from either layout.
 
     Raises:
-        ValueError: the file is in neither.
+        ValueError: the file is in neither layout.
     """
     if annotation.name.endswith("_train.json"):
         return read_flat(annotation)
@@ -139,7 +123,7 @@ def read_karpathy(annotation: Path, *, restval: bool) -> dict[str, Captions]:
     """Read ``{"images": [{"filename", "filepath"?, "split", "sentences": [{"raw"}]}]}``.
 
     Raises:
-        ValueError: a key is absent or a split unknown.
+        ValueError: a key is missing or a split is unknown.
     """
     content = read_json(annotation)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
@@ -161,23 +145,23 @@ def read_karpathy(annotation: Path, *, restval: bool) -> dict[str, Captions]:
 
 
 def read_flat(train: Path) -> dict[str, Captions]:
-    """Read ``[{"image", "caption"}]``, one row a caption or one row an image with a list of captions.
+    """Read the three files of a flat list, of which ``train`` is the first.
 
     Raises:
-        FileNotFoundError: the val or test file is absent.
-        ValueError: a key is absent.
+        FileNotFoundError: the val or test file is missing.
+        ValueError: a key is missing.
     """
     splits = {}
     for split in SPLITS:
         path = train.with_name(train.name.removesuffix("train.json") + f"{split}.json")
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: expected beside {train.name}, but it is absent.")
+            raise FileNotFoundError(f"{path}: expected beside {train.name}, but it is missing.")
         splits[split] = flat_captions(path)
     return splits
 
 
 def flat_captions(path: Path) -> Captions:
-    """Read one flat list; rows of the same image are put together.
+    """Read ``[{"image", "caption"}]``, where a caption is a text or a list of texts; rows of one image are joined.
 
     Raises:
         ValueError: the file is not a list of such rows.
@@ -188,29 +172,22 @@ def flat_captions(path: Path) -> Captions:
     captions: Captions = {}
     for index, row in enumerate(rows):
         where = f"{path}: [{index}]"
-        captions.setdefault(text_of(row, "image", where), []).extend(row_captions(row, where))
+        texts = captions.setdefault(text_of(row, "image", where), [])
+        value = row.get("caption")
+        if not isinstance(value, list):
+            texts.append(text_of(row, "caption", where))
+        elif value and all(isinstance(text, str) for text in value):
+            texts.extend(text.strip() for text in value)
+        else:
+            raise ValueError(f"{where}: expected a list of texts under 'caption', got {value!r}.")
     return captions
 
 
-def row_captions(row: dict[str, Any], where: str) -> list[str]:
-    """Return the caption or the captions of one row of a flat list.
-
-    Raises:
-        ValueError: there is none, or it is not text.
-    """
-    value = row.get("caption")
-    if not isinstance(value, list):
-        return [text_of(row, "caption", where)]
-    if not value or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"{where}: expected a list of texts under 'caption', got {value!r}.")
-    return [text.strip() for text in value]
-
-
 def text_of(entry: Any, key: str, where: str) -> str:
-    """Return the text under ``key``, without the blanks around it.
+    """Return the text under ``key`` without surrounding blanks.
 
     Raises:
-        ValueError: it is absent or not text.
+        ValueError: it is missing or not a text.
     """
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, str):
@@ -222,7 +199,7 @@ def list_of(entry: dict[str, Any], key: str, where: str) -> list[Any]:
     """Return the list under ``key``.
 
     Raises:
-        ValueError: it is absent or not a list.
+        ValueError: it is missing or not a list.
     """
     value = entry.get(key)
     if not isinstance(value, list):

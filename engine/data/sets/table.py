@@ -1,94 +1,86 @@
-"""A person's own photos: a folder and a table of ``image, caption[, split]`` rows."""
+"""Own photos: a folder of images and a table of ``image, caption[, split]`` rows."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from engine.data.folder import SPLITS, Captions, read_splits, sizes_of
+from annotated_types import Gt, Lt
+
+from engine.data.folder import SPLITS, Captions, find_root, read_splits, sizes_of
 from engine.data.pairs import PairDataset, Size
 from engine.io.paths import Paths
+from engine.ranges import Count
 
 if TYPE_CHECKING:
     import polars
 
 
-def load(
-    paths: Paths,
-    *,
-    root: str,
-    table: str,
-    image_px: int = 128,
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-    seed: int = 0,
-) -> dict[str, PairDataset]:
-    """Read the photos in ``root`` and the captions in ``table``, a caption a row; photos are squashed to squares.
+Part = Annotated[float, Gt(0), Lt(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Photos in ``root`` with the captions in ``table``, one a row; photos are resized to squares.
 
     Args:
-        places: where data and caches lie.
-        root: folder that image names are relative to, below ``places.data`` unless absolute.
+        root: folder that image names are relative to, below ``paths.data`` unless absolute.
         table: CSV, JSONL or Parquet file, below ``root`` unless absolute, with the columns ``image`` and ``caption``
-            and, if wanted, ``split`` (train, val or test).
+            and, optionally, ``split`` (train, val or test).
         image_px: side of the decoded images.
-        val_fraction: share of the images that become val where there is no column ``split``.
+        val_fraction: fraction of the images that become val where there is no column ``split``.
         test_fraction: the same for test.
-        seed: another seed, another split; captions of one image are never parted.
-
-    Raises:
-        FileNotFoundError: the folder, the table or images are absent.
-        ValueError: the table lacks a column or a value, a split ends up empty, or an image cannot be decoded.
+        seed: selects the random split; all captions of an image are in the same split.
     """
-    path = _path_of(paths, root, table)
-    splits = _splits(path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
-    return read_splits(splits, paths.data_path(root), annotation=path, image_px=image_px, cache=paths.cache)
 
+    root: str
+    table: str
+    image_px: Count = 128
+    val_fraction: Part = 0.1
+    test_fraction: Part = 0.1
+    seed: int = 0
 
-def sizes(
-    paths: Paths,
-    *,
-    root: str,
-    table: str,
-    image_px: int = 128,
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-    seed: int = 0,
-) -> dict[str, Size]:
-    """Return the size of each split that ``load`` would return, from the table alone.
+    def load(self, paths: Paths) -> dict[str, PairDataset]:
+        """Read train, val and test.
 
-    Raises:
-        FileNotFoundError: the folder or the table is absent.
-        ValueError: the table lacks a column or a value, or a split ends up empty.
-    """
-    path = _path_of(paths, root, table)
-    return sizes_of(_splits(path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed))
+        Raises:
+            FileNotFoundError: the folder, the table or images are missing.
+            ValueError: the table lacks a column or a value, a split is empty, or an image cannot be decoded.
+        """
+        root = find_root(paths, self.root)
+        splits = self._splits(root)
+        annotation = root / self.table
+        return read_splits(splits, root, annotation=annotation, image_px=self.image_px, cache=paths.cache)
 
+    def sizes(self, paths: Paths) -> dict[str, Size]:
+        """Return the size of each split from the table alone.
 
-def _path_of(paths: Paths, root: str, table: str) -> Path:
-    """Return the file of the table."""
-    folder = paths.data_path(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
-    return folder / table
+        Raises:
+            FileNotFoundError: the folder or the table is missing.
+            ValueError: the table lacks a column or a value, or a split is empty.
+        """
+        return sizes_of(self._splits(find_root(paths, self.root)))
 
-
-def _splits(path: Path, *, val_fraction: float, test_fraction: float, seed: int) -> dict[str, Captions]:
-    """Return captions by the splits that the table gives, or else by those of a hash."""
-    rows = read_rows(path)
-    if any(split is not None for _, _, split in rows):
-        return given_splits(rows, path)
-    return hashed_splits(rows, path, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
+    def _splits(self, root: Path) -> dict[str, Captions]:
+        """Return captions by the splits of the table; without such a column, by those of a hash."""
+        path = root / self.table
+        rows = read_rows(path)
+        if any(split is not None for _, _, split in rows):
+            return given_splits(rows, path)
+        fractions = {"val_fraction": self.val_fraction, "test_fraction": self.test_fraction}
+        return hashed_splits(rows, path, **fractions, seed=self.seed)
 
 
 Row = tuple[str, str, str | None]
-"""Image name, caption and, where the table has that column, split."""
+"""Image name, caption, and split (None without that column)."""
 
 
 def read_rows(path: Path) -> list[Row]:
     """Read and check the rows of a table.
 
     Raises:
-        FileNotFoundError: the table is absent.
-        ValueError: it cannot be parsed, a column is absent, or a value is absent or not text.
+        FileNotFoundError: the table is missing.
+        ValueError: it cannot be parsed, a column is missing, or a value is missing or not a text.
     """
     frame = read_table(path)
     for column in ("image", "caption"):
@@ -103,11 +95,11 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_table(path: Path) -> "polars.DataFrame":
-    """Read a table by the ending of its name; every value of a CSV is text.
+    """Read a table in the format of its file name's suffix; every value of a CSV is text.
 
     Raises:
-        FileNotFoundError: it is absent.
-        ValueError: its ending is unknown or it cannot be parsed.
+        FileNotFoundError: it is missing.
+        ValueError: its suffix is unknown or it cannot be parsed.
     """
     import polars
 
@@ -127,10 +119,10 @@ def read_table(path: Path) -> "polars.DataFrame":
 
 
 def check_row(row: dict[str, object], number: int, path: Path) -> None:
-    """Check that every value of a row is text that is not blank.
+    """Check that every value of a row is a text that is not blank.
 
     Raises:
-        ValueError: one is not; rows are counted from 1 without the header.
+        ValueError: one is not; rows are numbered from 1, without the header.
     """
     for column, value in row.items():
         if not isinstance(value, str) or not value.strip():
@@ -138,7 +130,7 @@ def check_row(row: dict[str, object], number: int, path: Path) -> None:
 
 
 def given_splits(rows: list[Row], path: Path) -> dict[str, Captions]:
-    """Return captions by the splits that the table gives.
+    """Return captions by the splits of the table.
 
     Raises:
         ValueError: a split is unknown.
@@ -154,14 +146,11 @@ def given_splits(rows: list[Row], path: Path) -> dict[str, Captions]:
 def hashed_splits(
     rows: list[Row], path: Path, *, val_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, Captions]:
-    """Return captions by split: images in the order of a hash of seed and name, the first to test, the next to val.
+    """Return captions by split: images in the order of a hash of seed and name, first test, then val, then train.
 
     Raises:
-        ValueError: a fraction is out of range, or so small that a split is empty.
+        ValueError: a split would be empty.
     """
-    for key, value in {"val_fraction": val_fraction, "test_fraction": test_fraction}.items():
-        if not 0 < value < 1:
-            raise ValueError(f"data.{key}: expected a number between 0 and 1, got {value}.")
     captions: Captions = {}
     for image, caption, _ in rows:
         captions.setdefault(image, []).append(caption)

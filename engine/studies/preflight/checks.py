@@ -9,7 +9,7 @@ from engine import build
 from engine.cluster.devices import Node
 from engine.cluster.runtime import Cluster, granted
 from engine.config.errors import ConfigError, inside
-from engine.config.load import Study, assign, experts_identity
+from engine.config.load import Resolved, assign, experts_identity
 from engine.config.search import Choice, Domain, probes
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_bytes
@@ -40,7 +40,7 @@ def check_study(job: Job) -> None:
         raise ConfigError(f"experts.epochs is {given}, expected at least {read}, the last epoch that the method reads.")
 
 
-def _check_shared(study: Study, key: str, domain: Domain) -> None:
+def _check_shared(study: Resolved, key: str, domain: Domain) -> None:
     """Refuse a searched key that would change what all trials of a search share."""
     if inside(key, "protocol"):
         raise ConfigError(f"search.{key}: all trials are compared under one protocol, expected one value.")

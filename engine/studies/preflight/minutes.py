@@ -4,11 +4,10 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 
 import torch
 
-from engine.config import components
+from engine import build
 from engine.config.schema import Request, Study
 from engine.data.pairs import Size
 from engine.experts.store import ExpertStore
@@ -49,10 +48,7 @@ def split_sizes(job: Job) -> dict[str, Size]:
         FileNotFoundError: the data are not here.
         ValueError: they are not usable.
     """
-    data = job.study.data
-    module = import_module(components.find("data", data.name).__module__)
-    sizes: dict[str, Size] = module.sizes(job.specification.paths, **data.options)
-    return sizes
+    return build.data_set(job.study).sizes(job.specification.paths)
 
 
 def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:

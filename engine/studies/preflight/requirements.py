@@ -7,20 +7,20 @@ import torch
 
 from engine import build
 from engine.config.errors import inside
-from engine.config.load import Study, assign
+from engine.config.load import Resolved, assign
 from engine.config.search import probes
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
 from engine.tensors import MODALITIES, Modality
 
 
-def experts_read(study: Study) -> int:
+def experts_read(study: Resolved) -> int:
     """Return the number of experts that the trials can read; a searched number counts with its largest value."""
     domain = study.search.get("experts.count")
     return study.experts.count if domain is None else int(max(probes(domain)))
 
 
-def epochs_read(study: Study) -> int:
+def epochs_read(study: Resolved) -> int:
     """Return the last expert epoch that any trial can read, over all values of the method's searched options."""
     searched = {key: probes(domain) for key, domain in study.search.items() if inside(key, "method")}
     usual = _last_epoch(study, {})
@@ -28,17 +28,17 @@ def epochs_read(study: Study) -> int:
     return max(_last_epoch(study, dict(zip(matter, values, strict=True))) for values in product(*matter.values()))
 
 
-def _last_epoch(study: Study, values: dict[str, Any]) -> int:
+def _last_epoch(study: Resolved, values: dict[str, Any]) -> int:
     return build.method(assign(study, values) if values else study).epochs()[-1]
 
 
-def largest_budget(study: Study) -> int:
+def largest_budget(study: Resolved) -> int:
     """Return the largest number of synthetic pairs that any trial learns."""
     domain = study.search.get("method.num_pairs")
     return study.method.num_pairs if domain is None else int(max(probes(domain)))
 
 
-def heaviest(study: Study) -> Study:
+def heaviest(study: Resolved) -> Resolved:
     """Return the study at those values of the method's searched options whose outer steps need the most memory.
 
     These are the largest whole numbers, of which null is the largest since it stands for all, and ``stored`` among

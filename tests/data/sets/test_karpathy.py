@@ -42,7 +42,7 @@ def flat_set(root: Path, *, below: str = "ann_file") -> None:
 @pytest.mark.parametrize("images", [".", "images", "Images", "flickr30k-images", "my photos"])
 def test_karpathy_layout(paths: Paths, images: str) -> None:
     karpathy_set(paths.data / "made", images=images)
-    data = karpathy.load(paths, root="made", image_px=8)
+    data = karpathy.DataSet(root="made", image_px=8).load(paths)
     assert data["train"].image_names == ("a.png", "b.png")
     assert data["train"].captions[:3] == ("a.png caption 0 .", "a.png caption 1 .", "b.png caption 0 .")
     assert data["train"].caption_image.tolist() == [0, 0, 1, 1, 1, 1, 1]
@@ -52,7 +52,7 @@ def test_karpathy_layout(paths: Paths, images: str) -> None:
 
 def test_restval_can_be_left_out(paths: Paths) -> None:
     karpathy_set(paths.data / "made")
-    assert karpathy.load(paths, root="made", image_px=8, restval=False)["train"].image_names == ("a.png",)
+    assert karpathy.DataSet(root="made", image_px=8, restval=False).load(paths)["train"].image_names == ("a.png",)
 
 
 def test_coco_names_have_a_folder(paths: Paths) -> None:
@@ -65,7 +65,7 @@ def test_coco_names_have_a_folder(paths: Paths) -> None:
         root / "dataset_coco.json",
         {"images": [entry(name, split, filepath=folders[split]) for split, name in names.items()]},
     )
-    data = karpathy.load(paths, root="coco", image_px=8)
+    data = karpathy.DataSet(root="coco", image_px=8).load(paths)
     assert {split: pairs.image_names for split, pairs in data.items()} == {
         split: (f"{folders[split]}/{name}",) for split, name in names.items()
     }
@@ -74,7 +74,7 @@ def test_coco_names_have_a_folder(paths: Paths) -> None:
 @pytest.mark.parametrize("below", [".", "ann_file", "annotations"])
 def test_flat_lists(paths: Paths, below: str) -> None:
     flat_set(paths.data / "f30k", below=below)
-    data = karpathy.load(paths, root="f30k", image_px=8)
+    data = karpathy.DataSet(root="f30k", image_px=8).load(paths)
     assert data["train"].image_names == ("flickr30k-images/b.png", "flickr30k-images/a.png")
     assert data["train"].captions == ("first of b", "second of b", "of a")
     assert data["train"].caption_image.tolist() == [0, 0, 1]
@@ -83,9 +83,9 @@ def test_flat_lists(paths: Paths, below: str) -> None:
 
 def test_second_load_decodes_nothing(paths: Paths) -> None:
     karpathy_set(paths.data / "made")
-    first = karpathy.load(paths, root="made", image_px=8)
+    first = karpathy.DataSet(root="made", image_px=8).load(paths)
     arrays = {path: path.stat().st_mtime_ns for path in paths.cache.rglob("*.npy")}
-    again = karpathy.load(paths, root="made", image_px=8)
+    again = karpathy.DataSet(root="made", image_px=8).load(paths)
     assert {path: path.stat().st_mtime_ns for path in paths.cache.rglob("*.npy")} == arrays
     assert len(arrays) == 3
     np.testing.assert_array_equal(first["train"].images, again["train"].images)
@@ -95,46 +95,46 @@ def test_absolute_root_and_named_files(paths: Paths, tmp_path: Path) -> None:
     root = tmp_path / "elsewhere"
     karpathy_set(root, images="deep/down")
     write(root / "dataset_other.json", {"images": []})
-    data = karpathy.load(
-        paths, root=str(root), image_px=8, annotations="dataset_made.json", images="deep/down", restval=True
-    )
+    data = karpathy.DataSet(
+        root=str(root), image_px=8, annotations="dataset_made.json", images="deep/down", restval=True
+    ).load(paths)
     assert data["val"].num_images == 1
 
 
 def test_root_that_is_absent(paths: Paths) -> None:
     with pytest.raises(FileNotFoundError, match=r"data\.root: 'nowhere' is not a folder .*VLDD_DATA"):
-        karpathy.load(paths, root="nowhere")
+        karpathy.DataSet(root="nowhere").load(paths)
 
 
 def test_no_annotations(paths: Paths) -> None:
     save_photos(paths.data / "made", ["a.png"])
     with pytest.raises(FileNotFoundError, match=r"made: expected a dataset_\*\.json or \*_train\.json"):
-        karpathy.load(paths, root="made")
+        karpathy.DataSet(root="made").load(paths)
 
 
 def test_several_annotations(paths: Paths) -> None:
     karpathy_set(paths.data / "made")
     flat_set(paths.data / "made")
     with pytest.raises(ValueError, match=r"several .*\(dataset_made\.json, ann_file/flickr30k_train\.json\); name one"):
-        karpathy.load(paths, root="made")
+        karpathy.DataSet(root="made").load(paths)
 
 
 def test_annotations_that_are_absent(paths: Paths) -> None:
     karpathy_set(paths.data / "made")
     with pytest.raises(FileNotFoundError, match=r"data\.annotations: there is no file 'x\.json'"):
-        karpathy.load(paths, root="made", annotations="x.json")
+        karpathy.DataSet(root="made", annotations="x.json").load(paths)
 
 
 def test_image_folder_that_is_absent(paths: Paths) -> None:
     karpathy_set(paths.data / "made")
     with pytest.raises(FileNotFoundError, match=r"data\.images: 'photos' is not a folder"):
-        karpathy.load(paths, root="made", images="photos")
+        karpathy.DataSet(root="made", images="photos").load(paths)
 
 
 def test_images_that_are_nowhere(paths: Paths) -> None:
     write(paths.data / "made" / "dataset_made.json", {"images": ENTRIES})
     with pytest.raises(FileNotFoundError, match=r"nor a folder in it holds 'a\.png'; name the image folder"):
-        karpathy.load(paths, root="made")
+        karpathy.DataSet(root="made").load(paths)
 
 
 def test_missing_images_are_counted(paths: Paths) -> None:
@@ -142,7 +142,7 @@ def test_missing_images_are_counted(paths: Paths) -> None:
     for name in ("a.png", "t.png"):
         (paths.data / "made" / "images" / name).unlink()
     with pytest.raises(FileNotFoundError, match=r"dataset_made\.json: image 'a\.png' .* 2 of 4 images are missing\."):
-        karpathy.load(paths, root="made")
+        karpathy.DataSet(root="made").load(paths)
     assert not paths.cache.exists()
 
 
@@ -150,7 +150,7 @@ def test_missing_images_are_counted(paths: Paths) -> None:
 def test_names_that_leave_the_folder(paths: Paths, name: str) -> None:
     karpathy_set(paths.data / "made", entries=[*ENTRIES, entry(name, "train")])
     with pytest.raises(ValueError, match=r"dataset_made\.json: image .* leads out of the image folder"):
-        karpathy.load(paths, root="made")
+        karpathy.DataSet(root="made").load(paths)
 
 
 @pytest.mark.parametrize(
@@ -169,27 +169,27 @@ def test_names_that_leave_the_folder(paths: Paths, name: str) -> None:
 def test_karpathy_mistakes(paths: Paths, entries: list[Any], message: str) -> None:
     karpathy_set(paths.data / "made", entries=entries)
     with pytest.raises(ValueError, match=rf"dataset_made\.json: {message}"):
-        karpathy.load(paths, root="made")
+        karpathy.DataSet(root="made").load(paths)
 
 
 @pytest.mark.parametrize("content", [[], {"annotations": []}, "text"])
 def test_json_that_is_not_karpathy(paths: Paths, content: object) -> None:
     write(paths.data / "made" / "dataset_made.json", content)
     with pytest.raises(ValueError, match=r"dataset_made\.json: expected an object with a list 'images'"):
-        karpathy.load(paths, root="made")
+        karpathy.DataSet(root="made").load(paths)
 
 
 def test_file_that_is_not_json(paths: Paths) -> None:
     write(paths.data / "made" / "dataset_made.json", []).write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"dataset_made\.json: expected a JSON file"):
-        karpathy.load(paths, root="made")
+        karpathy.DataSet(root="made").load(paths)
 
 
 def test_flat_list_without_val(paths: Paths) -> None:
     flat_set(paths.data / "f30k")
     (paths.data / "f30k" / "ann_file" / "flickr30k_val.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"flickr30k_val\.json: expected beside flickr30k_train\.json"):
-        karpathy.load(paths, root="f30k")
+        karpathy.DataSet(root="f30k").load(paths)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_flat_mistakes(paths: Paths, rows: object, message: str) -> None:
     flat_set(paths.data / "f30k")
     write(paths.data / "f30k" / "ann_file" / "flickr30k_train.json", rows)
     with pytest.raises(ValueError, match=rf"flickr30k_train\.json: {message}"):
-        karpathy.load(paths, root="f30k")
+        karpathy.DataSet(root="f30k").load(paths)
 
 
 def test_flickr8k(flickr8k: Path, paths: Paths) -> None:

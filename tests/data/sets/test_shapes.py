@@ -26,7 +26,7 @@ BALL = Thing("circle", "orange", "small", "striped")
 
 
 def fingerprint(paths: Paths, **options: int) -> dict[str, str]:
-    data = shapes.load(paths, **{**SMALL, **options})
+    data = shapes.DataSet(**{**SMALL, **options}).load(paths)
     return {split: digest(pairs.images.tobytes(), *pairs.captions) for split, pairs in data.items()}
 
 
@@ -35,7 +35,7 @@ def elsewhere(paths: Paths, name: str) -> Paths:
 
 
 def test_splits_have_the_sizes_asked_for(paths: Paths) -> None:
-    data = shapes.load(paths, image_px=16, **SMALL)
+    data = shapes.DataSet(image_px=16, **SMALL).load(paths)
     assert {split: (pairs.num_images, len(pairs)) for split, pairs in data.items()} == {
         "train": (60, 300),
         "val": (20, 100),
@@ -54,8 +54,8 @@ def test_the_world_is_the_same_every_time(paths: Paths) -> None:
 def test_val_and_test_stay_when_train_grows(paths: Paths) -> None:
     small, large = fingerprint(paths), fingerprint(paths, train_images=90)
     assert (small["val"], small["test"]) == (large["val"], large["test"])
-    few = shapes.load(paths, **SMALL)["train"]
-    many = shapes.load(paths, **{**SMALL, "train_images": 90})["train"]
+    few = shapes.DataSet(**SMALL).load(paths)["train"]
+    many = shapes.DataSet(**{**SMALL, "train_images": 90}).load(paths)["train"]
     assert many.captions[: len(few)] == few.captions
     np.testing.assert_array_equal(many.images[:60], few.images)
 
@@ -162,7 +162,7 @@ def test_every_shape_and_texture_can_be_told_from_the_others(shape: str, texture
 @pytest.mark.parametrize("option", ["train_images", "val_images", "test_images", "image_px"])
 def test_options_out_of_range_are_named(paths: Paths, option: str) -> None:
     with pytest.raises(ValueError, match=rf"data\.{option}: expected at least \d, got 0"):
-        shapes.load(paths, **{option: 0})
+        shapes.DataSet(**{option: 0}).load(paths)
 
 
 def test_there_are_many_thousands_of_scenes() -> None:

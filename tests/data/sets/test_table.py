@@ -26,7 +26,7 @@ def photos(paths: Paths, rows: dict[str, list[object]], name: str = "captions.cs
 @pytest.mark.parametrize("name", ["captions.csv", "captions.jsonl", "captions.parquet"])
 def test_given_splits(paths: Paths, name: str) -> None:
     photos(paths, {"split": SPLIT, **ROWS, "photographer": ["me"] * 40}, name)
-    data = table.load(paths, root="mine", table=name, image_px=8)
+    data = table.DataSet(root="mine", table=name, image_px=8).load(paths)
     assert {split: (pairs.num_images, len(pairs)) for split, pairs in data.items()} == {
         "train": (18, 36),
         "val": (1, 2),
@@ -41,7 +41,7 @@ def test_images_are_split_by_hash_and_never_parted(paths: Paths) -> None:
     photos(paths, ROWS)
 
     def names(seed: int) -> dict[str, tuple[str, ...]]:
-        data = table.load(paths, root="mine", table="captions.csv", image_px=8, seed=seed)
+        data = table.DataSet(root="mine", table="captions.csv", image_px=8, seed=seed).load(paths)
         return {split: pairs.image_names for split, pairs in data.items()}
 
     first = names(0)
@@ -55,7 +55,7 @@ def test_order_of_the_rows_does_not_change_the_split(paths: Paths) -> None:
     photos(paths, ROWS)
     photos(paths, {key: values[::-1] for key, values in ROWS.items()}, "reversed.csv")
     forward, backward = (
-        table.load(paths, root="mine", table=name, image_px=8) for name in ("captions.csv", "reversed.csv")
+        table.DataSet(root="mine", table=name, image_px=8).load(paths) for name in ("captions.csv", "reversed.csv")
     )
     assert {split: set(pairs.image_names) for split, pairs in forward.items()} == {
         split: set(pairs.image_names) for split, pairs in backward.items()
@@ -64,7 +64,7 @@ def test_order_of_the_rows_does_not_change_the_split(paths: Paths) -> None:
 
 def test_numbers_in_a_csv_are_text(paths: Paths) -> None:
     photos(paths, {**ROWS, "caption": list(range(40))})
-    assert table.load(paths, root="mine", table="captions.csv", image_px=8)["train"].captions[0].isdigit()
+    assert table.DataSet(root="mine", table="captions.csv", image_px=8).load(paths)["train"].captions[0].isdigit()
 
 
 @pytest.mark.parametrize(
@@ -100,37 +100,37 @@ def test_numbers_in_a_csv_are_text(paths: Paths) -> None:
 def test_mistakes_in_the_table(paths: Paths, rows: dict[str, list[object]], message: str) -> None:
     photos(paths, rows, "captions.jsonl")
     with pytest.raises((ValueError, FileNotFoundError), match=rf"captions\.jsonl: ({message})"):
-        table.load(paths, root="mine", table="captions.jsonl", image_px=8)
+        table.DataSet(root="mine", table="captions.jsonl", image_px=8).load(paths)
 
 
 @pytest.mark.parametrize("fractions", [{"val_fraction": 0.0}, {"test_fraction": 1.0}, {"val_fraction": -0.1}])
 def test_fractions_out_of_range(paths: Paths, fractions: dict[str, float]) -> None:
     photos(paths, ROWS)
     with pytest.raises(ValueError, match=r"data\.(val|test)_fraction: expected a number between 0 and 1"):
-        table.load(paths, root="mine", table="captions.csv", **fractions)
+        table.DataSet(root="mine", table="captions.csv", **fractions).load(paths)
 
 
 def test_fractions_that_leave_nothing_for_train(paths: Paths) -> None:
     photos(paths, ROWS)
     with pytest.raises(ValueError, match="leave the split 'train' empty"):
-        table.load(paths, root="mine", table="captions.csv", val_fraction=0.5, test_fraction=0.5)
+        table.DataSet(root="mine", table="captions.csv", val_fraction=0.5, test_fraction=0.5).load(paths)
 
 
 def test_table_that_is_absent(paths: Paths) -> None:
     save_photos(paths.data / "mine", NAMES)
     with pytest.raises(FileNotFoundError, match=r"data\.table: there is no file .*none\.csv"):
-        table.load(paths, root="mine", table="none.csv")
+        table.DataSet(root="mine", table="none.csv").load(paths)
 
 
 def test_root_that_is_absent(paths: Paths) -> None:
     with pytest.raises(FileNotFoundError, match=r"data\.root: 'mine' is not a folder"):
-        table.load(paths, root="mine", table="captions.csv")
+        table.DataSet(root="mine", table="captions.csv").load(paths)
 
 
 def test_ending_that_is_unknown(paths: Paths) -> None:
     save_photos(paths.data / "mine", ["a.xlsx"])
     with pytest.raises(ValueError, match=r"a\.xlsx ends in '\.xlsx', expected \.csv, \.jsonl or \.parquet"):
-        table.load(paths, root="mine", table="a.xlsx")
+        table.DataSet(root="mine", table="a.xlsx").load(paths)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,4 @@ def test_table_that_cannot_be_parsed(paths: Paths, name: str, content: bytes) ->
     with pytest.raises(
         ValueError, match=rf"{name}: (expected a \.\w+ table, but it cannot be parsed|row 1: 'caption'|)"
     ):
-        table.load(paths, root="mine", table=name)
+        table.DataSet(root="mine", table=name).load(paths)

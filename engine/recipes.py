@@ -1,0 +1,39 @@
+"""Settings of students that the library and the configuration share; importing them loads no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import MinLen
+
+from engine.ranges import Count, NonNegative, Positive, Share
+
+Schedule = Literal["constant", "step", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters: the update of a weight is ``alpha / rank`` B A, of the given rank.
+
+    ``targets`` names layers by the end of their dotted name, as peft does (``qkv``, ``blocks.0.mlp.fc1``). None selects
+    every linear layer and every ungrouped convolution except the one that reads the pixels; depthwise and other grouped
+    convolutions are excluded because the rank has to be divisible by the number of groups.
+    """
+
+    rank: Count = 8
+    alpha: Positive = 8.0
+    targets: Annotated[Sequence[Annotated[str, MinLen(1)]], MinLen(1)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentRecipe:
+    """Training of a student on a small set: SGD with momentum, as in arXiv 2308.07545 and its successors.
+
+    ``step`` divides the learning rates by ten after half of the epochs; ``cosine`` decays them to zero.
+    """
+
+    epochs: Count = 100
+    batch_size: Count = 128
+    momentum: Share = 0.9
+    weight_decay: NonNegative = 5e-4
+    schedule: Schedule = "constant"
