@@ -35,7 +35,6 @@ FAMILIES: Mapping[str, Family] = {
     "text": Family("engine.models.text", "build", "text encoder"),
     "coreset": Family("engine.coresets", "select", "coreset"),
     "method": Family("engine.methods", "Method", "method"),
-    "gradient": Family("engine.unroll", "gradient", "gradient"),
 }
 
 
