@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from benchmarks.gradients import TEXT_FEATURES, student
 from engine.losses.matching import matching_losses
-from engine.methods._unrolled import inner_batches, inner_loss, unroll_backward
 from engine.models.two_tower import Tower, TwoTower
 from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import Params
 from engine.unroll import InnerBatch
+from engine.unroll.student import inner_batches, inner_loss, unroll_backward
 
 
 def encoding_every_time(once: TwoTower) -> TwoTower:
@@ -39,13 +39,13 @@ def encoding_every_time(once: TwoTower) -> TwoTower:
 
 
 def outer_step(
-    two_tower: TwoTower, synthetic: SyntheticSet, start: Params, target: Params, draws: list[InnerBatch]
+    two_tower: TwoTower, synthetic: SyntheticSet, start: Params, target: Params, batches: list[InnerBatch]
 ) -> float:
     """Take the gradient of one outer step, and return its seconds."""
     synthetic.zero_grad()
-    end = partial(matching_losses, start=start, target=target)
+    outer_loss = partial(matching_losses, start=start, target=target)
     started = time.perf_counter()
-    unroll_backward(synthetic, two_tower, start, draws, inner_loss(two_tower), end, gradient="exact")
+    unroll_backward(synthetic, two_tower, start, batches, inner_loss(two_tower), outer_loss, gradient="exact")
     return time.perf_counter() - started
 
 
@@ -69,12 +69,12 @@ def main() -> None:
     print(f"{'batch':>5} {'once, s':>8} {'every step, s':>14} {'ratio':>6} {'difference':>11}")
     for batch in args.batches:
         synthetic = SyntheticSet(images, texts, {"image": 0.1, "text": 0.1})
-        draws = [InnerBatch(pairs) for pairs in inner_batches(args.pairs, batch, args.steps, generator)]
+        batches = inner_batches(args.pairs, batch, args.steps, generator)
         seconds: dict[str, list[float]] = {"once": [], "every": []}
         gradients: dict[str, Tensor] = {}
         for _ in range(args.repeat):
             for name, two_tower in (("once", once), ("every", every)):
-                seconds[name].append(outer_step(two_tower, synthetic, start, target, draws))
+                seconds[name].append(outer_step(two_tower, synthetic, start, target, batches))
                 assert synthetic.images.grad is not None
                 gradients[name] = synthetic.images.grad.clone()
         a, b = statistics.median(seconds["once"]), statistics.median(seconds["every"])

@@ -21,14 +21,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.config import components
 from engine.io.paths import Paths
 from engine.losses.matching import matching_losses
 from engine.models.heads import HeadName, build_head
 from engine.models.image import mobilenetv1
 from engine.models.two_tower import Train, TwoTower, make_tower
 from engine.rng import named_generator
-from engine.unroll import InnerBatch, Unroll
+from engine.unroll import GRADIENTS, InnerBatch, Unroll
 
 MODES = ("stored", "exact", "truncated")
 TEXT_FEATURES = 384
@@ -54,36 +53,36 @@ def student(*, train: Train, head: HeadName, width: int) -> TwoTower:
     return TwoTower(image, text)
 
 
-def problem(*, steps: int, pairs: int, px: int) -> Unroll:
+def make_unroll(*, steps: int, pairs: int, px: int) -> Unroll:
     """Return one unroll over random pixels, towards parameters nearby."""
     two_tower, generator = student(train="full", head="linear", width=256), named_generator(0, "benchmark")
     start = two_tower.init_params(generator)
     target = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
 
-    def loss(params: Any, data: Any, draw: InnerBatch) -> torch.Tensor:
-        return two_tower.loss(params, data["images"][draw.pairs], data["texts"][draw.pairs])
+    def loss(params: Any, data: Any, batch: InnerBatch) -> torch.Tensor:
+        return two_tower.loss(params, data["images"][batch.pairs], data["texts"][batch.pairs])
 
     return Unroll(
-        loss=loss,
+        inner_loss=loss,
         start=start,
-        end=partial(matching_losses, start=start, target=target),
+        outer_loss=partial(matching_losses, start=start, target=target),
         data={
             "images": torch.rand(pairs, 3, px, px, generator=generator),
             "texts": torch.randn(pairs, TEXT_FEATURES, generator=generator),
         },
         learning_rates={"image": torch.tensor(0.01), "text": torch.tensor(0.01)},
-        draws=[InnerBatch(torch.randperm(pairs, generator=generator)) for _ in range(steps)],
+        batches=[InnerBatch(torch.randperm(pairs, generator=generator)) for _ in range(steps)],
     )
 
 
 def measure(mode: str, steps: int, pairs: int, px: int, threads: int) -> tuple[float, int, np.ndarray]:
     """Return seconds, bytes above the start, and the gradient of the images."""
     torch.set_num_threads(threads)
-    unroll = problem(steps=steps, pairs=pairs, px=px)
-    unroll.loss(unroll.start, unroll.data, unroll.draws[0])
+    unroll = make_unroll(steps=steps, pairs=pairs, px=px)
+    unroll.inner_loss(unroll.start, unroll.data, unroll.batches[0])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    result = components.find("gradient", mode)(unroll)
+    result = GRADIENTS[mode](unroll)
     seconds = time.perf_counter() - started
     above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     return seconds, above, result.data["images"].numpy()

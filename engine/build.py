@@ -1,6 +1,6 @@
 """Building the library's objects (data, student, method, run) from a resolved configuration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from mmap import mmap
@@ -9,8 +9,8 @@ from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from engine.config import components
 from engine.config.load import Resolved, Study, Tower, assign
@@ -19,7 +19,6 @@ from engine.data.pairs import PairDataset, Size
 from engine.data.prepared import PreparedPairs, write_features
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation import protocol as evaluation
-from engine.evaluation.full_data import pair_embeddings
 from engine.experts.train import ExpertRecipe
 from engine.experts.trajectory import ExpertSource
 from engine.io.files import digest
@@ -32,12 +31,14 @@ from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
-from engine.synthetic.initialisation import SeedPairs
+from engine.synthetic.initialisation import SeedPairs, initial_tensors
 from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
 SPLITS = ("train", "val", "test")
+Initial = tuple[Tensor, Tensor, torch.Generator]
+"""Initial images and texts of a run, and the generator that its state is drawn from."""
 
 
 @dataclass(frozen=True)
@@ -289,24 +290,40 @@ def method(study: Study) -> Method:
     return chosen
 
 
-def _joint_features(setup: Setup, experts: ExpertSource, *, epoch: int) -> Float[Tensor, "m f"]:
-    """Return the image and text embeddings of every training pair, concatenated, by the first expert at ``epoch``."""
+@torch.no_grad()
+def _joint_features(setup: Setup, experts: ExpertSource, *, epoch: int, chunk: int = 8192) -> Iterator[Tensor]:
+    """Yield both embeddings of every training pair side by side, by the first expert's snapshot of ``epoch``.
+
+    Captions of one image in one chunk share its embedding.
+    """
     snapshot = experts.load(min(experts.index()), epoch)
     params = {name: value.to(setup.device) for name, value in snapshot.items()}
-    return torch.cat(pair_embeddings(setup.student, params, setup.pairs["train"]), dim=1)
+    student, pairs = setup.student, setup.pairs["train"]
+    for rows in torch.arange(len(pairs)).split(chunk):
+        images, owners = pairs.images_of(rows).unique(return_inverse=True)
+        seen = [student.image.apply(params, pairs.image_rows(part, setup.device)) for part in images.split(256)]
+        texts = student.text.apply(params, student.text.prepare(pairs.text_rows(rows, setup.device)))
+        yield torch.cat([normalize(torch.cat(seen), dim=-1)[owners], normalize(texts, dim=-1)], dim=1).cpu()
 
 
-def distillation(study: Study, setup: Setup, experts: ExpertSource) -> Distillation:
-    """Return the study's distillation run before its first outer step."""
-    chosen = method(study)
-    sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
+def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> Initial:
+    """Draw the images and texts that the study's run starts from, with the generator that its state is drawn from."""
+    chosen, generator = method(study), named_generator(study.seed, "init")
     seeds = SeedPairs(
         setup.datasets["train"],
         setup.pairs["train"].texts,
         partial(_joint_features, setup, experts, epoch=chosen.epochs()[-1]),
         setup.prepared_texts,
     )
-    state = chosen.initial_state(seeds, sources, named_generator(study.seed, "init")).to(setup.device)
+    return *initial_tensors(chosen.init, seeds, chosen.num_pairs, generator), generator
+
+
+def distillation(study: Study, setup: Setup, experts: ExpertSource, initial: Initial | None = None) -> Distillation:
+    """Return the study's run before its first outer step, from ``initial`` pairs where given; they are not changed."""
+    chosen = method(study)
+    sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
+    images, texts, generator = initial or initial_pairs(study, setup, experts)
+    state = chosen.initial_state(images, texts, sources, generator.clone_state()).to(setup.device)
     state.synthetic.metadata |= {"student": study.student.model_dump(mode="json"), "seed": study.seed}
     optimiser = outer_optimiser(
         chosen.param_groups(state),

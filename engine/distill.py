@@ -4,9 +4,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,21 +18,21 @@ from engine.methods import Method, Metrics, Sources, State
 from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 OnStep = Callable[[int, State, Metrics], None]
 
 
 class NonFiniteLossError(ArithmeticError):
-    """An outer step gave a loss that is not a number; repeating it would give the same."""
+    """The loss of an outer step is not finite; repeating the step would give the same."""
 
 
 @dataclass
 class Distillation:
     """A run of a method: its state, its optimiser and the number of outer steps taken.
 
-    Outer step ``k`` draws from the stream ``outer/<k>`` of ``seed``, so that a resumed run goes on as if uninterrupted.
-    ``clip`` bounds the norm of the gradient of each parameter group. With ``ema`` the result is not the set as it was
-    last stepped but its exponential moving average, which keeps the share ``ema`` of itself at each step.
+    Outer step ``k`` has the generator named ``outer/<k>`` of ``seed``, so that a resumed run continues as if it had
+    never stopped. ``clip`` bounds the norm of the gradient of each parameter group. With ``ema`` the result is the
+    exponential moving average of the sets, which keeps the share ``ema`` of itself at each step.
     """
 
     method: Method
@@ -49,7 +49,7 @@ class Distillation:
 
     @property
     def synthetic(self) -> SyntheticSet:
-        """The set that the run has come to: the average where one is kept (an alias)."""
+        """The present result of the run: the average if there is one, else the set itself (an alias)."""
         return self.state.synthetic if self.average is None else self.average
 
     def run(self, steps: int, on_step: OnStep | None = None) -> Metrics:
@@ -63,22 +63,36 @@ class Distillation:
             self.state.zero_grad()
             metrics = self.method.backward(self.state, self.sources, named_generator(self.seed, f"outer/{self.step}"))
             if not math.isfinite(metrics["loss"]):
-                name = type(self.method).__module__.rpartition(".")[2]
-                raise NonFiniteLossError(f"method {name}: the loss of outer step {self.step} is not finite: {metrics}.")
-            self._update()
+                raise NonFiniteLossError(
+                    f"method {self._name}: the loss of outer step {self.step} is not finite: {metrics}."
+                )
+            if self.clip is not None:
+                for entry in self.optimiser.param_groups:
+                    torch.nn.utils.clip_grad_norm_(entry["params"], self.clip)
+            self.optimiser.step()
+            if self.average is not None and self.ema is not None:
+                for kept, value in zip(self.average.parameters(), self.state.synthetic.parameters(), strict=True):
+                    kept.lerp_(value.detach(), 1 - self.ema)
             self.step += 1
             if on_step is not None:
                 on_step(self.step, self.state, metrics)
         return metrics
 
-    def _update(self) -> None:
-        if self.clip is not None:
-            for entry in self.optimiser.param_groups:
-                torch.nn.utils.clip_grad_norm_(entry["params"], self.clip)
-        self.optimiser.step()
-        if self.average is not None and self.ema is not None:
-            for kept, value in zip(self.average.parameters(), self.state.synthetic.parameters(), strict=True):
-                kept.lerp_(value.detach(), 1 - self.ema)
+    @property
+    def _name(self) -> str:
+        return type(self.method).__module__.rpartition(".")[2]
+
+    def _header(self) -> dict[str, str]:
+        """Return the entries of a checkpoint's header that must agree with the run that loads it."""
+        options = {f"method.{key}": json.dumps(value) for key, value in asdict(cast(Any, self.method)).items()}
+        return {
+            "format_version": str(FORMAT_VERSION),
+            "seed": str(self.seed),
+            "method": self._name,
+            **options,
+            "ema": str(self.ema),
+            "metadata": json.dumps(self.state.synthetic.metadata, sort_keys=True),
+        }
 
     def save(self, path: Path) -> None:
         """Write the state, the average, the optimiser and the step as one safetensors file, atomically."""
@@ -86,37 +100,37 @@ class Distillation:
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         tensors |= {f"optimiser.{name}": value for name, value in _optimiser_tensors(self.optimiser).items()}
-        header = {"format_version": str(FORMAT_VERSION), "step": str(self.step), "metadata": _metadata(self.state)}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         with atomic_path(path) as temporary:
-            save_file({name: v.detach().cpu().contiguous() for name, v in tensors.items()}, temporary, metadata=header)
+            save_file(tensors, temporary, metadata={**self._header(), "step": str(self.step)})
 
     def load(self, path: Path) -> None:
-        """Continue from what ``save`` wrote for a run of the same method, data and seed.
+        """Continue from a checkpoint that ``save`` wrote for a run of the same method, options, data and seed.
 
         Raises:
-            ValueError: the file is damaged or belongs to another run.
+            ValueError: the file is damaged, of another format version, or of another run.
         """
         try:
             with safe_open(path, "pt") as file:
                 header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-            state = {k.removeprefix("state."): v for k, v in tensors.items() if k.startswith("state.")}
-            self.state.load_state_dict(state)
+                for key, value in self._header().items():
+                    if header.get(key) != value:
+                        raise ValueError(f"{path}: expected a checkpoint with {key} {value}, found {header.get(key)}.")
+                step = header.get("step", "")
+                if not (step.isascii() and step.isdigit()):
+                    raise ValueError(f"{path}: expected a checkpoint with a step, found {step!r}.")
+                parts: dict[str, dict[str, Tensor]] = {"state": {}, "average": {}, "optimiser": {}}
+                for name in file.keys():  # noqa: SIM118  (not a mapping)
+                    part, _, own = name.partition(".")
+                    parts[part][own] = file.get_tensor(name)
+            self.state.load_state_dict(parts["state"])
             if self.average is not None:
-                average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
-                self.average.load_state_dict(average)
-        except (SafetensorError, RuntimeError) as error:
+                self.average.load_state_dict(parts["average"])
+        except (SafetensorError, RuntimeError, KeyError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise ValueError(f"{path}: expected a checkpoint of this run, but {reason}.") from error
-        step = header.get("step", "")
-        if not (step.isascii() and step.isdigit()):
-            raise ValueError(f"{path}: expected a checkpoint of this run, but it names no step: {step!r}.")
-        _load_optimiser(self.optimiser, {k.removeprefix("optimiser."): v for k, v in tensors.items()})
+        _load_optimiser(self.optimiser, parts["optimiser"])
         self.step = int(step)
-
-
-def _metadata(state: State) -> str:
-    return json.dumps(state.synthetic.metadata, sort_keys=True)
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -126,7 +140,7 @@ def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what ``_optimiser_tensors`` returned; hyper-parameters stay those of the present optimiser."""
+    """Restore the state that ``_optimiser_tensors`` returned; hyper-parameters stay those of ``optimiser``."""
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, entry = name.partition(".")
@@ -142,18 +156,18 @@ def outer_optimiser(
     name: Literal["adam", "sgd"] = "adam",
     momentum: float = 0.5,
 ) -> torch.optim.Optimizer:
-    """Return an optimiser over ``groups``, each with the learning rate of its name in ``rates``.
+    """Return an optimiser over ``groups``, each with the entry of its name in ``learning_rates``.
 
-    ``adam`` moves pixels in [0, 1], embeddings and logarithms of rates by steps of about their rate; ``sgd`` with
-    momentum 0.5 is what published code uses, with rates of 100 to 5,000. ``momentum`` belongs to ``sgd`` alone.
+    ``adam`` moves pixels in [0, 1], embeddings and log learning rates by steps of about their learning rate. Published
+    code uses ``sgd`` with momentum 0.5 and learning rates of 100 to 5,000; ``adam`` ignores ``momentum``.
 
     Raises:
-        ValueError: a group has no rate.
+        ValueError: a group has no learning rate.
     """
     for entry in groups:
         if entry["name"] not in learning_rates:
             raise ValueError(f"optimiser.{entry['name']}_lr: the method learns {entry['name']!r}, so it needs a rate.")
-    with_rates = [{**entry, "lr": learning_rates[entry["name"]]} for entry in groups]
+    with_lr = [{**entry, "lr": learning_rates[entry["name"]]} for entry in groups]
     if name == "sgd":
-        return torch.optim.SGD(with_rates, lr=0.0, momentum=momentum)
-    return torch.optim.Adam(with_rates)
+        return torch.optim.SGD(with_lr, lr=0.0, momentum=momentum)
+    return torch.optim.Adam(with_lr)

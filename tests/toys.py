@@ -1,4 +1,4 @@
-"""Tiny but real problems for the tests: students of a few hundred parameters, in float64 where it matters."""
+"""Tiny but complete inputs for the tests: students of a few hundred parameters, in float64 where it matters."""
 
 import zlib
 from functools import partial
@@ -58,7 +58,7 @@ def tiny_pairs(student: TwoTower, *, images: int = 12, captions_each: int = 2, n
 
 
 def tiny_sources(student: TwoTower, *, epochs: int = 3, experts: int = 2) -> Sources:
-    """Return sources with really trained experts."""
+    """Return sources with trained experts."""
     pairs = tiny_pairs(student)
     recipe = ExpertRecipe(batch_size=8)
     runs = [
@@ -71,7 +71,7 @@ def tiny_sources(student: TwoTower, *, epochs: int = 3, experts: int = 2) -> Sou
 def tiny_unroll(
     paths: Paths, *, steps: int = 3, dtype: torch.dtype = torch.float64, pairs: int = 5, still: str = "nothing"
 ) -> Unroll:
-    """Return an unroll over random images, texts and batches, whose expert is elsewhere (``still``: not these)."""
+    """Return an unroll over random images, texts and batches, towards an expert that moved except in ``still``."""
     student = tiny_student(paths, dtype=dtype)
     generator = named_generator(0, "unroll")
     start = {name: value.to(dtype) for name, value in student.init_params(generator).items()}
@@ -79,11 +79,11 @@ def tiny_unroll(
     texts = torch.randn(pairs, TEXT_FEATURES, generator=generator, dtype=dtype)
     target = {n: v + 0.1 * torch.randn(v.shape, generator=generator, dtype=dtype) for n, v in start.items()}
     target |= {name: value for name, value in start.items() if name.startswith(still)}
-    draws = [InnerBatch(torch.randperm(pairs, generator=generator)[:4]) for _ in range(steps)]
+    batches = [InnerBatch(torch.randperm(pairs, generator=generator)[:4]) for _ in range(steps)]
 
-    def loss(params: dict, data: dict, draw: InnerBatch) -> torch.Tensor:
-        return student.loss(params, data["images"][draw.pairs], data["texts"][draw.pairs])
+    def loss(params: dict, data: dict, batch: InnerBatch) -> torch.Tensor:
+        return student.loss(params, data["images"][batch.pairs], data["texts"][batch.pairs])
 
     learning_rates = {"image": torch.tensor(0.3, dtype=dtype), "text": torch.tensor(0.2, dtype=dtype)}
-    end = partial(matching_losses, start=start, target=target)
-    return Unroll(loss, start, end, {"images": images, "texts": texts}, learning_rates, draws)
+    outer_loss = partial(matching_losses, start=start, target=target)
+    return Unroll(loss, start, outer_loss, {"images": images, "texts": texts}, learning_rates, batches)

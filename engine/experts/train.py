@@ -1,4 +1,4 @@
-"""Training a student on real pairs with plain SGD: the experts, and every other student of real pairs."""
+"""Training of students on real pairs with plain SGD: experts, and all other students of real pairs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from engine.data.pairs import one_an_image
 from engine.data.prepared import PreparedPairs
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
-from engine.tensors import MODALITIES, Modality, Params
+from engine.tensors import MODALITIES, Modality, Params, sgd_groups
 
 Captions = Literal["all", "one"]
 OnBatch = Callable[[Int64[Tensor, " b"], Tensor, Tensor], None]
-"""Called after a batch with its pairs and the embeddings of both sides (before the step)."""
+"""Called before a step with the pairs of its batch and the embeddings of both sides (detached)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,14 @@ class ExpertRecipe:
     weight_decay: float = 0.0
     augmentation: str = "none"
     captions: Captions = "all"
-    """What an epoch goes through: every pair, or every image once with one of its captions drawn anew."""
+    """The pairs of an epoch: all of them, or every image once with one of its captions, drawn in each epoch."""
 
 
 def epoch_batches(pairs: PreparedPairs, recipe: ExpertRecipe, generator: torch.Generator) -> list[Int64[Tensor, " b"]]:
     """Return one epoch's shuffled batches of pair indices; a last, smaller one is dropped unless it is the only one.
 
-    With one caption an image, no image is its own negative: no batch holds it twice.
+    With all captions, as in published code, a batch may hold two captions of one image, which then are negatives of
+    each other. With one caption per image it holds no image twice.
     """
     order, batch_size = torch.randperm(len(pairs), generator=generator), recipe.batch_size
     if recipe.captions == "one":
@@ -56,15 +57,11 @@ def train_epoch(
 ) -> Params:
     """Return the parameters after one epoch over all ``pairs``; ``params`` is not changed.
 
-    ``on_progress`` is told the fraction of the epoch that is done.
+    ``on_progress`` is called after each batch with the completed fraction of the epoch.
     """
     device = next(iter(params.values())).device
     params = {name: value.clone().requires_grad_() for name, value in params.items()}
-    groups = [
-        {"params": [v for k, v in params.items() if k.startswith(m)], "lr": recipe.learning_rates[m]}
-        for m in MODALITIES
-    ]
-    optimiser = torch.optim.SGD(groups, lr=0.0, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.SGD(sgd_groups(params, recipe.learning_rates), lr=0.0, weight_decay=recipe.weight_decay)
     batches = epoch_batches(pairs, recipe, generator)
     for done, rows in enumerate(batches, start=1):
         images = pairs.image_rows(pairs.images_of(rows), device)
@@ -94,10 +91,10 @@ def train_expert(
     on_batch: OnBatch | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[int, Params]]:
-    """Yield ``(epoch, parameters)`` of an expert, epoch 0 (its initial parameters) included.
+    """Yield ``(epoch, parameters)`` of an expert, from epoch 0 (its initial parameters) on.
 
-    Every epoch draws from the stream ``<name>/epoch/<number>`` of ``seed``, so that an expert resumed from a snapshot
-    (``resume``, which is not yielded again) goes on bitwise as if it had never stopped.
+    Every epoch has the generator named ``<name>/epoch/<number>`` of ``seed``, so that an expert resumed from a snapshot
+    (``resume``, which is not yielded again) continues bitwise as if it had never stopped.
     """
     start, params = resume or (0, student.init_params(named_generator(seed, f"{name}/init")))
     if resume is None:

@@ -1,4 +1,4 @@
-"""Trajectories of experts, wherever they lie, and the segments that students match."""
+"""Trajectories of experts, whatever they are stored in, and the segments that students match."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ ExpertId = int
 
 @runtime_checkable
 class ExpertSource(Protocol):
-    """Anything that lists experts and their epochs and loads one snapshot."""
+    """A collection of experts: lists their epochs and loads one snapshot."""
 
     def index(self) -> Mapping[ExpertId, tuple[int, ...]]:
-        """Return the epochs that each expert has a snapshot of, in order."""
+        """Return the epochs of each expert's snapshots, in order."""
         ...
 
     def load(self, expert: ExpertId, epoch: int) -> Params:
-        """Return one snapshot, read-only: clone what is to be changed."""
+        """Return one snapshot, which must not be written to."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class MemorySource:
-    """Trajectories held in this process: for each expert, its parameters a epoch."""
+    """Trajectories in the memory of this process: for each expert, its parameters by epoch."""
 
     trajectories: Sequence[Mapping[int, Params]]
 
@@ -41,10 +41,22 @@ class MemorySource:
 
 @dataclass(frozen=True)
 class Segment:
-    """Two snapshots of one expert: where a student starts, and where it should arrive."""
+    """Two snapshots of one expert: a student's initial parameters, and those that it should reach."""
 
     start: Params
     target: Params
+
+
+def segment_epochs(*, span: int, max_start: int, text_max_start: int | None, shortcut: int | None) -> Sequence[int]:
+    """Return the epochs at which segments begin and end, and those that a shortcut is made from.
+
+    Raises:
+        ValueError: a segment would end after the end of the shortcut.
+    """
+    last = max(max_start, text_max_start or 0) - 1 + span
+    if shortcut is not None and last > shortcut:
+        raise ValueError(f"method.shortcut is {shortcut}, expected at least {last}, the last epoch of a segment.")
+    return range((shortcut or last) + 1)
 
 
 def sample_segment(
@@ -57,21 +69,23 @@ def sample_segment(
 ) -> Segment:
     """Draw an expert and a start epoch below ``max_start``, and load that snapshot and the one ``span`` epochs later.
 
-    One start is shared by both modalities, unless the texts have a range of their own: with ``text_max_start`` the
-    same expert's text side starts at an epoch drawn below it, independently of the images' (AMD's asynchronous
-    matching, ICLR 2026, known here from descriptions).
+    Both modalities share the start, except with ``text_max_start``: then the text side of the same expert starts at an
+    epoch drawn below that, independently of the images' (AMD's asynchronous matching, ICLR 2026, known here from
+    descriptions).
 
     Raises:
         ValueError: no expert has two such snapshots.
     """
-    expert, epoch = _drawn(_starts(source, span, max_start), generator)
+    expert, epoch = _draw(_starts(source, span, max_start), generator)
     images = Segment(source.load(expert, epoch), source.load(expert, epoch + span))
     if text_max_start is None:
         return images
-    own = [start for start in _starts(source, span, text_max_start) if start[0] == expert]
-    _, epoch = _drawn(own, generator)
-    texts = Segment(source.load(expert, epoch), source.load(expert, epoch + span))
-    return Segment(_sides(images.start, texts.start), _sides(images.target, texts.target))
+    _, epoch = _draw([start for start in _starts(source, span, text_max_start) if start[0] == expert], generator)
+    start, target = source.load(expert, epoch), source.load(expert, epoch + span)
+    return Segment(
+        {**of_modality(images.start, "image"), **of_modality(start, "text")},
+        {**of_modality(images.target, "image"), **of_modality(target, "text")},
+    )
 
 
 def _starts(source: ExpertSource, span: int, max_start: int) -> list[tuple[ExpertId, int]]:
@@ -91,10 +105,5 @@ def _starts(source: ExpertSource, span: int, max_start: int) -> list[tuple[Exper
     return found
 
 
-def _drawn(choices: Sequence[tuple[ExpertId, int]], generator: torch.Generator) -> tuple[ExpertId, int]:
-    return choices[int(torch.randint(len(choices), (), generator=generator))]
-
-
-def _sides(images: Params, texts: Params) -> Params:
-    """Return the image side of one snapshot with the text side of another."""
-    return {**of_modality(images, "image"), **of_modality(texts, "text")}
+def _draw(starts: Sequence[tuple[ExpertId, int]], generator: torch.Generator) -> tuple[ExpertId, int]:
+    return starts[int(torch.randint(len(starts), (), generator=generator))]

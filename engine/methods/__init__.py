@@ -1,28 +1,75 @@
-"""Methods: how a synthetic set is learned. One file each; this page holds what they all share with the outer loop."""
+"""Methods: how a synthetic set is learned. One file each; this page holds what they share with the outer loop."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from engine.data.prepared import PreparedPairs
+from engine.data.sampling import CaptionIndex, caption_index, draw_pairs
+from engine.experts.shortcut import ShortcutSource
 from engine.experts.trajectory import ExpertSource
 from engine.models.two_tower import TwoTower
-from engine.synthetic.initialisation import SeedPairs
+from engine.ranges import Positive
+from engine.synthetic.initialisation import Init
 from engine.synthetic.set import SyntheticSet
+from engine.unroll.steps import OuterLoss
 
 Metrics = dict[str, float]
+Images = Float[Tensor, "n 3 h w"]
+Texts = Float[Tensor, "n *d"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRates:
+    """A student's initial learning rate of each modality."""
+
+    image: Positive = 0.1
+    text: Positive = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learn:
+    """Which parts of the synthetic set are learned; the ablations of one modality fix the other."""
+
+    images: bool = True
+    texts: bool = True
+    learning_rates: bool = True
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a method reads: the student's architecture, expert trajectories, and the real training pairs."""
+    """Inputs of a method: the student's architecture, expert trajectories, and the real training pairs.
+
+    One object belongs to one run: what is derived from its fields is computed once and freed with it.
+    """
 
     student: TwoTower
     experts: ExpertSource
     pairs: PreparedPairs
+    _shortcuts: dict[int, ShortcutSource] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def trajectories(self, shortcut: int | None) -> ExpertSource:
+        """Return the experts, or shortcuts of their first ``shortcut`` epochs (always the same object)."""
+        if shortcut is None:
+            return self.experts
+        return self._shortcuts.setdefault(shortcut, ShortcutSource(self.experts, shortcut))
+
+    @cached_property
+    def captions(self) -> CaptionIndex:
+        """The captions of each training image."""
+        return caption_index(self.pairs.caption_image)
+
+    def draw_real(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw ``count`` real pairs of distinct images, and return their prepared images and texts on the device."""
+        device = next(value for tower in self.student.towers() for value in tower.trained.parameters()).device
+        rows = draw_pairs(self.captions, count, generator)
+        texts = self.student.text.prepare(self.pairs.text_rows(rows, device))
+        return self.pairs.image_rows(self.pairs.images_of(rows), device), texts
 
 
 class State(nn.Module):
@@ -35,23 +82,24 @@ class State(nn.Module):
 
 @runtime_checkable
 class Method(Protocol):
-    """How a synthetic set is learned; its fields are hyper-parameters, everything that changes is in its ``State``."""
+    """A way to learn a synthetic set: a frozen dataclass of hyper-parameters; all that changes is in its ``State``."""
 
     needs: ClassVar[frozenset[str]]
-    """A subset of {"experts", "pairs", "frozen_encoders"}; the last is a student that trains its heads alone."""
+    """A subset of {"experts", "pairs", "frozen_encoders"}; the last is a student that trains only its heads."""
 
     num_pairs: int
+    init: Init
 
     def epochs(self) -> Sequence[int]:
-        """Return the expert epochs that it can read; experts are trained and kept no further than the last."""
+        """Return the expert epochs that the method can read; experts are trained and kept up to the last of them."""
         ...
 
-    def initial_state(self, seed_pairs: SeedPairs, sources: Sources, generator: torch.Generator) -> State:
-        """Return the state before the first outer step."""
+    def initial_state(self, images: Images, texts: Texts, sources: Sources, generator: torch.Generator) -> State:
+        """Return the state before the first outer step, whose set has copies of ``images`` and ``texts``."""
         ...
 
     def param_groups(self, state: State) -> list[dict[str, Any]]:
-        """Return what the outer optimiser steps: a ``name`` and ``params`` a group; rates are the optimiser's own."""
+        """Return the outer optimiser's groups, each a ``name`` and ``params``; it looks learning rates up by name."""
         ...
 
     def backward(self, state: State, sources: Sources, generator: torch.Generator) -> Metrics:
@@ -59,7 +107,23 @@ class Method(Protocol):
         ...
 
 
-def group(name: str, parameters: Mapping[str, nn.Parameter] | Sequence[nn.Parameter]) -> dict[str, Any]:
-    """Return one entry of ``Method.param_groups``."""
-    values = list(parameters.values()) if isinstance(parameters, Mapping) else list(parameters)
-    return {"name": name, "params": values}
+def learned_groups(synthetic: SyntheticSet, learn: Learn) -> list[dict[str, Any]]:
+    """Return the parameter groups of images, texts, log learning rates and similarity, except those not learned."""
+    groups = {
+        "image": (learn.images, [synthetic.images]),
+        "text": (learn.texts, [synthetic.texts]),
+        "log": (learn.learning_rates, list(synthetic.log_rates.values())),
+        "similarity": (True, list(synthetic.similarity.parameters())),
+    }
+    return [{"name": name, "params": params} for name, (learned, params) in groups.items() if learned and params]
+
+
+def epochs_of_init(init: Init) -> Sequence[int]:
+    """Return the expert epochs of a method that matches no trajectory: 0 and, for cluster centres, 1."""
+    return range(2 if "kmeans" in (init.image, init.text) else 1)
+
+
+def loss_on_real(sources: Sources, count: int, generator: torch.Generator, *, weight: float = 1.0) -> OuterLoss:
+    """Draw ``count`` real pairs, and return ``weight`` times their contrastive loss as a function of parameters."""
+    images, texts = sources.draw_real(count, generator)
+    return lambda params: {"real": weight * sources.student.loss(params, images, texts)}

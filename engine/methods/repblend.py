@@ -1,26 +1,33 @@
 """RepBlend: LoRS on the heads of both towers, with representations blended in every inner step."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
-from engine.methods.lors import Method as LoRS
-from engine.ranges import Positive
+from engine.experts.trajectory import sample_segment, segment_epochs
+from engine.losses.contrastive import LossName
+from engine.losses.matching import Distance
+from engine.methods import Images, Learn, LearningRates, Metrics, Sources, State, Texts, learned_groups
+from engine.ranges import Count, Positive
 from engine.rng import draw_seed
-from engine.unroll import InnerBatch, Mixup
+from engine.synthetic.initialisation import Init
+from engine.synthetic.set import SyntheticSet
+from engine.synthetic.similarity import SimilarityOptions, make_similarity
+from engine.unroll import GradientName
+from engine.unroll.steps import Mixup
+from engine.unroll.student import inner_batches, inner_loss, match_segment
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(LoRS):
+class Method:
     """Blend each pair's features and text with another pair's before the heads, and learn as LoRS does.
 
-    One weight an inner step is drawn from Beta(``blend``, ``blend``); None blends nothing. The similarity target is
-    not blended. All other options are those of ``lors``. Both towers have heads on frozen encoders, and matching these
-    is the "symmetric projection" of the paper. With ``gradient: exact``, similarity and blending have the true gradient
+    One weight per inner step is drawn from Beta(``blend``, ``blend``); None blends nothing. The similarity target is
+    not blended. All other options are those of ``lors``. Both towers have heads on frozen encoders; matching these is
+    the "symmetric projection" of the paper. ``gradient: exact`` gives the true gradient of similarity and blending
     together, which no published code has.
 
     References:
@@ -29,16 +36,53 @@ class Method(LoRS):
 
     needs: ClassVar[frozenset[str]] = frozenset({"experts", "frozen_encoders"})
 
+    num_pairs: Count
+    inner_steps: Count = 8
+    inner_batch: Count | None = 20
+    inner_temperature: Positive | None = None
+    span: Count = 1
+    max_start: Count = 2
+    text_max_start: Count | None = None
+    shortcut: Count | None = None
+    distance: Distance = "per_modality"
+    inner_lr: LearningRates = field(default_factory=LearningRates)
+    init: Init = field(default_factory=Init)
+    learn: Learn = field(default_factory=Learn)
+    gradient: GradientName = "truncated"
+    loss: LossName = "wbce"
+    similarity: SimilarityOptions = field(default_factory=SimilarityOptions)
     blend: Positive | None = 1.0
 
-    def draws(self, generator: torch.Generator) -> list[InnerBatch]:
-        """Return the pairs of each inner step, and how they are blended."""
-        return [InnerBatch(one.pairs, blended(one.pairs, self.blend, generator)) for one in super().draws(generator)]
+    def epochs(self) -> Sequence[int]:
+        """Return 0 to the last epoch at which a segment or the shortcut ends."""
+        return segment_epochs(
+            span=self.span, max_start=self.max_start, text_max_start=self.text_max_start, shortcut=self.shortcut
+        )
+
+    def initial_state(self, images: Images, texts: Texts, sources: Sources, generator: torch.Generator) -> State:
+        """Return the set with the identity as its similarity."""
+        similarity = make_similarity(self.similarity, self.num_pairs, generator)
+        return State(SyntheticSet(images, texts, asdict(self.inner_lr), similarity=similarity, loss=self.loss))
+
+    def param_groups(self, state: State) -> list[dict[str, Any]]:
+        """Return the images, the texts, the log learning rates and the similarity, except those not learned."""
+        return learned_groups(state.synthetic, self.learn)
+
+    def backward(self, state: State, sources: Sources, generator: torch.Generator) -> Metrics:
+        """Add the gradient of the matching loss of one random segment."""
+        synthetic, student = state.synthetic, sources.student
+        experts = sources.trajectories(self.shortcut)
+        segment = sample_segment(
+            experts, generator, span=self.span, max_start=self.max_start, text_max_start=self.text_max_start
+        )
+        batches = inner_batches(self.num_pairs, self.inner_batch, self.inner_steps, generator)
+        if self.blend is not None:
+            batches = [replace(one, mixup=draw_mixup(len(one.pairs), self.blend, generator)) for one in batches]
+        loss = inner_loss(student, loss=self.loss, temperature=self.inner_temperature)
+        return match_segment(synthetic, student, segment, batches, loss, gradient=self.gradient, distance=self.distance)
 
 
-def blended(pairs: Int64[Tensor, " b"], alpha: float | None, generator: torch.Generator) -> Mixup | None:
-    """Draw one weight from Beta(``alpha``, ``alpha``) and a partner for each pair of a batch; None draws nothing."""
-    if alpha is None:
-        return None
+def draw_mixup(size: int, alpha: float, generator: torch.Generator) -> Mixup:
+    """Draw one weight from Beta(``alpha``, ``alpha``) and a partner for each of ``size`` pairs."""
     weight = float(np.random.default_rng(draw_seed(generator)).beta(alpha, alpha))
-    return Mixup(weight, torch.randperm(len(pairs), generator=generator))
+    return Mixup(weight, torch.randperm(size, generator=generator))

@@ -1,6 +1,6 @@
-"""How a synthetic set starts: from real pairs, from joint cluster centres' nearest pairs, or from noise."""
+"""Initialisation of a synthetic set: real pairs, the nearest pairs to joint cluster centres, or noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,11 +13,14 @@ from engine.data.pairs import PairDataset, one_an_image
 from engine.rng import draw_seed
 
 Start = Literal["real", "kmeans", "noise"]
+Rows = Float[Tensor, "m f"] | Iterable[Float[Tensor, "b f"]]
+"""Rows of features as one tensor, or in chunks one after the other."""
+MAX_DIMS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Init:
-    """Where the images and the texts of a synthetic set come from; equal words start from the same pairs."""
+    """The origin of the images and of the texts of a synthetic set; equal words give the same pairs."""
 
     image: Start = "real"
     text: Start = "real"
@@ -27,13 +30,13 @@ class Init:
 class SeedPairs:
     """The real training pairs that a synthetic set can start from.
 
-    ``joint_features`` returns one row of features a pair (image and text side by side); only ``kmeans`` calls it.
-    ``prepare`` turns rows of ``texts`` into what a synthetic text is (None: they are that); it returns CPU tensors.
+    ``joint_features`` returns one row of features per pair (image and text side by side); only ``kmeans`` calls it.
+    ``prepare`` turns rows of ``texts`` into synthetic texts on the CPU (None: they are used as they are).
     """
 
     dataset: PairDataset
     texts: np.ndarray
-    joint_features: Callable[[], Float[Tensor, "m f"]]
+    joint_features: Callable[[], Rows]
     prepare: Callable[[Tensor], Tensor] | None = None
 
 
@@ -46,39 +49,58 @@ def random_pairs(dataset: PairDataset, num_pairs: int, generator: torch.Generato
 
 
 def central_pairs(
-    features: Float[Tensor, "m f"], caption_image: Int64[np.ndarray, " m"], num_pairs: int, generator: torch.Generator
+    features: Rows, caption_image: Int64[np.ndarray, " m"], num_pairs: int, generator: torch.Generator
 ) -> Int64[Tensor, " n"]:
     """Return, for each of ``num_pairs`` k-means clusters of ``features``, the nearest pair of an image not yet taken.
 
-    Images repeat only where there are fewer of them than pairs.
+    Images repeat only where there are fewer of them than pairs. Features of more than 256 dimensions (float16 or
+    float32) are projected to 256 by a Gaussian matrix, which keeps distances up to about 10 %: memory is bounded by
+    1 KiB per pair, whatever the features are.
 
     References:
         The initialisation of MDM (arXiv 2605.23482) and AMD: k-means on joint features, nearest real pair.
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    values = features.numpy()
-    clusters = MiniBatchKMeans(num_pairs, n_init=1, batch_size=4096, random_state=draw_seed(generator)).fit(values)
-    distances = torch.cdist(torch.from_numpy(clusters.cluster_centers_).float(), features)
-    images, taken = torch.from_numpy(caption_image), torch.zeros(len(features), dtype=torch.bool)
+    values = _projected(features, len(caption_image), generator)
+    kmeans = MiniBatchKMeans(
+        num_pairs, n_init=1, batch_size=4096, random_state=draw_seed(generator), compute_labels=False
+    )
+    centres = torch.from_numpy(kmeans.fit(values.numpy()).cluster_centers_).float()
+    images, taken = torch.from_numpy(caption_image), torch.zeros(len(values), dtype=torch.bool)
     chosen: list[int] = []
-    for row in distances:
-        free = ~taken
-        if not free.any():  # every image has been taken once
-            free = torch.ones_like(taken)
-            free[chosen] = False
-        chosen.append(int(row.masked_fill(~free, torch.inf).argmin()))
+    for distances in (row for part in centres.split(16) for row in torch.cdist(part, values)):
+        excluded = taken
+        if taken.all():  # every image has been taken once
+            excluded = torch.zeros_like(taken)
+            excluded[chosen] = True
+        chosen.append(int(distances.masked_fill(excluded, torch.inf).argmin()))
         taken |= images == images[chosen[-1]]
     return torch.tensor(chosen)
+
+
+def _projected(features: Rows, length: int, generator: torch.Generator) -> Float[Tensor, "m k"]:
+    """Return features as one float32 tensor of at most 256 dimensions."""
+    values, directions, end = torch.empty(0), torch.empty(0), 0
+    for rows in features.split(8192) if isinstance(features, Tensor) else features:
+        if end == 0 and rows.shape[1] > MAX_DIMS:
+            directions = torch.randn(rows.shape[1], MAX_DIMS, generator=generator) / MAX_DIMS**0.5
+        rows = rows.float() @ directions if len(directions) else rows.float()
+        if end == 0:
+            values = torch.empty(length, rows.shape[1])
+        values[end : end + len(rows)] = rows
+        end += len(rows)
+    assert end == length, f"features of {end} pairs instead of {length}"
+    return values
 
 
 def initial_tensors(
     init: Init, seeds: SeedPairs, num_pairs: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n *d"]]:
-    """Return the images in [0, 1] and the prepared texts that a synthetic set of ``num_pairs`` starts from.
+    """Draw the initial images in [0, 1] and the initial prepared texts of a synthetic set of ``num_pairs``.
 
     Raises:
-        ValueError: more pairs are asked for than there are.
+        ValueError: the data has fewer pairs.
     """
     if num_pairs > len(seeds.dataset):
         raise ValueError(f"method.num_pairs: {num_pairs} pairs were asked for, but the data has {len(seeds.dataset)}.")
@@ -101,7 +123,7 @@ def _texts(seeds: SeedPairs, pairs: Int64[Tensor, " n"]) -> Float[Tensor, "n *d"
 
 
 def _noise_images(seeds: SeedPairs, num_pairs: int, generator: torch.Generator) -> Float[Tensor, "n 3 h w"]:
-    """Draw Gaussian pixels with the mean and standard deviation a channel of 256 training images."""
+    """Draw Gaussian pixels with the mean and standard deviation of each channel of 256 training images."""
     real = _images(seeds, random_pairs(seeds.dataset, 256, generator))
     std, mean = torch.std_mean(real, dim=(0, 2, 3), keepdim=True)
     return mean + std * torch.randn((num_pairs, *real.shape[1:]), generator=generator)
@@ -110,19 +132,12 @@ def _noise_images(seeds: SeedPairs, num_pairs: int, generator: torch.Generator) 
 def _noise_texts(seeds: SeedPairs, num_pairs: int, generator: torch.Generator) -> Float[Tensor, "n *d"]:
     """Draw Gaussian embeddings with the overall mean and standard deviation of 1,024 captions' embeddings.
 
-    Where texts are token embeddings behind a mask, the lengths are those of the real captions.
+    Token embeddings are drawn behind the masks of these captions, in turn, and with the statistics of their tokens.
     """
     real = _texts(seeds, random_pairs(seeds.dataset, 1024, generator))
-    if real.ndim == 3:
-        return _noise_tokens(real, num_pairs, generator)
-    std, mean = torch.std_mean(real)
-    return mean + std * torch.randn((num_pairs, real.shape[1]), generator=generator)
-
-
-def _noise_tokens(
-    real: Float[Tensor, "m tokens channels"], num_pairs: int, generator: torch.Generator
-) -> Float[Tensor, "n tokens channels"]:
-    """Draw Gaussian token embeddings under the masks of ``real`` texts, which are taken in turn."""
+    if real.ndim == 2:
+        std, mean = torch.std_mean(real)
+        return mean + std * torch.randn((num_pairs, real.shape[1]), generator=generator)
     masks = real[torch.arange(num_pairs) % len(real), :, -1:]
     std, mean = torch.std_mean(real[..., :-1][real[..., -1] > 0.5])
     drawn = mean + std * torch.randn((num_pairs, real.shape[1], real.shape[2] - 1), generator=generator)

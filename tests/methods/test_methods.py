@@ -13,7 +13,7 @@ from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.methods import Sources
 from engine.rng import named_generator
-from engine.synthetic.initialisation import SeedPairs
+from engine.synthetic.initialisation import SeedPairs, initial_tensors
 from tests.toys import tiny_sources, tiny_student
 
 METHODS = components.names("method")
@@ -38,7 +38,9 @@ def start(name: str, paths: Paths, *, train: str | None = None, **options) -> Di
     train = train or scopes(name)[0]
     method = components.bind("method", name, {"num_pairs": 6, **options})
     sources = tiny_sources(tiny_student(paths, train=train), epochs=max(3, method.epochs()[-1]))
-    state = method.initial_state(seed_pairs(sources), sources, named_generator(1, "init"))
+    generator = named_generator(1, "init")
+    images, texts = initial_tensors(method.init, seed_pairs(sources), method.num_pairs, generator)
+    state = method.initial_state(images, texts, sources, generator)
     optimiser = outer_optimiser(method.param_groups(state), RATES)
     return Distillation(method, state, optimiser, sources, seed=1)
 
@@ -121,11 +123,11 @@ def test_a_single_modality_leaves_the_other_as_it_started(learn: str, fixed: str
 
 
 def test_small_inner_batches_use_every_pair_equally_often(paths: Paths) -> None:
-    from engine.methods._unrolled import inner_batches
+    from engine.unroll.student import inner_batches
 
     batches = inner_batches(10, 4, 5, named_generator(0, "batches"))
-    assert [len(batch) for batch in batches] == [4] * 5
-    assert torch.bincount(torch.cat(batches)).tolist() == [2] * 10
+    assert [len(batch.pairs) for batch in batches] == [4] * 5
+    assert torch.bincount(torch.cat([batch.pairs for batch in batches])).tolist() == [2] * 10
 
 
 def test_encoding_once_gives_the_gradient_of_encoding_at_every_step(paths: Paths) -> None:

@@ -11,7 +11,6 @@ import torch
 from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, set_fused_attn
 from torch import nn
 
-from engine.config import components
 from engine.data.prepared import PreparedPairs
 from engine.experts.train import ExpertRecipe, train_expert
 from engine.io.paths import Paths
@@ -23,7 +22,7 @@ from engine.models.lora import Lora, adapt, init_adapters, is_adapter
 from engine.models.two_tower import TwoTower, make_tower
 from engine.rng import forked, named_generator
 from engine.tensors import Params
-from engine.unroll import InnerBatch, Unroll
+from engine.unroll import GRADIENTS, InnerBatch, Unroll
 from tests.toys import TEXT_FEATURES
 
 PIXELS = 32
@@ -267,7 +266,7 @@ def unroll(paths: Paths) -> Unroll:
 
 def test_the_exact_gradient_is_the_stored_one(paths: Paths) -> None:
     problem = unroll(paths)
-    exact, stored = (components.find("gradient", name)(problem) for name in ("exact", "stored"))
+    exact, stored = (GRADIENTS[name](problem) for name in ("exact", "stored"))
     for name in problem.data:
         assert stored.data[name].abs().max() > 0
         torch.testing.assert_close(exact.data[name], stored.data[name], rtol=1e-9, atol=1e-12)

@@ -20,6 +20,7 @@ from engine.studies.preflight.memory import (
     trial_bytes,
 )
 from engine.studies.preflight.requirements import heaviest
+from engine.unroll import GRADIENTS
 from tests.studies.test_costs import LEARNED, SHORTCUT, dummy
 from tests.tiny import tiny_job
 
@@ -46,7 +47,7 @@ def unrolled(gradient: str) -> str:
 
 STEPS = [
     *((f"method={{name: {name}, num_pairs: 24}}", FROZEN) for name in names("method")),
-    *((unrolled(gradient), FROZEN) for gradient in names("gradient")),
+    *((unrolled(gradient), FROZEN) for gradient in sorted(GRADIENTS)),
     (SHORTCUT, FROZEN),
     ("method={name: bi_trajectory, num_pairs: 200}", FROZEN),  # more than the encoder takes at once
     ("method={name: lors, num_pairs: 24, similarity: {kind: full}, gradient: stored, loss: kl}", FROZEN),

@@ -5,10 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.config import components
 from engine.io.paths import Paths
-from engine.unroll import exact, leaves, rollout, step_gradient, stored, truncated, updated
+from engine.unroll import GRADIENTS, exact, stored, truncated
+from engine.unroll.steps import leaves, rollout, step_gradient, updated
 from tests.toys import tiny_unroll
+
+
+def last(path) -> dict:
+    *_, end = path
+    return end
 
 
 def flat(result) -> torch.Tensor:
@@ -19,8 +24,8 @@ def flat(result) -> torch.Tensor:
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_exact_equals_stored_in_float64(paths: Paths, steps: int) -> None:
-    problem = tiny_unroll(paths, steps=steps)
-    ours, reference = exact.gradient(problem), stored.gradient(problem)
+    unroll = tiny_unroll(paths, steps=steps)
+    ours, reference = exact.gradient(unroll), stored.gradient(unroll)
     assert flat(reference).abs().max() > 1e-4
     torch.testing.assert_close(flat(ours), flat(reference), rtol=1e-9, atol=1e-12)
     for modality, loss in reference.losses.items():
@@ -28,15 +33,15 @@ def test_exact_equals_stored_in_float64(paths: Paths, steps: int) -> None:
 
 
 def test_exact_is_the_derivative_by_finite_differences(paths: Paths) -> None:
-    problem = tiny_unroll(paths, steps=3)
-    result = exact.gradient(problem)
+    unroll = tiny_unroll(paths, steps=3)
+    result = exact.gradient(unroll)
 
     def total(name: str, index: tuple[int, ...], shift: float) -> float:
-        data = {key: value.clone() for key, value in problem.data.items()}
-        learning_rates = {key: value.clone() for key, value in problem.learning_rates.items()}
+        data = {key: value.clone() for key, value in unroll.data.items()}
+        learning_rates = {key: value.clone() for key, value in unroll.learning_rates.items()}
         (data | learning_rates)[name][index] += shift
-        moved = replace(problem, data=data, learning_rates=learning_rates)
-        return sum(loss.item() for loss in moved.end(rollout(moved)[-1]).values())
+        moved = replace(unroll, data=data, learning_rates=learning_rates)
+        return sum(loss.item() for loss in moved.outer_loss(last(rollout(moved))).values())
 
     places_to_try = [("images", (0, 1, 3, 4)), ("images", (4, 2, 7, 0)), ("texts", (2, 3)), ("image", ()), ("text", ())]
     for name, index in places_to_try:
@@ -45,63 +50,63 @@ def test_exact_is_the_derivative_by_finite_differences(paths: Paths) -> None:
 
 
 def test_one_inner_step_is_plain_sgd_on_the_inner_loss(paths: Paths) -> None:
-    problem = tiny_unroll(paths, steps=1)
-    params = leaves(problem.start)
-    problem.loss(params, problem.data, problem.draws[0]).backward()
-    end = rollout(problem)[-1]
+    unroll = tiny_unroll(paths, steps=1)
+    params = leaves(unroll.start)
+    unroll.inner_loss(params, unroll.data, unroll.batches[0]).backward()
+    end = last(rollout(unroll))
     for name, value in params.items():
         rate = 0.3 if name.startswith("image.") else 0.2
-        torch.testing.assert_close(end[name] - problem.start[name], -rate * value.grad, rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(end[name] - unroll.start[name], -rate * value.grad, rtol=1e-12, atol=1e-15)
 
 
 def test_a_modality_whose_expert_did_not_move_is_dropped(paths: Paths) -> None:
-    problem = tiny_unroll(paths, steps=2, still="text.")
+    unroll = tiny_unroll(paths, steps=2, still="text.")
     for mode in (exact, stored):
-        result = mode.gradient(problem)
+        result = mode.gradient(unroll)
         assert set(result.losses) == {"image"}
         assert result.learning_rates["text"].isfinite()
-    torch.testing.assert_close(flat(exact.gradient(problem)), flat(stored.gradient(problem)), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(flat(exact.gradient(unroll)), flat(stored.gradient(unroll)), rtol=1e-9, atol=1e-12)
 
 
 def test_nothing_that_was_given_is_written_to(paths: Paths) -> None:
-    problem = tiny_unroll(paths, steps=3)
-    before = [value.clone() for group in (problem.start, problem.data) for value in group.values()]
-    exact.gradient(problem)
-    after = [value for group in (problem.start, problem.data) for value in group.values()]
+    unroll = tiny_unroll(paths, steps=3)
+    before = [value.clone() for group in (unroll.start, unroll.data) for value in group.values()]
+    exact.gradient(unroll)
+    after = [value for group in (unroll.start, unroll.data) for value in group.values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-@pytest.mark.parametrize("name", components.names("gradient"))
+@pytest.mark.parametrize("name", sorted(GRADIENTS))
 def test_every_mode_gives_every_gradient_its_shape(paths: Paths, name: str) -> None:
-    problem = tiny_unroll(paths, steps=2, dtype=torch.float32)
-    result = components.find("gradient", name)(problem)
-    assert {k: v.shape for k, v in result.data.items()} == {k: v.shape for k, v in problem.data.items()}
+    unroll = tiny_unroll(paths, steps=2, dtype=torch.float32)
+    result = GRADIENTS[name](unroll)
+    assert {k: v.shape for k, v in result.data.items()} == {k: v.shape for k, v in unroll.data.items()}
     assert {k: v.shape for k, v in result.learning_rates.items()} == {
-        k: v.shape for k, v in problem.learning_rates.items()
+        k: v.shape for k, v in unroll.learning_rates.items()
     }
     assert all(v.isfinite().all() and v.abs().max() > 0 for v in (result.data | result.learning_rates).values())
 
 
 def test_an_update_moves_each_modality_at_its_own_rate(paths: Paths) -> None:
-    problem = tiny_unroll(paths, steps=1)
-    params = leaves(problem.start)
-    gradients = step_gradient(problem, params, problem.data, problem.draws[0], create_graph=False)
-    still = updated(problem.start, gradients, {"image": torch.tensor(0.0), "text": torch.tensor(1.0)})
+    unroll = tiny_unroll(paths, steps=1)
+    params = leaves(unroll.start)
+    gradients = step_gradient(unroll, params, unroll.data, unroll.batches[0], create_graph=False)
+    still = updated(unroll.start, gradients, {"image": torch.tensor(0.0), "text": torch.tensor(1.0)})
     assert all(
-        torch.equal(still[n], v) == n.startswith("image.") for n, v in problem.start.items() if gradients[n].any()
+        torch.equal(still[n], v) == n.startswith("image.") for n, v in unroll.start.items() if gradients[n].any()
     )
 
 
 def test_truncated_is_autograd_through_steps_whose_parameters_are_constants(paths: Paths) -> None:
-    problem = tiny_unroll(paths, steps=3)
-    data, learning_rates = leaves(problem.data), leaves(problem.learning_rates)
-    end = {name: value.detach() for name, value in problem.start.items()}
-    for params, draw in zip(rollout(problem), problem.draws, strict=False):
-        gradients = step_gradient(problem, leaves(params), data, draw, create_graph=True)
+    unroll = tiny_unroll(paths, steps=3)
+    data, learning_rates = leaves(unroll.data), leaves(unroll.learning_rates)
+    end = {name: value.detach() for name, value in unroll.start.items()}
+    for params, batch in zip(rollout(unroll), unroll.batches, strict=False):
+        gradients = step_gradient(unroll, leaves(params), data, batch, create_graph=True)
         end = updated(end, gradients, learning_rates)
     wanted = [*data.values(), *learning_rates.values()]
-    reference = torch.autograd.grad(sum(problem.end(end).values()), wanted)
-    ours = truncated.gradient(problem)
+    reference = torch.autograd.grad(sum(unroll.outer_loss(end).values()), wanted)
+    ours = truncated.gradient(unroll)
     torch.testing.assert_close(flat(ours), torch.cat([value.flatten() for value in reference]), rtol=1e-9, atol=1e-12)
 
 

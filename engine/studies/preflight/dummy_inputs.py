@@ -1,7 +1,7 @@
 """A study's steps on random numbers of its own shapes, so that they can be timed and weighed before any work."""
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
 from engine.studies.job import Job
-from engine.synthetic.initialisation import Init, SeedPairs
+from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
 from engine.tensors import Params
 
 WORDS = (
@@ -110,10 +110,9 @@ class DummyInputs:
 
         That is random pairs in any case: cluster centres take time, and have the same shapes.
         """
-        if hasattr(method, "init"):
-            method = replace(cast(Any, method), init=Init())
-        seeds = self._seeds(sources.pairs, method.num_pairs)
-        return method.initial_state(seeds, sources, named_generator(0, "rehearsal/init")).to(self.device)
+        seeds, generator = self._seeds(sources.pairs, method.num_pairs), named_generator(0, "rehearsal/init")
+        images, texts = initial_tensors(Init(), seeds, method.num_pairs, generator)
+        return method.initial_state(images, texts, sources, generator).to(self.device)
 
     def distillation(self, method: Method, state: State, sources: Sources) -> Distillation:
         """Return a run with the study's optimiser before its first outer step.

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import components
 from engine.data.cache import caption_tokens
 from engine.data.prepared import PreparedPairs
 from engine.experts.train import ExpertRecipe, train_expert
@@ -19,7 +18,7 @@ from engine.models.lora import Lora, is_adapter
 from engine.models.text import TrainableTextEncoder, tfidf, transformers
 from engine.models.two_tower import Tower, TwoTower, make_tower
 from engine.rng import forked, named_generator
-from engine.unroll import InnerBatch, Unroll
+from engine.unroll import GRADIENTS, InnerBatch, Unroll
 from tests.models.text.test_transformers import CAPTIONS, tiny_bert, tiny_distilbert
 from tests.toys import PIXELS, tiny_student
 
@@ -164,7 +163,7 @@ def unroll(paths: Paths, train: str) -> Unroll:
 @pytest.mark.parametrize("train", ["full", "lora"])
 def test_the_exact_gradient_is_the_stored_one(folder: Paths, train: str) -> None:
     problem = unroll(folder, train)
-    exact, stored = (components.find("gradient", name)(problem) for name in ("exact", "stored"))
+    exact, stored = (GRADIENTS[name](problem) for name in ("exact", "stored"))
     for name in problem.data:
         assert stored.data[name].abs().max() > 0
         torch.testing.assert_close(exact.data[name], stored.data[name], rtol=1e-9, atol=1e-12)
