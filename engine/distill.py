@@ -140,7 +140,7 @@ def outer_optimiser(
     learning_rates: Mapping[str, float],
     *,
     name: Literal["adam", "sgd"] = "adam",
-    momentum: float = 0.5,
+    momentum: float = 0.0,
 ) -> torch.optim.Optimizer:
     """Return an optimiser over ``groups``, each with the learning rate of its name in ``rates``.
 

@@ -167,7 +167,7 @@ def loss_on_real(sources: Sources, count: int, generator: torch.Generator, *, we
     The pairs are of distinct images as far as there are enough.
     """
     pairs, student = sources.pairs, sources.student
-    device = next(iter(student.image.trained.parameters())).device
+    device = student.device
     chosen = one_an_image(pairs.caption_image, torch.randperm(len(pairs), generator=generator))[:count]
     images = pairs.image_rows(pairs.images_of(chosen), device)
     texts = student.text.prepare(pairs.text_rows(chosen, device))
