@@ -154,7 +154,7 @@ def outer_optimiser(
     learning_rates: Mapping[str, float],
     *,
     name: Literal["adam", "sgd"] = "adam",
-    momentum: float = 0.5,
+    momentum: float = 0.0,
 ) -> torch.optim.Optimizer:
     """Return an optimiser over ``groups``, each with the entry of its name in ``learning_rates``.
 

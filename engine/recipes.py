@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import MinLen
 
@@ -19,6 +19,8 @@ class Lora:
     every linear layer and every ungrouped convolution except the one that reads the pixels; depthwise and other grouped
     convolutions are excluded because the rank has to be divisible by the number of groups.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     rank: Count = 8
     alpha: Positive = 8.0

@@ -7,6 +7,7 @@ import torch
 
 from engine import build
 from engine.config.load import ConfigError, Study, load, resolve
+from engine.evaluation.protocol import evaluate, prepare_set
 from engine.experts.train import train_expert
 from engine.experts.trajectory import MemorySource
 from engine.io.paths import Paths
@@ -86,3 +87,31 @@ def test_adapters_of_a_frozen_encoder_are_refused() -> None:
 def test_augmentation_that_no_expert_would_see_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^experts\.augmentation is 'flip', expected none, since .* is frozen"):
         build.expert_recipe(study("experts.augmentation=flip", "student.image.train=frozen"))
+
+
+FROZEN_TEXTS = ("student.text.head=none", "student.text.train=frozen")
+FROZEN_IMAGES = ("student.image.train=frozen", "student.image.head=none")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "learned", "overrides"), [("text", "image", FROZEN_TEXTS), ("image", "text", FROZEN_IMAGES)]
+)
+@pytest.mark.parametrize("method", ["{name: bi_trajectory, num_pairs: 4}", "{name: through_training, num_pairs: 4}"])
+def test_one_tower_may_be_frozen_without_a_head(
+    paths: Paths, fixed: str, learned: str, overrides: tuple[str, ...], method: str
+) -> None:
+    chosen = study(*overrides, "search={}", f"method={method}")
+    given = build.build_setup(chosen, paths)
+    run = [params for _, params in train_expert(given.student, given.pairs["train"], seed=0, name="e", epochs=3)]
+    assert {name.partition(".")[0] for name in run[0]} == {learned}
+    assert any(not torch.equal(value, run[-1][name]) for name, value in run[0].items())
+    distillation = build.distillation(chosen, given, MemorySource([dict(enumerate(run))]))
+    before = distillation.synthetic.images.detach().clone()
+    losses = {name for name in distillation.run(2) if name.startswith("loss/")}
+    assert losses == ({f"loss/{learned}"} if "trajectory" in method else {"loss/real"})
+    assert not torch.equal(distillation.synthetic.images, before)
+    training = prepare_set(given.student, distillation.synthetic, given.device)
+    scores = evaluate(
+        given.student, training, build.protocol(chosen), seed=0, val=given.pairs["val"], test=given.pairs["test"]
+    )
+    assert all(score["mean_recall"] > 0 for score in scores.seeds)

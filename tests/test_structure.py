@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from engine.config import components
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its own layer and those before it
-    ("engine.ranges", "engine.rng", "engine.tensors", "engine.resources"),
+    ("engine.ranges", "engine.rng", "engine.tensors", "engine.resources", "engine.recipes"),
     ("engine.io", "engine.provenance"),
     ("engine.data", "engine.models", "engine.losses"),
     ("engine.experts", "engine.synthetic"),
@@ -39,7 +40,6 @@ GLOBAL_SEEDS = {"torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "to
 NUMPY_GENERATORS = {"default_rng", "Generator", "SeedSequence", "PCG64"}
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 POSITIONAL = {
-    "load": ["paths"],
     "build": ["paths"],
     "select": ["warmup", "num_pairs", "generator"],
 }
@@ -322,6 +322,11 @@ def test_every_component_of_the_folder_has_its_entry(family: str) -> None:
         assert found.__doc__, f"{family} {name}: {entry} has no docstring"
         if entry in POSITIONAL:
             check_parameters(found, POSITIONAL[entry])
+        if entry == "DataSet":
+            assert is_dataclass(found)
+            check_parameters(found, [])
+            for method in ("load", "sizes"):
+                assert list(inspect.signature(getattr(found, method)).parameters) == ["self", "paths"]
 
 
 def check_parameters(entry: Callable[..., object], positional: list[str]) -> None:

@@ -64,7 +64,7 @@ def train_on_everything(
     name: str,
     recipe: ExpertRecipe,
     max_epochs: int = 20,
-    patience: int | None = 3,
+    patience: int | None = 5,
     feature_epoch: int | None = None,
     forgetting_epochs: int = 10,
     on_progress: Callable[[float], None] | None = None,

@@ -66,7 +66,7 @@ class Sources:
 
     def draw_real(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw ``count`` real pairs of distinct images, and return their prepared images and texts on the device."""
-        device = next(value for tower in self.student.towers() for value in tower.trained.parameters()).device
+        device = self.student.device
         rows = draw_pairs(self.captions, count, generator)
         texts = self.student.text.prepare(self.pairs.text_rows(rows, device))
         return self.pairs.image_rows(self.pairs.images_of(rows), device), texts

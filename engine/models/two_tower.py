@@ -61,7 +61,7 @@ class Tower:
         learned = init_adapters(encoder, generator) if self.adapted else dict(encoder.named_parameters())
         named = {f"encoder.{name}": value for name, value in learned.items()}
         named |= {f"head.{name}": value for name, value in head.named_parameters()}
-        device = next(self.trained.parameters()).device
+        device = next(self.trained.parameters(), torch.empty(0)).device
         return {f"{self.modality}.{name}": value.detach().to(device, copy=True) for name, value in named.items()}
 
     def prepare(self, inputs: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def make_tower(
     features share it.
 
     Raises:
-        ValueError: nothing would be trained, or the encoder cannot be adapted as ``lora`` says.
+        ValueError: the encoder cannot be adapted as ``lora`` says.
     """
     with forked(named_generator(0, f"tower/{modality}")):
         encoder, head = build_encoder().eval().requires_grad_(False), build_head()
@@ -120,8 +120,6 @@ def make_tower(
         encoder = adapt(encoder, lora or Lora(), key=f"student.{modality}.lora")
     inside = nn.Identity() if train == "frozen" else encoder
     trained = EncoderWithHead(inside, head).eval().requires_grad_(False)
-    if not any(True for _ in trained.parameters()):
-        raise ValueError(f"student.{modality}: a frozen encoder with head 'none' has nothing to train.")
     return Tower(
         modality=modality,
         frozen=encoder if train == "frozen" else (before or nn.Identity()).requires_grad_(False),
@@ -141,8 +139,14 @@ class TwoTower:
     text: Tower
     temperature: float = 0.07
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the towers, of which one may have no parameters."""
+        modules = [module for tower in self.towers() for module in (tower.trained, tower.frozen)]
+        return next(parameter for module in modules for parameter in module.parameters()).device
+
     def init_params(self, generator: torch.Generator) -> Params:
-        """Return the parameters of a new student, image tower first."""
+        """Return the parameters of a new student, image tower first; a frozen tower without a head has none."""
         return {**self.image.init_params(generator), **self.text.init_params(generator)}
 
     def loss(

@@ -58,7 +58,7 @@ class DummyInputs:
     @property
     def device(self) -> torch.device:
         """Where the student is."""
-        return next(self.student.image.trained.parameters()).device
+        return self.student.device
 
     def params(self) -> Params:
         """Return the parameters of a fresh student."""

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from engine.config.components import bind
 from engine.data.sets import shapes
 from engine.data.shapes.drawing import draw
 from engine.data.shapes.scene import BACKDROPS, COLOURS, LAYOUTS, SHAPES, TEXTURES, Placement, Scene, Thing, place
@@ -160,9 +161,9 @@ def test_every_shape_and_texture_can_be_told_from_the_others(shape: str, texture
 
 
 @pytest.mark.parametrize("option", ["train_images", "val_images", "test_images", "image_px"])
-def test_options_out_of_range_are_named(paths: Paths, option: str) -> None:
-    with pytest.raises(ValueError, match=rf"data\.{option}: expected at least \d, got 0"):
-        shapes.DataSet(**{option: 0}).load(paths)
+def test_options_out_of_range_are_named(option: str) -> None:
+    with pytest.raises(ValueError, match=rf"^data set shapes: {option} is 0, expected a number of at least \d\.$"):
+        bind("data", "shapes", {option: 0})
 
 
 def test_there_are_many_thousands_of_scenes() -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import polars
 import pytest
 
+from engine.config.components import bind
 from engine.data.sets import table
 from engine.io.paths import Paths
 from tests.data.photos import save_photos
@@ -104,10 +105,11 @@ def test_mistakes_in_the_table(paths: Paths, rows: dict[str, list[object]], mess
 
 
 @pytest.mark.parametrize("fractions", [{"val_fraction": 0.0}, {"test_fraction": 1.0}, {"val_fraction": -0.1}])
-def test_fractions_out_of_range(paths: Paths, fractions: dict[str, float]) -> None:
-    photos(paths, ROWS)
-    with pytest.raises(ValueError, match=r"data\.(val|test)_fraction: expected a number between 0 and 1"):
-        table.DataSet(root="mine", table="captions.csv", **fractions).load(paths)
+def test_fractions_out_of_range(fractions: dict[str, float]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^data set table: (val|test)_fraction is .*, expected a number (above|below)"
+    ):
+        bind("data", "table", {"root": "mine", "table": "captions.csv", **fractions})
 
 
 def test_fractions_that_leave_nothing_for_train(paths: Paths) -> None:
