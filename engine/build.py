@@ -17,6 +17,7 @@ from engine.config.load import Resolved, Study, Tower, assign
 from engine.data.cache import cached_array, caption_embeddings, caption_tokens
 from engine.data.pairs import PairDataset, Size
 from engine.data.prepared import PreparedPairs, write_features
+from engine.determinism import set_policy
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation import protocol as evaluation
 from engine.experts.train import ExpertRecipe
@@ -68,11 +69,12 @@ def default_device() -> torch.device:
 def build_setup(study: Study, paths: Paths) -> Setup:
     """Load the data, build the student, and compute the outputs of its frozen encoders (cached on disk)."""
     device = default_device()
+    set_policy()
     datasets = load_data(study, paths)
     encoder = build_text_encoder(study, paths)
     encoder.fit(datasets["train"].captions)
     student = build_student(study, paths, encoder=encoder).to(device)
-    texts = _text_inputs(study, paths, encoder, datasets)
+    texts = _text_inputs(study, paths, encoder.to(device), datasets)
     pairs = {
         split: PreparedPairs(
             images=_image_inputs(study, paths, student, datasets[split], device),
@@ -206,7 +208,7 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     encoder = build_text_encoder(learned_with, paths)
     encoder.fit(captions)
     before = _text_tower(learned_with, encoder)
-    real = _text_inputs(learned_with, paths, encoder, setup.datasets)["train"]
+    real = _text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
     nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
     texts = setup.prepared_texts(torch.from_numpy(np.array(setup.pairs["train"].texts[nearest.numpy()])))
     return SyntheticSet(

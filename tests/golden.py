@@ -17,7 +17,7 @@ import torch
 from engine import build
 from engine.config.load import load, resolve
 from engine.distill import Distillation
-from engine.evaluation.full_data import train_on_everything
+from engine.evaluation.full_data import FullDataRecipe, train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set
 from engine.experts.train import train_expert
 from engine.experts.trajectory import MemorySource
@@ -88,13 +88,10 @@ def study(paths: Paths) -> dict[str, Any]:
     )
     full = train_on_everything(
         setup.student,
-        setup.pairs["train"],
-        val=setup.pairs["val"],
-        test=setup.pairs["test"],
+        setup.pairs,
         seed=chosen.seed,
         name="full/0",
-        recipe=recipe,
-        max_epochs=2,
+        recipe=FullDataRecipe(training=recipe, max_epochs=2, patience=3),
     )
     return {**found, "scores": scores.seeds, "val": scores.val, "full": full.test}
 

@@ -14,7 +14,7 @@ from engine.build import Setup
 from engine.cluster.runtime import use_cpus
 from engine.config import components
 from engine.coresets import load_warmup, save_warmup
-from engine.evaluation.full_data import train_on_everything
+from engine.evaluation.full_data import FullDataRecipe, train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set, real_set
 from engine.io.files import digest, read_json, write_json
 from engine.io.storage import Location
@@ -35,16 +35,16 @@ def score_full_data(specification: Specification, index: int) -> Result:
     started = time.perf_counter()
     result = train_on_everything(
         setup.student,
-        setup.pairs["train"],
-        val=setup.pairs["val"],
-        test=setup.pairs["test"],
+        setup.pairs,
         seed=study.seed,
         name=f"full/{index}",
-        recipe=build.expert_recipe(study),
-        max_epochs=study.baselines.full_epochs,
-        patience=study.baselines.patience,
-        feature_epoch=study.baselines.feature_epoch if index == 0 else None,
-        forgetting_epochs=study.baselines.warmup_epochs,
+        recipe=FullDataRecipe(
+            training=build.expert_recipe(study),
+            max_epochs=study.baselines.full_epochs,
+            patience=study.baselines.patience,
+            feature_epoch=study.baselines.feature_epoch if index == 0 else None,
+            forgetting_epochs=study.baselines.warmup_epochs,
+        ),
     )
     if result.warmup is not None:
         save_warmup(warmup_path(specification), result.warmup)
@@ -97,7 +97,7 @@ def _scored(specification: Specification, setup: Setup, training: Any) -> Result
 def warmup_path(specification: Specification) -> Location:
     """Return where the evidence of this study's data, student and recipe lies."""
     study = specification.study
-    key = digest("evidence/1", str(specification.expert_folder().name), repr(study.baselines.feature_epoch),
+    key = digest("evidence/2", str(specification.expert_folder().name), repr(study.baselines.feature_epoch),
                  repr(study.baselines.warmup_epochs), repr(study.baselines.full_epochs))  # fmt: skip
     return specification.storage / "evidence" / f"{key}.safetensors"
 

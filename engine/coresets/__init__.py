@@ -1,5 +1,6 @@
-"""What a coreset is chosen from, and what the choices share."""
+"""Coresets, one a file: ``select(warmup, num_pairs, generator, *, ...)`` returns the indices of distinct real pairs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -12,40 +13,84 @@ from torch import Tensor
 from engine.io.files import atomic_path
 from engine.io.storage import Location, as_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Feature = Literal["concat", "sum"]
-"""How the two embeddings of a pair become one vector: side by side, or added."""
+"""How the two embeddings of a pair become one vector: concatenated, or added."""
+
+HALF_ABOVE = 2**26
+"""Numbers of features (256 MiB in float32) above which they are stored in float16."""
+
+CHUNK = 16384
+"""Rows of features that are converted to float32 at once."""
 
 
 @dataclass(frozen=True)
 class WarmupStatistics:
-    """What a warm-up student says about each of ``m`` real pairs.
+    """What a warm-up student has learned about ``n`` real images and their ``m`` captions; one caption is one pair.
 
     ``forgetting`` counts how often a pair went from correct (in-batch rank 1 in both directions) to incorrect between
-    two epochs; ``never_learned`` marks the pairs that were never correct, whose count is 0.
-
-    Raises:
-        ValueError: a feature is NaN or infinite, as after a warm-up that diverged.
+    two epochs. ``never_learned`` marks the pairs that were in a batch and never correct; ``never_seen`` marks those
+    that were in no batch. The counts of both are 0.
     """
 
-    image_features: Float[Tensor, "m d"]  # L2-normalised; the pair's image, so an image occurs once a caption
+    image_features: Float[Tensor, "n d"]  # L2-normalised
     text_features: Float[Tensor, "m d"]  # L2-normalised
+    caption_image: Int64[Tensor, " m"]
     forgetting: Int64[Tensor, " m"]
     never_learned: Bool[Tensor, " m"]
-
-    def __post_init__(self) -> None:
-        lengths = {len(getattr(self, name)) for name in self.__dataclass_fields__}
-        assert len(lengths) == 1, f"evidence of different lengths: {sorted(lengths)}"
-        if not (torch.isfinite(self.image_features).all() and torch.isfinite(self.text_features).all()):
-            raise ValueError("Coresets need finite features, but some are NaN or infinite: did the warm-up diverge?")
+    never_seen: Bool[Tensor, " m"]
 
     def __len__(self) -> int:
-        return len(self.forgetting)
+        """Return the number of pairs."""
+        return len(self.caption_image)
+
+
+def compact(images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"]) -> tuple[Tensor, Tensor]:
+    """Return features as they are stored: in float16 where they are many (COCO), else as they are."""
+    many = images.numel() + texts.numel() > HALF_ABOVE
+    return (images.half(), texts.half()) if many else (images, texts)
+
+
+class JointFeatures:
+    """One float32 vector for each pair, computed from the features of its image and its caption when it is needed.
+
+    Neither ``concat`` nor ``sum`` is normalised again. No array of all pairs by all dimensions is made.
+
+    Raises:
+        ValueError: ``feature`` is unknown, or a feature is not finite, as after a warm-up that diverged.
+    """
+
+    def __init__(self, warmup: WarmupStatistics, feature: Feature) -> None:
+        if feature not in get_args(Feature):
+            raise ValueError(f"feature: expected one of {', '.join(get_args(Feature))}, found {feature!r}.")
+        self.images, self.texts, self.owner = warmup.image_features, warmup.text_features, warmup.caption_image
+        self.feature = feature
+        if not all(part.isfinite().all() for side in (self.images, self.texts) for part in side.split(CHUNK)):
+            raise ValueError("Coresets need finite features, but some are NaN or infinite: did the warm-up diverge?")
+
+    def __getitem__(self, pairs: Int64[Tensor, " b"] | slice) -> Float[Tensor, "b k"]:
+        """Return the vectors of some pairs."""
+        image, text = self.images[self.owner[pairs]].float(), self.texts[pairs].float()
+        return torch.cat([image, text], dim=1) if self.feature == "concat" else image + text
+
+    def chunks(self) -> Iterator[Float[Tensor, "b k"]]:
+        """Yield the vectors of all pairs in their order, ``CHUNK`` at a time."""
+        yield from (self[first : first + CHUNK] for first in range(0, len(self.owner), CHUNK))
+
+    def squared_norms(self) -> Float[Tensor, " m"]:
+        """Return the squared length of every vector."""
+        return torch.cat([chunk.square().sum(dim=1) for chunk in self.chunks()])
+
+    def dot(self, vector: Float[Tensor, " k"]) -> Float[Tensor, " m"]:
+        """Return the inner product of every vector with ``vector``; an image's part is computed once."""
+        of_image, of_text = vector.chunk(2) if self.feature == "concat" else (vector, vector)
+        images = torch.cat([part.float() @ of_image for part in self.images.split(CHUNK)])
+        return images[self.owner] + torch.cat([part.float() @ of_text for part in self.texts.split(CHUNK)])
 
 
 def check_budget(warmup: WarmupStatistics, num_pairs: int) -> None:
-    """Refuse a budget that the pairs cannot fill.
+    """Refuse a number of pairs that the real pairs cannot fill.
 
     Raises:
         ValueError: ``num_pairs`` is below 1 or above the number of pairs.
@@ -54,53 +99,34 @@ def check_budget(warmup: WarmupStatistics, num_pairs: int) -> None:
         raise ValueError(f"num_pairs: expected 1 to {len(warmup)}, the number of real pairs, found {num_pairs}.")
 
 
-def joint_features(warmup: WarmupStatistics, feature: Feature) -> Float[Tensor, "m k"]:
-    """Return one vector a pair, a copy; neither ``concat`` nor ``sum`` is normalised again.
-
-    Raises:
-        ValueError: ``feature`` is neither of the two.
-    """
-    if feature == "concat":
-        return torch.cat([warmup.image_features, warmup.text_features], dim=1)
-    if feature == "sum":
-        return warmup.image_features + warmup.text_features
-    raise ValueError(f"feature: expected one of {', '.join(get_args(Feature))}, found {feature!r}.")
-
-
 def best_index(scores: Float[Tensor, " m"], priority: Int64[Tensor, " m"]) -> int:
     """Return the index of the highest score; of equal ones, that of the lowest priority."""
     tied = (scores == scores.max()).nonzero().squeeze(1)
     return int(tied[priority[tied].argmin()])
 
 
-def tie_priority(warmup: WarmupStatistics, generator: torch.Generator) -> Int64[Tensor, " m"]:
-    """Draw the order in which equal pairs are preferred, on the device of the features."""
-    return torch.randperm(len(warmup), generator=generator).to(warmup.image_features.device)
-
-
 def save_warmup(path: Location, warmup: WarmupStatistics) -> None:
-    """Write the evidence as one safetensors file, atomically."""
+    """Write warm-up statistics as one safetensors file, atomically."""
     with atomic_path(path) as temporary:
         tensors = {entry.name: getattr(warmup, entry.name).contiguous() for entry in fields(WarmupStatistics)}
         save_file(tensors, temporary, metadata={"format_version": str(FORMAT_VERSION)})
 
 
 def load_warmup(path: Location) -> WarmupStatistics:
-    """Read what ``save_evidence`` wrote.
+    """Read warm-up statistics; features are mapped into memory, and read when they are used.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or of another kind.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no evidence for coresets here; the full-data student leaves it.")
+        raise FileNotFoundError(f"{path}: expected warm-up statistics, which the first student of all pairs writes.")
     try:
         with as_file(path) as local:
             with safe_open(local, "pt") as file:
                 version = (file.metadata() or {}).get("format_version")
-            warmup = WarmupStatistics(**load_file(local))
+            if version != str(FORMAT_VERSION):
+                raise ValueError(f"{path}: expected format_version {FORMAT_VERSION}, but the file has {version!r}.")
+            return WarmupStatistics(**load_file(local))
     except (SafetensorError, TypeError) as error:
-        raise ValueError(f"{path}: expected the evidence of a warm-up, but {error}.") from error
-    if version != str(FORMAT_VERSION):
-        raise ValueError(f"{path}: expected format_version {FORMAT_VERSION}, but the file has {version!r}.")
-    return warmup
+        raise ValueError(f"{path}: expected warm-up statistics, but {error}.") from error

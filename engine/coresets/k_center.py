@@ -1,18 +1,19 @@
 """K-center: pairs such that no pair is far from the nearest chosen one."""
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
-from engine.coresets import Feature, WarmupStatistics, best_index, check_budget, joint_features, tie_priority
+from engine.coresets import Feature, JointFeatures, WarmupStatistics, best_index, check_budget
 
 
 def select(
     warmup: WarmupStatistics, num_pairs: int, generator: torch.Generator, *, feature: Feature = "sum"
 ) -> Int64[Tensor, " p"]:
-    """Start from a random pair, then choose again and again the pair farthest from its nearest chosen one.
+    """Start from a random pair, then repeatedly choose the pair that is farthest from its nearest chosen one.
 
-    Distances are Euclidean; equal ones are told apart by ``generator``. The indices come in the order of the picks.
+    Distances are Euclidean; equal ones are ordered by ``generator``. The indices come in the order of the picks. A pick
+    takes one product of all features with one vector; the least distance of every pair is kept.
 
     Raises:
         ValueError: ``num_pairs`` is below 1 or above the number of pairs, or ``feature`` is unknown.
@@ -21,22 +22,15 @@ def select(
         Sener and Savarese, arXiv 1708.00489, algorithm 1; for image-text pairs arXiv 2605.23482, S3.5.2.
     """
     check_budget(warmup, num_pairs)
-    first = int(torch.randint(len(warmup), (), generator=generator))
-    features = joint_features(warmup, feature)
-    return torch.tensor(_farthest_first(features, first, num_pairs, tie_priority(warmup, generator)))
-
-
-def _farthest_first(
-    features: Float[Tensor, "m k"], first: int, num_pairs: int, priority: Int64[Tensor, " m"]
-) -> list[int]:
-    """Return ``first`` and the picks after it; one matrix-vector product each, keeping the running least distance."""
-    squared = features.square().sum(dim=1)
+    picks = [int(torch.randint(len(warmup), (), generator=generator))]
+    priority = torch.randperm(len(warmup), generator=generator)
+    features = JointFeatures(warmup, feature)
+    squared = features.squared_norms()
     nearest = torch.full_like(squared, torch.inf)
-    picks = [first]
     while len(picks) < num_pairs:
-        center = picks[-1]
-        distance = squared + squared[center] - 2 * (features @ features[center])
+        center = features[torch.tensor(picks[-1:])][0]
+        distance = squared + squared[picks[-1]] - 2 * features.dot(center)
         nearest = torch.minimum(nearest, distance.clamp(min=0))
         nearest[picks] = -torch.inf
         picks.append(best_index(nearest, priority))
-    return picks
+    return torch.tensor(picks)

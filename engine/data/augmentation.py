@@ -1,4 +1,4 @@
-"""Random views of image batches, all randomness from the generator given."""
+"""Random views of image batches."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 Augmentation = Literal["none", "flip", "crop_flip"]
-"""Names that ``augment`` knows, for options that take one."""
+"""Names of augmentations, for options."""
 
 MIN_CROP_AREA = 0.5  # share of the image that a random crop keeps at least
 
@@ -16,7 +16,7 @@ Images = Float[Tensor, "b 3 h w"] | UInt8[Tensor, "b 3 h w"]
 
 
 def augment(images: Images, name: str, generator: Generator) -> Images:
-    """Return the images (``none``), or a random view of each, in the type they came in.
+    """Return the images (``none``), or a random view of each, in their own type.
 
     A flip makes captions that say "left of" wrong, so ``none`` is the default everywhere. ``generator`` lives on the
     CPU whatever the device of the images.
@@ -40,7 +40,7 @@ def flip(images: Images, generator: Generator) -> Images:
 
 
 def crop_flip(images: Images, generator: Generator) -> Images:
-    """Cut a square of 50 to 100 % of the area out of each image, enlarge it to the image's size, mirror half of them.
+    """Crop a square of 50 to 100 % of the area of each image, enlarge it to the image's size, mirror half of them.
 
     Enlarged bilinearly; uint8 images are rounded.
     """

@@ -1,6 +1,5 @@
-"""Arrays made once, kept as ``.npy`` files and read through a memory map; caption embeddings among them."""
+"""Make arrays once and keep them as memory-mapped ``.npy`` files; caption embeddings and token ids among them."""
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from jaxtyping import Float32, Int32
 from numpy.typing import DTypeLike
 from tqdm import tqdm
 
-from engine.io.files import atomic_path, digest
+from engine.io.files import FULL, atomic_path, digest, exclusive
 from engine.models.text import TextEncoder, TrainableTextEncoder
 
 CHUNK = 4096  # captions embedded at once: encoders sort by length within it
@@ -21,16 +20,29 @@ def cached_array(
 ) -> np.ndarray:
     """Return ``<folder>/<key>.npy`` as a read-only memory map, after making it if it is not there.
 
-    ``fill`` receives a writable memory map of the wanted shape and writes every element; the array is never held in
-    memory as a whole. Two processes that miss at the same time both make the file and the later rename wins: each
-    sees a whole one. A file whose header or length disagrees is made again.
+    ``fill`` receives a writable memory map of that shape and writes every element; the array is never held in memory as
+    a whole. Of several processes that miss at the same time one makes the file, under a lock file that stays beside it,
+    and the others wait for it. A file whose header or length disagrees is made again.
 
     Raises:
         OSError: the disk has no room for the array.
     """
-    path = folder / f"{key}.npy"
-    found = _open(path, shape, np.dtype(dtype))
-    return found if found is not None else _make(path, shape, np.dtype(dtype), fill)
+    path, dtype = folder / f"{key}.npy", np.dtype(dtype)
+    found = _open(path, shape, dtype)
+    if found is not None:
+        return found
+    with exclusive(folder / f".{key}.lock"):
+        found = _open(path, shape, dtype)  # another process may have made it while this one waited
+        if found is None:
+            with atomic_path(path) as temporary:
+                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+                _reserve(temporary, path)
+                fill(array)
+                array.flush()
+                del array
+            found = _open(path, shape, dtype)
+    assert found is not None, path
+    return found
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
@@ -43,20 +55,8 @@ def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
     return array if array.shape == shape and array.dtype == dtype else None
 
 
-def _make(path: Path, shape: tuple[int, ...], dtype: np.dtype, fill: Callable[[np.ndarray], None]) -> np.ndarray:
-    with atomic_path(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-        _reserve(temporary, path)
-        fill(array)
-        array.flush()
-        del array
-    made = _open(path, shape, dtype)
-    assert made is not None, path
-    return made
-
-
 def _reserve(temporary: Path, path: Path) -> None:
-    """Give the sparse file real blocks: a full disk is then an error here and not a bus error while filling."""
+    """Allocate the blocks of the sparse file: a full disk is then an error here, and no bus error while filling."""
     if not hasattr(os, "posix_fallocate"):
         return
     size = temporary.stat().st_size
@@ -64,7 +64,7 @@ def _reserve(temporary: Path, path: Path) -> None:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in FULL:
                 room = f"{path}: no room for a cached array of {size / 2**20:.0f} MiB"
                 raise OSError(error.errno, room) from error
 
@@ -88,7 +88,7 @@ def caption_embeddings(encoder: TextEncoder, captions: Sequence[str], cache: Pat
 
 
 def caption_tokens(encoder: TrainableTextEncoder, captions: Sequence[str], cache: Path) -> Int32[np.ndarray, "m n"]:
-    """Return the token ids of ``captions``, -1 behind their ends, as a read-only memory map below ``cache``."""
+    """Return the token ids of ``captions``, -1 after their ends, as a read-only memory map below ``cache``."""
 
     def fill(array: np.ndarray) -> None:
         for start in range(0, len(captions), CHUNK):

@@ -1,4 +1,4 @@
-"""Digests of files, remembered so that what has not changed is not read again."""
+"""Digests of files, remembered so that unchanged files are not read again."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,10 +18,10 @@ Known = dict[str, tuple[int, int, str]]
 def file_digests(
     files: Sequence[Path], *, cache: Path, read: Callable[[Sequence[Path]], Iterable[str]]
 ) -> Iterator[list[str]]:
-    """Yield the digests of ``files``, asking ``read`` for those whose size or time of change is not remembered.
+    """Yield the digests of ``files``, calling ``read`` for those whose size or time of change is not remembered.
 
     They are remembered below ``cache`` when the block ends without an error, one list for one sequence of paths.
-    The list is no more than a short cut: where it is absent or damaged, all files are read.
+    The list is only a shortcut: where it is absent or damaged, all files are read.
     """
     memory = cache / f"{digest('contents/1', *map(str, files))}.json"
     known, now = _remembered(memory), time.time()
@@ -41,8 +41,8 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _remembered(memory: Path) -> Known:
-    """Return what an earlier call has written, or nothing."""
+    """Return the entries that an earlier call has written; none where the file is absent or damaged."""
     try:
-        return {path: (int(size), int(changed), str(told)) for path, (size, changed, told) in read_json(memory).items()}
+        return {path: (int(size), int(changed), str(text)) for path, (size, changed, text) in read_json(memory).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -1,4 +1,4 @@
-"""Image files decoded once into a memory-mapped uint8 array."""
+"""Decode image files once into a memory-mapped uint8 array."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -24,13 +24,14 @@ CHUNK = 64  # files handed to the threads at once, so that decoded images do not
 def locate_images(root: Path, names: Sequence[str], *, annotation: Path) -> list[Path]:
     """Return the file of every image name below ``root``; ``annotation`` is the file the names come from.
 
+    Symbolic links below ``root`` are followed: a name in an annotation can create none, so they are the owner's.
+
     Raises:
-        ValueError: a name leads out of ``root``, by ``..``, as an absolute path or through a link.
+        ValueError: a name leads out of ``root``, by ``..`` or as an absolute path.
         FileNotFoundError: images are absent.
     """
-    top = os.path.realpath(root)
     for name in names:
-        if leaves_folder(name) or not os.path.realpath(root / name).startswith(top.rstrip(os.sep) + os.sep):
+        if leaves_folder(name):
             raise ValueError(f"{annotation}: image {name!r} leads out of the image folder {root}, which is refused.")
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
@@ -41,15 +42,15 @@ def locate_images(root: Path, names: Sequence[str], *, annotation: Path) -> list
 
 
 def leaves_folder(name: str) -> bool:
-    """Tell whether a relative name would leave its folder by its text alone; links are not looked at."""
+    """Return whether a name is no relative path inside a folder: empty, absolute, or with a ``..`` in it."""
     return not name or Path(name).is_absolute() or ".." in Path(name).parts
 
 
 def decoded_images(files: Sequence[Path], *, image_px: int, cache: Path) -> UInt8[np.ndarray, "n 3 h w"]:
     """Return the images as RGB squares of ``image_px`` (aspect ratio not kept), a read-only memory map below ``cache``.
 
-    The array is keyed by the bytes of the files and their order, so a renamed or touched file is not decoded again
-    and a changed one is. Files are read for that once, and again when their size or time of change is another.
+    The array is keyed by the bytes of the files and their order, so a renamed or touched file is not decoded again and
+    a changed one is. For this, files are read once, and again when their size or time of change differs.
 
     Raises:
         ValueError: ``image_px`` is not positive, or a file is not an image that can be decoded.
@@ -91,7 +92,7 @@ def decode(file: Path, *, image_px: int) -> UInt8[np.ndarray, "3 h w"]:
 
 
 def _threaded(function: Callable[[Path], T], files: Sequence[Path], *, label: str) -> Iterator[T]:
-    """Yield ``function`` of every file, in order, from a few threads."""
+    """Apply ``function`` to every file in a few threads, and yield the results in order."""
     with ThreadPoolExecutor(THREADS) as pool, tqdm(total=len(files), desc=label, disable=None) as bar:
         for start in range(0, len(files), CHUNK):
             for result in pool.map(function, files[start : start + CHUNK]):

@@ -1,4 +1,4 @@
-"""Real pairs as the trained parts of a student take them: pixels or frozen features, and text embeddings."""
+"""Real pairs as inputs of a student's trained parts: pixels or frozen features, and text embeddings."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ from engine.models.two_tower import Tower
 
 @dataclass(frozen=True)
 class PreparedPairs:
-    """Images and texts of a split, each an array with one row an image or a caption; usually memory-mapped.
+    """Images and texts of a split, arrays with one row per image or caption; usually memory-mapped.
 
     ``images`` are uint8 pixels [n, 3, h, w] where the image encoder is trained, else its float32 features [n, f].
-    ``texts`` are token ids [m, tokens] where the text encoder is trained, which the text tower's frozen part still has
-    to prepare, else embeddings [m, f], of which that part is the identity.
+    ``texts`` are token ids [m, tokens] where the text encoder is trained, else embeddings [m, f]; both are inputs of
+    the text tower's frozen part, which is the identity on embeddings.
     """
 
     images: np.ndarray
@@ -33,7 +33,7 @@ class PreparedPairs:
         return as_inputs(self.images[rows.numpy()], device)
 
     def text_rows(self, rows: Int64[Tensor, " b"], device: torch.device) -> Shaped[Tensor, "b f"]:
-        """Return a copy of the embeddings of the captions ``rows``, or of their token ids; not yet prepared."""
+        """Return a copy of the embeddings, or of the token ids, of the captions ``rows``; they are not yet prepared."""
         return torch.from_numpy(self.texts[rows.numpy()]).to(device)
 
     def images_of(self, pairs: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
@@ -51,7 +51,7 @@ def as_inputs(rows: np.ndarray, device: torch.device) -> Tensor:
 def write_features(
     tower: Tower, dataset: PairDataset, out: np.ndarray, *, device: torch.device, chunk: int = 256
 ) -> None:
-    """Fill ``out`` [n, f] with what the frozen part of ``tower`` makes of every image, ``chunk`` at a time."""
+    """Fill ``out`` [n, f] with the features of every image from the frozen part of ``tower``, ``chunk`` at a time."""
     for first in range(0, len(dataset.images), chunk):
         pixels = as_inputs(dataset.images[first : first + chunk], device)
         out[first : first + chunk] = tower.prepare(pixels).cpu().numpy()

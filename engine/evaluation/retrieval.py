@@ -3,11 +3,15 @@
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.linalg import vector_norm
 
 CUTOFFS = (1, 5, 10)
 
-_CHUNK_SCORES = 2**22
-"""Scores held at once; with their copies and masks they then stay below about 100 MB."""
+TIE_MARGIN = 1e-6
+"""Difference below which two float32 scores of unit vectors may be one score, rounded in two places of a product."""
+
+CHUNK_SCORES = 2**22
+"""Scores held at once; with the masks made of them they stay below about 100 MB."""
 
 
 def retrieval_metrics(
@@ -17,9 +21,13 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """Return IR1, IR5, IR10, TR1, TR5, TR10 and their mean, ``mean_recall``, in percent.
 
-    IR: every caption looks for its image among all images. TR: every image looks for any of its captions among all
-    captions; the others of its captions never count against it. The score is the inner product of the embeddings as
-    they are given, so normalise them first for cosine. An item that scores the same as the true one stands before it.
+    IR: every caption searches all images for its own. TR: every image searches all captions for any of its own; its
+    other captions never count against it. The score is the inner product of the embeddings as given, so normalise them
+    first for cosine. An item that scores the same as the true one ranks before it; scores are the same when they are
+    equal in float32 after a product in float64.
+
+    One float32 product for both directions bounds every rank. Only the queries whose bounds lie on two sides of a
+    cutoff are ranked again in float64.
 
     Raises:
         ValueError: an embedding is not finite, an image has no caption, or a caption points at no image.
@@ -27,47 +35,59 @@ def retrieval_metrics(
     _check(image_embeddings, text_embeddings, caption_image)
     caption_image = caption_image.to(image_embeddings.device)
     image = torch.arange(len(image_embeddings), device=image_embeddings.device)
-    ranks = {
-        "IR": _ranks(text_embeddings, image_embeddings, caption_image, image),
-        "TR": _ranks(image_embeddings, text_embeddings, image, caption_image),
+    ranks = dict(zip(("TR", "IR"), _rank_bounds(image_embeddings, text_embeddings, caption_image), strict=True))
+    sides = {
+        "IR": (text_embeddings, image_embeddings, caption_image, image),
+        "TR": (image_embeddings, text_embeddings, image, caption_image),
     }
-    recalls = {f"{name}{k}": _recall(rank, k) for name, rank in ranks.items() for k in CUTOFFS}
+    recalls: dict[str, float] = {}
+    for name, (queries, items, query_image, item_image) in sides.items():
+        least, most = ranks[name]
+        unsure = torch.stack([(least < k) & (most >= k) for k in CUTOFFS]).any(dim=0)
+        least[unsure] = exact_ranks(queries[unsure], items, query_image[unsure], item_image)
+        recalls |= {f"{name}{k}": 100.0 * int((least < k).sum()) / len(least) for k in CUTOFFS}
     return recalls | {"mean_recall": sum(recalls.values()) / len(recalls)}
 
 
-def _recall(ranks: Int64[Tensor, " q"], cutoff: int) -> float:
-    """Return the percentage of queries with fewer than ``cutoff`` items before the true one."""
-    return 100.0 * int((ranks < cutoff).sum()) / len(ranks)
+def _rank_bounds(
+    images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"], caption_image: Int64[Tensor, " m"]
+) -> tuple[Int64[Tensor, "2 n"], Int64[Tensor, "2 m"]]:
+    """Return the least and the greatest possible rank of every image and of every caption, from float32 scores."""
+    longest = [vector_norm(side, dim=1, dtype=torch.float64).amax().clamp(min=1e-300) for side in (images, texts)]
+    images, texts = ((side.double() / norm).float() for side, norm in zip((images, texts), longest, strict=True))
+    own = (images[caption_image] * texts).sum(dim=1)
+    best = own.new_full((len(images),), -torch.inf).scatter_reduce(0, caption_image, own, "amax")
+    image_ranks, text_ranks = (caption_image.new_zeros(2, len(side)) for side in (images, texts))
+    rows = max(1, CHUNK_SCORES // len(texts))
+    for first in range(0, len(images), rows):
+        chunk = slice(first, first + rows)
+        scores = images[chunk] @ texts.T
+        inside = ((caption_image >= first) & (caption_image < first + rows)).nonzero().squeeze(1)
+        scores[caption_image[inside] - first, inside] = -torch.inf
+        for bound, margin in enumerate((TIE_MARGIN, -TIE_MARGIN)):
+            image_ranks[bound, chunk] = (scores >= best[chunk, None] + margin).sum(dim=1, dtype=torch.int32)
+            text_ranks[bound] += (scores >= own + margin).sum(dim=0, dtype=torch.int32)
+    return image_ranks, text_ranks
 
 
-def _ranks(
+def exact_ranks(
     queries: Float[Tensor, "q d"],
     items: Float[Tensor, "i d"],
     query_image: Int64[Tensor, " q"],
     item_image: Int64[Tensor, " i"],
 ) -> Int64[Tensor, " q"]:
-    """Return, for each query, how many items of another image score at least as high as its best item.
+    """Return, for each query, how many items of another image score at least as high as its best own item.
 
-    A query and an item belong together when their image is the same.
+    Query and item belong together when their image is the same. The product is taken in float64 and compared in
+    float32: equal embeddings then score the same wherever the product puts them in its tiles.
     """
-    rows = max(1, _CHUNK_SCORES // len(items))
-    transposed = items.double().T
-    chunks = zip(queries.split(rows), query_image.split(rows), strict=True)
-    return torch.cat([_chunk_ranks(chunk.double() @ transposed, image, item_image) for chunk, image in chunks])
-
-
-def _chunk_ranks(
-    scores: Float[Tensor, "q i"], query_image: Int64[Tensor, " q"], item_image: Int64[Tensor, " i"]
-) -> Int64[Tensor, " q"]:
-    """Return the ranks for one block of scores.
-
-    Scores come in float64 and are compared in float32: equal embeddings then stay equal wherever the matrix product
-    put them in its tiles, and no tie is broken by rounding.
-    """
-    scores = scores.float()
-    belongs = query_image[:, None] == item_image[None, :]
-    best = scores.masked_fill(~belongs, -torch.inf).amax(dim=1, keepdim=True)
-    return ((scores >= best) & ~belongs).sum(dim=1)
+    rows, ranks, transposed = max(1, CHUNK_SCORES // len(items)), [], items.double().T
+    for chunk, image in zip(queries.split(rows), query_image.split(rows), strict=True):
+        scores = (chunk.double() @ transposed).float()
+        belongs = image[:, None] == item_image[None, :]
+        best = scores.masked_fill(~belongs, -torch.inf).amax(dim=1, keepdim=True)
+        ranks.append(((scores >= best) & ~belongs).sum(dim=1))
+    return torch.cat(ranks)
 
 
 def _check(images: Tensor, texts: Tensor, caption_image: Tensor) -> None:

@@ -1,7 +1,8 @@
-"""Training a fresh student on a set of pairs, and scoring a student on a split."""
+"""Train a fresh student on a small set of pairs, and score a student on a split."""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -13,11 +14,27 @@ from engine.evaluation.retrieval import retrieval_metrics
 from engine.losses.contrastive import LossName
 from engine.models.two_tower import TwoTower
 from engine.recipes import Schedule, StudentRecipe
-from engine.tensors import MODALITIES, Modality, Params
+from engine.tensors import MODALITIES, Modality, Params, sgd_groups
+
+METRICS = ("IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall")
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A small set to train students on: prepared images and texts, and what was learned with them.
+
+    ``learning_rates`` is None where none were learned, and ``similarity`` is None for the identity.
+    """
+
+    images: Float[Tensor, "n ..."]
+    texts: Float[Tensor, "n ..."]
+    learning_rates: dict[Modality, float] | None = None
+    similarity: Float[Tensor, "n n"] | None = None
+    loss: LossName = "info_nce"
 
 
 def rate_factor(schedule: Schedule, done: float) -> float:
-    """Return the factor on the learning rates when the fraction ``done`` of all steps has been taken."""
+    """Return the factor on the learning rates after the fraction ``done`` of all steps."""
     if schedule == "step":
         return 1.0 if done < 0.5 else 0.1
     return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * done))
@@ -26,37 +43,34 @@ def rate_factor(schedule: Schedule, done: float) -> float:
 def train_student(
     student: TwoTower,
     params: Params,
-    images: Float[Tensor, "n ..."],
-    texts: Float[Tensor, "n ..."],
+    training: TrainingSet,
     *,
     learning_rates: dict[Modality, float],
     recipe: StudentRecipe,
     generator: torch.Generator,
     eval_points: int = 1,
-    similarity: Float[Tensor, "n n"] | None = None,
-    loss: LossName = "info_nce",
 ) -> Iterator[Params]:
-    """Yield copies of what ``params`` become by training on the prepared pairs, at ``moments`` evenly spaced moments.
+    """Train a student on a set and yield copies of its parameters at evenly spaced ``eval_points``, the end last.
 
-    Row i of each side belongs together, or as ``similarity`` has it. The last moment is the end. ``params`` is not
-    changed. Batches of an epoch cover all pairs; where they do not divide evenly, the last one is smaller.
+    ``params`` is not changed. Batches of an epoch cover all pairs; where they do not divide evenly, the last one is
+    smaller. ``learning_rates`` are used whatever rates the set has learned.
     """
     params = {name: value.clone().requires_grad_() for name, value in params.items()}
-    groups = [
-        {"params": [v for k, v in params.items() if k.startswith(m)], "lr": learning_rates[m]} for m in MODALITIES
-    ]
+    groups = sgd_groups(params, learning_rates)
     optimiser = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
+    size = len(training.images)
+    steps_per_epoch = math.ceil(size / recipe.batch_size)
     total = recipe.epochs * steps_per_epoch
     for step in range(total):
         if step % steps_per_epoch == 0:
-            batches = torch.randperm(len(images), generator=generator).split(recipe.batch_size)
+            batches = torch.randperm(size, generator=generator).split(recipe.batch_size)
         for entry, modality in zip(optimiser.param_groups, MODALITIES, strict=True):
             entry["lr"] = learning_rates[modality] * rate_factor(recipe.schedule, step / total)
-        rows = batches[step % steps_per_epoch].to(images.device)
-        target = None if similarity is None else similarity[rows][:, rows]
+        rows = batches[step % steps_per_epoch].to(training.images.device)
+        target = None if training.similarity is None else training.similarity[rows][:, rows]
+        images, texts = training.images[rows], training.texts[rows]
         optimiser.zero_grad()
-        student.loss(params, images[rows], texts[rows], similarity=target, loss=loss).backward()
+        student.loss(params, images, texts, similarity=target, loss=training.loss).backward()
         optimiser.step()
         if (step + 1) * eval_points // total > step * eval_points // total:
             yield {name: value.detach().clone() for name, value in params.items()}
@@ -76,12 +90,9 @@ def embed_split(
 
 
 def score(student: TwoTower, params: Params, pairs: PreparedPairs) -> dict[str, float]:
-    """Return the retrieval metrics of a student on a split by cosine, in percent; all zero for one that diverged."""
+    """Return the retrieval metrics of a student on a split by cosine, in percent; all zero if it has diverged."""
     images, texts = embed_split(student, params, pairs)
     if not (images.isfinite().all() and texts.isfinite().all()):
         return dict.fromkeys(METRICS, 0.0)
     caption_image = torch.from_numpy(pairs.caption_image).to(images.device)
     return retrieval_metrics(normalize(images, dim=-1), normalize(texts, dim=-1), caption_image)
-
-
-METRICS = ("IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall")

@@ -1,4 +1,4 @@
-"""Running a frozen encoder once an outer step, and its gradient back to the pixels once."""
+"""Run a frozen encoder once per outer step, and its backward pass to the pixels once."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from engine.models.two_tower import Tower
 
 @dataclass(frozen=True)
 class EncodedOnce:
-    """Prepared inputs (a detached copy) of ``pixels``, and the way back for their accumulated gradient.
+    """Prepared inputs (a detached copy) of ``pixels``, and the backward pass of their accumulated gradient.
 
-    The frozen part does not change within an outer step, so that an unroll of any length needs it once forwards and
-    once backwards; published code runs it at every inner step, twice. Of several chunks no graph is kept: each is
-    run again on the way back, so that memory does not grow with the number of pairs.
+    The frozen part does not change within an outer step, so an unroll of any length needs it once forward and once
+    backward; published code runs it at every inner step, twice. With several chunks no graph is kept: each is run again
+    in the backward pass, so that memory does not grow with the number of pairs.
     """
 
     tower: Tower
@@ -22,10 +22,10 @@ class EncodedOnce:
     inputs: Tensor
     chunk: int
     kept: tuple[Tensor, Tensor] | None
-    """The only chunk's pixels and its features with their graph, where one chunk holds everything."""
+    """Pixels and features with their graph, where one chunk holds everything."""
 
     def pull_back(self, gradient: Tensor) -> None:
-        """Add to what ``pixels`` came from the pull-back of ``gradient``, which is with respect to ``inputs``."""
+        """Backpropagate ``gradient``, which is with respect to ``inputs``, through ``pixels`` to their leaves."""
         parts = zip(self.pixels.detach().split(self.chunk), gradient.split(self.chunk), strict=True)
         pulled = [_pull(*(self.kept or _run(self.tower, pixels)), part) for pixels, part in parts]
         self.pixels.backward(torch.cat(pulled))

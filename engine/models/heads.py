@@ -11,8 +11,8 @@ HeadName = Literal["none", "linear", "mlp"]
 class ResidualMLP(nn.Module):
     """Linear, then GELU and a second linear added to it, then layer norm.
 
-    The projection head of arXiv 2308.07545 as its code has it, without the dropout of 0.1: a student's steps are to be
-    repeatable and dropout draws from the global generator.
+    The projection head in the code of arXiv 2308.07545 without its dropout of 0.1, which draws from the global
+    generator: steps of a student must be repeatable.
     """
 
     def __init__(self, features: int, width: int) -> None:

@@ -18,7 +18,7 @@ Train = Literal["frozen", "lora", "full"]
 
 
 class EncoderWithHead(nn.Module):
-    """The trained part of a tower: its head, behind its encoder where that is trained too."""
+    """The trained part of a tower: its head, after its encoder where that is trained too."""
 
     def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -33,11 +33,11 @@ class EncoderWithHead(nn.Module):
 class Tower:
     """An encoder with its head, split into the part that never changes and the part that is trained.
 
-    ``prepare`` runs the frozen part once; what it returns is the *input* of the trained part, which ``apply`` runs with
-    the parameters it is given. Under ``frozen`` the frozen part is the encoder, under ``full`` and ``lora`` what comes
-    before it: nothing for images, the token embeddings for texts. Adapters sit inside the encoder, whose own weights
-    then stay in ``trained`` but are no parameters.
-    All modules stay in evaluation mode, so batch norm uses its stored statistics and nothing draws at random.
+    ``prepare`` runs the frozen part once and returns the *input* of the trained part, which ``apply`` runs with given
+    parameters. With a frozen encoder the frozen part is the encoder, otherwise what comes before it: nothing for
+    images, the token embeddings for texts. Adapters lie inside the encoder, whose own weights then stay in ``trained``
+    but are no parameters. All modules stay in evaluation mode: batch norm uses its stored statistics, and nothing draws
+    at random.
     """
 
     modality: Modality
@@ -46,15 +46,12 @@ class Tower:
     build_encoder: Callable[[], nn.Module]
     build_head: Callable[[], nn.Module]
     scratch: bool
-    """The trained encoder starts from random weights of its own (no pretrained ones)."""
+    """Every student draws new weights of its trained encoder, which has no pretrained ones."""
     adapted: bool = False
-    """Of the trained encoder only the low-rank adapters are parameters."""
+    """Only the low-rank adapters of the trained encoder are parameters."""
 
     def init_params(self, generator: torch.Generator) -> Params:
-        """Return new parameters: pretrained ones where there are any, all others drawn from ``generator``.
-
-        Adapters start at no effect.
-        """
+        """Return new parameters: pretrained where there are any, all others drawn; adapters start without effect."""
         with forked(generator):
             encoder = self.build_encoder() if self.scratch else self.trained.encoder
             head = self.build_head()
@@ -70,21 +67,19 @@ class Tower:
 
     def apply(self, params: Params, prepared: Tensor) -> Float[Tensor, "b d"]:
         """Embed prepared inputs with the entries of ``params`` that belong to this tower."""
-        prefix = f"{self.modality}."
-        own = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
-        return functional_call(self.trained, own, (prepared,))
+        return functional_call(self.trained, self._entries(params), (prepared,))
 
     def features(self, params: Params, prepared: Tensor) -> Float[Tensor, "b f"]:
-        """Return what the encoder makes of prepared inputs, in front of the head."""
-        return functional_call(self.trained.encoder, self._entries(params, "encoder"), (prepared,))
+        """Return the encoder's features of prepared inputs, before the head."""
+        return functional_call(self.trained.encoder, self._entries(params, "encoder."), (prepared,))
 
     def project(self, params: Params, features: Float[Tensor, "b f"]) -> Float[Tensor, "b d"]:
-        """Return what the head makes of the encoder's features."""
-        return functional_call(self.trained.head, self._entries(params, "head"), (features,))
+        """Return the head's embeddings of the encoder's features."""
+        return functional_call(self.trained.head, self._entries(params, "head."), (features,))
 
-    def _entries(self, params: Params, part: str) -> Params:
-        """Return this tower's parameters of its ``encoder`` or its ``head``, by their names inside of it."""
-        prefix = f"{self.modality}.{part}."
+    def _entries(self, params: Params, part: str = "") -> Params:
+        """Return this tower's parameters, or those of a ``part`` of it, by their names inside of it."""
+        prefix = f"{self.modality}.{part}"
         return {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
 
     def to(self, device: torch.device) -> "Tower":
@@ -104,12 +99,11 @@ def make_tower(
     lora: Lora | None = None,
     before: nn.Module | None = None,
 ) -> Tower:
-    """Split one encoder and its head into frozen and trained parts; ``lora`` says how it is adapted under that word.
+    """Split one encoder and its head into frozen and trained parts; ``lora`` None stands for its defaults.
 
-    A frozen text tower takes embeddings, so its ``build_encoder`` is ``nn.Identity``. ``before`` is frozen too and
-    runs in front of an encoder that is trained. A frozen encoder without
-    pretrained weights, adapted or not, has the same random ones in every process: experts, students and cached
-    features share it.
+    A frozen text tower takes embeddings, so its ``build_encoder`` is ``nn.Identity``. ``before`` is a frozen module in
+    front of a trained encoder. A frozen encoder without pretrained weights, adapted or not, has the same random ones in
+    every process: experts, students and cached features share it.
 
     Raises:
         ValueError: the encoder cannot be adapted as ``lora`` says.
@@ -133,7 +127,7 @@ def make_tower(
 
 @dataclass(frozen=True)
 class TwoTower:
-    """The student: an image tower, a text tower and the fixed temperature of their contrast."""
+    """The student: an image tower, a text tower and the fixed temperature of its contrastive loss."""
 
     image: Tower
     text: Tower
@@ -159,9 +153,9 @@ class TwoTower:
         loss: LossName = "info_nce",
         temperature: float | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the loss of prepared pairs; row i of each side belongs together, or as ``similarity`` has it.
+        """Return the loss of prepared pairs at ``temperature`` (None: this student's own).
 
-        ``temperature`` None is this student's own.
+        ``similarity`` None means that row i of one side belongs to row i of the other alone.
         """
         return contrastive_loss(
             self.image.apply(params, images),

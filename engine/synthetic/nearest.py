@@ -1,4 +1,4 @@
-"""The real captions nearest to synthetic texts: how a text that is a vector is read."""
+"""The real captions nearest to synthetic texts, by which those are read."""
 
 from collections.abc import Callable
 
@@ -8,18 +8,19 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from engine.models.text._tokens import mask_of, pool
+from engine.models.tokens import mask_of, pool
 
 Prepare = Callable[[Tensor], Tensor]
 
 
 def nearest_captions(
-    texts: Float[Tensor, "n *d"], real: Shaped[np.ndarray, "m f"], *, prepare: Prepare | None = None, chunk: int = 8192
+    texts: Float[Tensor, "n *d"], real: Shaped[np.ndarray, "m f"], *, prepare: Prepare | None = None, chunk: int = 1024
 ) -> Int64[Tensor, " n"]:
     """Return, for each prepared text, the index of the real caption whose embedding has the largest cosine.
 
-    ``prepare`` is what makes such texts of rows of ``real`` (None: nothing). Texts of a trained encoder are compared
-    by the means of their token embeddings, because what the encoder makes of them changes while it is trained.
+    ``prepare`` turns rows of ``real`` into such texts (None: they are such texts); it is called on ``chunk`` rows at a
+    time, which bounds the memory. Texts of a trained encoder are compared by the means of their token embeddings,
+    because the encoder's own output changes while it is trained.
     """
     queries = normalize(one_vector_each(texts.detach().cpu()), dim=-1)
     best = torch.full((len(queries),), -2.0)

@@ -9,8 +9,6 @@ import torch
 from engine.data.prepared import PreparedPairs
 from engine.evaluation.protocol import (
     Protocol,
-    Scores,
-    TrainingSet,
     choose_learning_rates,
     evaluate,
     learned_learning_rates,
@@ -18,7 +16,7 @@ from engine.evaluation.protocol import (
     real_set,
     student_of_seed,
 )
-from engine.evaluation.student import METRICS, StudentRecipe, score, train_student
+from engine.evaluation.student import StudentRecipe, TrainingSet, score, train_student
 from engine.io.paths import Paths
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
@@ -48,8 +46,7 @@ def by_hand(
     path = train_student(
         student,
         student.init_params(named_generator(5, f"eval/{name}/init")),
-        training.images,
-        training.texts,
+        training,
         learning_rates=learning_rates,
         recipe=PROTOCOL.recipe,
         generator=named_generator(5, f"eval/{name}/order"),
@@ -146,15 +143,6 @@ def test_last_takes_the_end_whatever_val_says(paths: Paths) -> None:
         student, training, PROTOCOL, learning_rates=both(0.1), seed=5, name="a", selection_split=val
     )
     assert same(chosen, by_hand(student, training, both(0.1), "a", 10)[-1])
-
-
-def test_mean_and_sample_standard_deviation_over_seeds() -> None:
-    seeds = [{name: value + shift for shift, name in enumerate(METRICS)} for value in (10.0, 20.0, 60.0)]
-    scores = Scores(seeds=seeds, val=[], learning_rates=both(0.1))
-    assert scores.mean() == pytest.approx({name: 30 + shift for shift, name in enumerate(METRICS)})
-    assert scores.std() == pytest.approx(dict.fromkeys(METRICS, 700**0.5))  # (400 + 100 + 900) / 2
-    one = Scores(seeds=seeds[:1], val=[], learning_rates=both(0.1))
-    assert one.std() == dict.fromkeys(METRICS, 0.0)
 
 
 @pytest.mark.parametrize("train", ["frozen", "full"])

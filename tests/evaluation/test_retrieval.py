@@ -51,7 +51,7 @@ def random_case(seed: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("chunk", [1, 100, 2**22])
 def test_equals_the_brute_force_double_loop(seed: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "_CHUNK_SCORES", chunk)
+    monkeypatch.setattr(retrieval, "CHUNK_SCORES", chunk)
     scores, owners = random_case(seed)
     measured = from_scores(scores, owners)
     assert list(measured) == KEYS

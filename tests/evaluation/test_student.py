@@ -10,7 +10,15 @@ import torch
 
 from engine.data.prepared import PreparedPairs
 from engine.evaluation.retrieval import retrieval_metrics
-from engine.evaluation.student import METRICS, StudentRecipe, embed_split, rate_factor, score, train_student
+from engine.evaluation.student import (
+    METRICS,
+    StudentRecipe,
+    TrainingSet,
+    embed_split,
+    rate_factor,
+    score,
+    train_student,
+)
 from engine.io.paths import Paths
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
@@ -64,7 +72,7 @@ def test_equals_sgd_with_momentum_by_hand(paths: Paths, schedule: str, factors: 
     path = train_student(
         student,
         expected[0],
-        *frozen_features(),
+        TrainingSet(*frozen_features()),
         learning_rates=RATES,
         recipe=recipe,
         generator=named_generator(0, "order"),
@@ -84,13 +92,15 @@ def test_schedules_at_their_ends_and_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moments", "steps"),
+    ("eval_points", "steps"),
     [(1, [6]), (2, [3, 6]), (3, [2, 4, 6]), (4, [2, 3, 5, 6]), (6, list(range(1, 7))), (10, list(range(1, 7)))],
 )
-def test_moments_are_evenly_spaced_and_end_at_the_end(paths: Paths, eval_points: int, steps: list[int]) -> None:
+def test_eval_points_are_evenly_spaced_and_end_at_the_end(paths: Paths, eval_points: int, steps: list[int]) -> None:
     student = tiny_student(paths, train="frozen", dtype=torch.float64)
     images, texts = frozen_features()
-    train = partial(train_student, student, start_of(student), images, texts, learning_rates=RATES, recipe=RECIPE)
+    train = partial(
+        train_student, student, start_of(student), TrainingSet(images, texts), learning_rates=RATES, recipe=RECIPE
+    )
     every = list(train(generator=named_generator(0, "order"), eval_points=6))
     kept = list(train(generator=named_generator(0, "order"), eval_points=eval_points))
     taken = [
@@ -103,7 +113,9 @@ def test_what_is_given_and_what_was_yielded_are_not_shared(paths: Paths) -> None
     student = tiny_student(paths, train="frozen", dtype=torch.float64)
     start, (images, texts) = start_of(student), frozen_features()
     before = [value.clone() for value in (*start.values(), images, texts)]
-    train = partial(train_student, student, start, images, texts, learning_rates=RATES, recipe=RECIPE, eval_points=6)
+    train = partial(
+        train_student, student, start, TrainingSet(images, texts), learning_rates=RATES, recipe=RECIPE, eval_points=6
+    )
     undisturbed = list(train(generator=named_generator(0, "order")))
     for params, expected in zip(train(generator=named_generator(0, "order")), undisturbed, strict=True):
         assert all(torch.equal(value, expected[name]) for name, value in params.items())
@@ -118,14 +130,13 @@ def test_a_set_is_learned_from_pixels_too(paths: Paths) -> None:
     student = tiny_student(paths)
     pairs = tiny_pairs(student, captions_each=1)
     images, texts = torch.from_numpy(pairs.images).float() / 255, torch.from_numpy(pairs.texts)
-    recipe = StudentRecipe(epochs=30, batch_size=12)
+    recipe = StudentRecipe(epochs=30, batch_size=12, schedule="step")
     start = student.init_params(named_generator(0, "init"))
     learning_rates = {"image": 0.1, "text": 0.1}
     (end,) = train_student(
         student,
         start,
-        images,
-        texts,
+        TrainingSet(images, texts),
         learning_rates=learning_rates,
         recipe=recipe,
         generator=named_generator(0, "order"),
@@ -179,8 +190,7 @@ def test_training_at_an_absurd_rate_ends_in_a_score_of_nothing(paths: Paths) -> 
     (end,) = train_student(
         student,
         student.init_params(named_generator(0, "init")),
-        images,
-        texts,
+        TrainingSet(images, texts),
         learning_rates={"image": 1e30, "text": 1e30},
         recipe=StudentRecipe(epochs=5),
         generator=named_generator(0, "order"),

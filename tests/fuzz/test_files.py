@@ -140,7 +140,14 @@ def synthetic_set(path: Path) -> None:
 def warmup(path: Path) -> None:
     """Write the evidence of a small warm-up."""
     save_warmup(
-        path, WarmupStatistics(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(4).long(), torch.zeros(4).bool())
+        path,
+        WarmupStatistics(
+            torch.zeros(2, 3),
+            torch.zeros(4, 3),
+            torch.arange(4) // 2,
+            *torch.zeros(1, 4).long(),
+            *torch.zeros(2, 4).bool(),
+        ),
     )
 
 

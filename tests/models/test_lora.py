@@ -300,7 +300,7 @@ def test_alpha_over_rank_scales_the_update() -> None:
         (
             partial(encoder, "test_efficientnet"),
             Lora(rank=3, targets=["conv_dw"]),
-            r"lora\.rank: 3 does not divide by the \d+ groups of 'blocks\.\d\.\d\.conv_dw', expected a multiple",
+            r"lora\.rank: 3 is not a multiple of the \d+ groups of 'blocks\.\d\.\d\.conv_dw', expected one",
         ),
         (partial(nn.Sequential, nn.ReLU()), Lora(), r"lora: Sequential has no linear layer and no plain convolution"),
     ],

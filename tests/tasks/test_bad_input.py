@@ -170,7 +170,7 @@ WEIGHTS = [
     ),
     (
         ["student.image={encoder: timm, model: resnet18}"],
-        "student.image.model: the weights of 'resnet18' could not be had from the hub",
+        "student.image.model: the weights of 'resnet18' could not be loaded from the hub",
     ),
     (
         ["student.image={encoder: mobilenetv1, weights: absent.safetensors}"],

@@ -10,8 +10,8 @@ def build(paths: Paths, *, width: int = 32, depth: int = 3, growth: float = 2.0,
     """Build ``depth`` blocks of convolution 3x3, group norm, ReLU and 2x2 average pooling, then average to a grid.
 
     The family of the image-distillation literature (arXiv 2203.11932 and before), with group instead of instance norm.
-    ``width`` is the number of channels of the first block, and each block has ``growth`` times those before it.
-    The features are the last block's channels in ``grid`` x ``grid`` cells, so that they still know where things are.
+    The first block has ``width`` channels, and each one ``growth`` times as many as the block before it. The features
+    are the last block's channels in ``grid`` x ``grid`` cells, so that they keep positions.
     """
     blocks: list[nn.Module] = []
     channels = 3

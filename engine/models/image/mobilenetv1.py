@@ -7,7 +7,8 @@ from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from torch import nn
 
 from engine.io.paths import Paths
-from engine.models.image import Normalised, load_weights
+from engine.models.image import Normalised
+from engine.models.weights import load_weights
 
 _STAGES = ["dsa_r1_k3_s1_c64", "dsa_r2_k3_s2_c128", "dsa_r2_k3_s2_c256", "dsa_r6_k3_s2_c512", "dsa_r2_k3_s2_c1024"]
 

@@ -19,13 +19,12 @@ def build(
 ) -> nn.Module:
     """Build the image tower of ``model``, with mean and std of its own configuration.
 
-    Weights come from a folder of the model's name below the weights folder, from the tag ``pretrained`` of open_clip,
-    or from the local safetensors file ``weights`` of the whole CLIP; without any of them every student starts from its
-    own random ones. ``image_px`` is the size of the images where it is not the one that the model was made for.
+    ``load_clip`` says where weights come from; without any every student starts from its own random ones. ``image_px``
+    is the size of the images where it is not the one that the model was made for.
 
     Raises:
-        FileNotFoundError: ``weights`` is not there.
-        ValueError: there is no such model or tag, or its weights cannot be had.
+        FileNotFoundError: ``weights`` does not exist.
+        ValueError: there is no such model or tag, or its weights cannot be loaded.
     """
     loaded = load_clip(
         paths, model=model, pretrained=pretrained, weights=weights, image_px=image_px, key="student.image"

@@ -5,7 +5,8 @@ from timm.layers import set_fused_attn
 from torch import nn
 
 from engine.io.paths import Paths
-from engine.models.image import Normalised, load_weights
+from engine.models.image import Normalised
+from engine.models.weights import load_weights
 from engine.ranges import Count
 
 
@@ -17,10 +18,10 @@ def build(
     ``weights`` names a local safetensors file; otherwise ``pretrained`` weights come from ``model.safetensors`` in the
     folder of the same name below the weights folder, or from the hub. Fused attention is switched off, because it has
     no second derivative on the CPU. ``image_px`` is for models made for one size of image (vision transformers): their
-    position embeddings are brought from the size of the weights to this one; a convolutional network needs none.
+    position embeddings are interpolated from the size of the weights to this one; a convolutional network needs none.
 
     Raises:
-        ValueError: timm knows no such model, it takes no ``image_px``, or its weights cannot be reached.
+        ValueError: timm knows no such model, it takes no ``image_px``, or its weights cannot be loaded.
     """
     set_fused_attn(False)
     if not timm.is_model(model.split(".")[0].removeprefix("timm/")):
@@ -38,7 +39,7 @@ def build(
         if isinstance(error, TypeError) and "img_size" in str(error):
             raise ValueError(f"student.image.image_px: {model} takes images of any size, expected null.") from error
         raise ValueError(
-            f"student.image.model: the weights of {model!r} could not be had from {local or 'the hub'} "
+            f"student.image.model: the weights of {model!r} could not be loaded from {local or 'the hub'} "
             f"({type(error).__name__}); name a local safetensors file in student.image.weights, "
             "or set pretrained: false."
         ) from error

@@ -1,9 +1,10 @@
-"""Text encoders, one a file: ``build(places, *, options...) -> TextEncoder``."""
+"""Text encoders, one a file: ``build(paths, *, options...) -> TextEncoder``."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int32
 from torch import Tensor, nn
 
@@ -26,8 +27,12 @@ class TextEncoder(Protocol):
         """Fit on training captions; does nothing where the encoder is not fitted."""
         ...
 
+    def to(self, device: torch.device) -> "TextEncoder":
+        """Move the weights to ``device`` in place, where captions are embedded from then on, and return the encoder."""
+        ...
+
     def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
-        """Return one embedding a caption on the CPU, without a graph."""
+        """Return one embedding per caption, without a graph and on the CPU wherever it was computed."""
         ...
 
 
@@ -43,5 +48,5 @@ class TrainableTextEncoder(TextEncoder, Protocol):
         ...
 
     def split(self) -> tuple[nn.Module, nn.Module]:
-        """Return what turns token ids into learnable inputs, and the encoder that students train from there on."""
+        """Return copies of the token embeddings and of the encoder behind them, on the device of the encoder."""
         ...

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from engine.io.files import digest
 from engine.io.paths import Paths
-from engine.models.open_clip import load_clip, quiet
-from engine.models.text.transformers import weights_digest
+from engine.models.open_clip import load_clip
+from engine.models.weights import quiet, reason, weights_digest
 
 BATCH_SIZE = 64
 PROBES = ["a dog runs across the grass", "Two people, 3 bicycles & a red car!"]
-"""What their tokens are tells tokenizers of different rules apart."""
+"""Texts whose token ids distinguish tokenizers of different rules."""
 
 
 class OpenClipEncoder:
@@ -26,6 +26,7 @@ class OpenClipEncoder:
         self.model = model.eval().requires_grad_(False)
         self.tokenize = tokenize
         self.normalize = normalize
+        self.device = torch.device("cpu")
         self.dim = len(self.embed(PROBES[:1])[0])
         options = json.dumps({"normalize": normalize, "tokens": tokenize(PROBES).tolist()})
         self.key = f"open_clip/1 {digest(options)} {weights_digest(model)}"
@@ -33,25 +34,29 @@ class OpenClipEncoder:
     def fit(self, captions: Sequence[str]) -> None:
         """Do nothing: the model is pretrained."""
 
+    def to(self, device: torch.device) -> "OpenClipEncoder":
+        """Move the model to ``device`` and return the encoder."""
+        self.model.to(device)
+        self.device = device
+        return self
+
     @torch.no_grad()
     def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
-        """Return one projected embedding a caption, unit vectors if ``normalize``."""
+        """Return one projected embedding per caption, unit vectors if ``normalize``."""
         batches = [list(captions[start : start + BATCH_SIZE]) for start in range(0, len(captions), BATCH_SIZE)]
-        embedded = [self.model.encode_text(self.tokenize(batch), normalize=self.normalize) for batch in batches]
-        return torch.cat(embedded).float() if embedded else torch.empty(0, self.dim)
+        tokens = (self.tokenize(batch).to(self.device) for batch in batches)
+        embedded = [self.model.encode_text(ids, normalize=self.normalize).float().cpu() for ids in tokens]
+        return torch.cat(embedded) if embedded else torch.empty(0, self.dim)
 
 
 def build(
     paths: Paths, *, model: str, pretrained: str | None = None, weights: str | None = None, normalize: bool = True
 ) -> OpenClipEncoder:
-    """Build the text tower of ``model`` with its tokenizer.
-
-    Weights come from a folder of the model's name below the weights folder, from the tag ``pretrained`` of open_clip,
-    or from the local safetensors file ``weights`` of the whole CLIP.
+    """Build the text tower of ``model`` with its tokenizer; ``load_clip`` says where weights come from.
 
     Raises:
-        FileNotFoundError: ``weights`` is not there.
-        ValueError: there is no such model or tag, its weights or its tokenizer cannot be had, or no weights are named.
+        FileNotFoundError: ``weights`` does not exist.
+        ValueError: there is no such model or tag, its weights or its tokenizer cannot be loaded, or none are named.
     """
     loaded = load_clip(paths, model=model, pretrained=pretrained, weights=weights, key="student.text")
     if not loaded.pretrained:
@@ -62,6 +67,7 @@ def build(
         with quiet():
             tokenize = open_clip.get_tokenizer(loaded.name)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"student.text.model: the tokenizer of {model!r} could not be had ({reason}).") from error
+        raise ValueError(
+            f"student.text.model: the tokenizer of {model!r} could not be loaded ({reason(error)})."
+        ) from error
     return OpenClipEncoder(loaded.model, tokenize, normalize=normalize)

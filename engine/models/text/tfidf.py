@@ -11,13 +11,14 @@ from torch import Tensor
 
 from engine.io.files import digest
 from engine.io.paths import Paths
+from engine.ranges import Count
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 
 class TfidfEncoder:
-    """Latent semantic analysis of captions; ``embed`` before ``fit`` is a mistake of the caller."""
+    """Latent semantic analysis of captions; call ``fit`` before ``embed``."""
 
     def __init__(self, *, dim: int, ngrams: int) -> None:
         self.dim = dim
@@ -32,12 +33,13 @@ class TfidfEncoder:
         return f"tfidf/1 {options} {digest(*self._captions) if self._captions else 'not fitted'}"
 
     def fit(self, captions: Sequence[str]) -> None:
-        """Take the training captions; words, weights and projection are learned when the first caption is embedded.
-
-        Where all embeddings are cached, nothing is therefore fitted.
-        """
+        """Take the training captions; they are fitted when the first caption is embedded, so not if all are cached."""
         self._captions = captions
         self._fitted = None
+
+    def to(self, device: torch.device) -> "TfidfEncoder":
+        """Do nothing: the computation is sparse and stays on the CPU."""
+        return self
 
     def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
         """Return unit vectors; a caption without a known word is the zero vector.
@@ -46,8 +48,7 @@ class TfidfEncoder:
             ValueError: the training captions hold fewer words, or are fewer, than ``dim``, or hold none.
         """
         assert self._captions, "fit the encoder on the training captions first"
-        if self._fitted is None:
-            self._fitted = self._fit()
+        self._fitted = self._fitted or self._fit()
         rows = self._fitted.transform(captions).astype(np.float32)
         return torch.nn.functional.normalize(torch.from_numpy(rows), dim=1)
 
@@ -63,20 +64,13 @@ class TfidfEncoder:
             raise ValueError(f"captions: none of the {len(self._captions)} training captions holds a word.") from error
         if self.dim > min(counts.shape):
             raise ValueError(
-                f"text.dim: {self.dim} is too many for {counts.shape[0]} captions with {counts.shape[1]} terms, "
-                f"expected at most {min(counts.shape)}."
+                f"student.text.dim: {self.dim} is too many for {counts.shape[0]} captions with {counts.shape[1]} "
+                f"terms, expected at most {min(counts.shape)}."
             )
         projection = TruncatedSVD(self.dim, n_iter=5, random_state=0).fit(counts)
         return Pipeline([("weights", vectorizer), ("projection", projection)])
 
 
-def build(paths: Paths, *, dim: int = 128, ngrams: int = 2) -> TfidfEncoder:
-    """Return an unfitted encoder with ``dim`` components over runs of 1 to ``ngrams`` words; ``places`` is not read.
-
-    Raises:
-        ValueError: an option is not positive.
-    """
-    for name, value in {"dim": dim, "ngrams": ngrams}.items():
-        if value < 1:
-            raise ValueError(f"student.text.{name}: expected a positive number, got {value}.")
+def build(paths: Paths, *, dim: Count = 128, ngrams: Count = 2) -> TfidfEncoder:
+    """Return an unfitted encoder with ``dim`` components over runs of 1 to ``ngrams`` words; ``paths`` is not read."""
     return TfidfEncoder(dim=dim, ngrams=ngrams)

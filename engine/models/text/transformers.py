@@ -1,9 +1,8 @@
-"""Pretrained language models from a local folder or the Hugging Face hub, pooled to one vector a caption."""
+"""Pretrained language models from a local folder or the Hugging Face hub, pooled to one vector per caption."""
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,17 +10,20 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int32
 from torch import Tensor, nn
+from torch.nn.functional import normalize as unit
 
 from engine.io.files import digest, read_json
 from engine.io.paths import Paths
-from engine.models.text._tokens import EncoderOfTokens, Pooling, TokenEmbeddings, pool, unreached
+from engine.models.tokens import EncoderOfTokens, Pooling, TokenEmbeddings, pool, unused_parameters
+from engine.models.weights import quiet, reason, weights_digest
 
-_POOLINGS: dict[str, Pooling] = {
+POOLINGS: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_mean": "mean",
     "pooling_mode_cls_token": "cls",
     "pooling_mode_cls": "cls",
 }
+"""Names in the configuration of a sentence encoder, in the older spelling and the newer."""
 
 BATCH_SIZE = 64
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -30,7 +32,7 @@ FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 class TransformersEncoder:
     """A frozen transformers model in evaluation mode whose last hidden states are pooled.
 
-    ``split`` gives the parts of a copy that students train.
+    ``split`` returns the parts of a copy that students train.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, pooling: Pooling, max_length: int, normalize: bool) -> None:
@@ -41,19 +43,30 @@ class TransformersEncoder:
         self.normalize = normalize
         self.dim: int = model.config.hidden_size
         options = {"pooling": pooling, "max_length": max_length, "normalize": normalize}
-        self.key = f"transformers/1 {json.dumps(options)} {weights_digest(model)} {vocabulary_digest(tokenizer)}"
+        vocabulary = digest(json.dumps(sorted(tokenizer.get_vocab().items())))
+        self.key = f"transformers/1 {json.dumps(options)} {weights_digest(model)} {vocabulary}"
 
     def fit(self, captions: Sequence[str]) -> None:
         """Do nothing: the model is pretrained."""
 
+    def to(self, device: torch.device) -> "TransformersEncoder":
+        """Move the model to ``device`` and return the encoder."""
+        self.model.to(device)
+        return self
+
     @torch.no_grad()
     def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
-        """Return one embedding a caption, unit vectors if ``normalize``; captions are batched by their length."""
+        """Return one embedding per caption, unit vectors if ``normalize``; captions are batched by their length."""
         result = torch.empty(len(captions), self.dim)
         order = sorted(range(len(captions)), key=lambda index: len(captions[index]))
         for start in range(0, len(order), BATCH_SIZE):
             batch = order[start : start + BATCH_SIZE]
-            result[batch] = self._embed_batch([captions[index] for index in batch])
+            texts = [captions[index] for index in batch]
+            tokens = self.tokenizer(
+                texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+            ).to(self.model.device)
+            pooled = pool(self.model(**tokens).last_hidden_state, tokens["attention_mask"], pooling=self.pooling)
+            result[batch] = (unit(pooled, dim=1) if self.normalize else pooled).float().cpu()
         return result
 
     def tokens(self, captions: Sequence[str]) -> Int32[np.ndarray, "m n"]:
@@ -69,13 +82,13 @@ class TransformersEncoder:
         return np.where(encoded["attention_mask"] == 1, encoded["input_ids"], -1).astype(np.int32)
 
     def split(self) -> tuple[nn.Module, nn.Module]:
-        """Return copies of the token embeddings and of all that follows, for students that train the latter.
+        """Return copies of the token embeddings and of the encoder behind them, which students train.
 
-        Attention is the plain one there, because the fused one has no second derivative on the CPU; a pooling layer
-        behind the states, which nothing here uses, is left out.
+        The copy uses plain attention, because the fused one has no second derivative on the CPU. A pooling layer behind
+        the states, which is not used here, is left out.
 
         Raises:
-            ValueError: not all of the model's parameters take part in its last hidden states.
+            ValueError: the model has parameters that its last hidden states do not depend on.
         """
         model = copy.deepcopy(self.model)
         table = model.get_input_embeddings()
@@ -84,21 +97,13 @@ class TransformersEncoder:
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
         encoder = EncoderOfTokens(model, pooling=self.pooling, normalize=self.normalize).eval()
-        idle = unreached(encoder, table.embedding_dim + 1)
-        if idle:
+        unused = unused_parameters(encoder, table.embedding_dim + 1)
+        if unused:
             raise ValueError(
                 f"student.text.train: {type(model).__name__} cannot be trained, because its states do not depend on "
-                f"{len(idle)} of its parameters ({idle[0]}...), expected frozen."
+                f"{len(unused)} of its parameters ({unused[0]}...), expected frozen."
             )
         return TokenEmbeddings(table).eval(), encoder
-
-    def _embed_batch(self, captions: list[str]) -> Float32[Tensor, "b dim"]:
-        tokens = self.tokenizer(
-            captions, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
-        )
-        hidden = self.model(**tokens.to(self.model.device)).last_hidden_state
-        pooled = pool(hidden, tokens["attention_mask"], pooling=self.pooling)
-        return (torch.nn.functional.normalize(pooled, dim=1) if self.normalize else pooled).float().cpu()
 
 
 def build(
@@ -109,60 +114,60 @@ def build(
     max_length: int = 64,
     normalize: bool = True,
 ) -> TransformersEncoder:
-    """Load the frozen encoder ``model`` from the weights folder, or by its hub name where it is not there.
+    """Load the frozen encoder ``model`` from its folder below the weights folder, else by its name from the hub.
 
-    Args:
-        places: where weights lie.
-        model: hub name, or name of a folder below ``places.weights``; only safetensors are read.
-        pooling: ``mean`` over the words, the state of the first token (``cls``), or what the model was made for.
-        max_length: tokens after which a caption is cut.
-        normalize: scale embeddings to unit norm, as sentence encoders are meant to be used.
+    Only safetensors are read. States are pooled by their ``mean``, by the first token (``cls``), or as the model's
+    authors do (``auto``). Captions are cut after ``max_length`` tokens. ``normalize`` scales embeddings to unit norm,
+    for which sentence encoders are made.
 
     Raises:
-        ValueError: ``max_length`` is too small, the model is neither in the weights folder nor reachable, or its own
-            pooling is another.
+        ValueError: ``max_length`` is too small, the model cannot be found or loaded, or its own pooling is unknown.
     """
     if max_length < 3:
-        raise ValueError(f"text.max_length: expected at least 3 tokens, got {max_length}.")
+        raise ValueError(f"student.text.max_length: expected at least 3 tokens, got {max_length}.")
+    from transformers import AutoModel, AutoTokenizer
+
     folder = model_folder(paths, model)
-    loaded, tokenizer = load_pretrained(folder)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            loaded = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder}: expected a transformers model with config.json, tokenizer and safetensors ({reason(error)})."
+        ) from error
     chosen = own_pooling(folder, loaded.config) if pooling == "auto" else pooling
     return TransformersEncoder(loaded, tokenizer, pooling=chosen, max_length=max_length, normalize=normalize)
 
 
 def own_pooling(folder: Path, config: Any) -> Pooling:
-    """Return how the model in ``folder`` is meant to be pooled.
+    """Return how the authors of the model in ``folder`` pool it.
 
-    A sentence encoder says so in ``1_Pooling/config.json``. A BERT or DistilBERT that was trained on masked words
-    gives its first token, as published work on distillation takes it (arXiv 2308.07545); all else the mean.
+    A sentence encoder says so in ``1_Pooling/config.json``. For a BERT or DistilBERT trained on masked words it is the
+    first token, as in published work on distillation (arXiv 2308.07545); for all others the mean.
 
     Raises:
         ValueError: the folder asks for a pooling that is neither of these.
     """
     file = folder / "1_Pooling" / "config.json"
-    if file.is_file():
-        return _pooling_of(file)
-    masked = any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in config.architectures or ())
-    return "cls" if masked and config.model_type in ("bert", "distilbert") else "mean"
-
-
-def _pooling_of(file: Path) -> Pooling:
-    """Read the configuration of a sentence encoder's pooling, in the older spelling or the newer."""
+    if not file.is_file():
+        masked = any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in config.architectures or ())
+        return "cls" if masked and config.model_type in ("bert", "distilbert") else "mean"
     given = read_json(file)
     modes = [name for name, on in given.items() if name.startswith("pooling_mode_") and on is True]
     modes = modes or [f"pooling_mode_{given.get('pooling_mode')}"]
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
+    if len(modes) != 1 or modes[0] not in POOLINGS:
         raise ValueError(
             f"{file}: expected the pooling of mean_tokens or of cls_token alone, found {', '.join(modes)}."
         )
-    return _POOLINGS[modes[0]]
+    return POOLINGS[modes[0]]
 
 
 def model_folder(paths: Paths, model: str) -> Path:
     """Return the local folder of ``model``, after downloading it from the hub where it is not among the weights.
 
     Raises:
-        ValueError: there is no such folder and the hub did not give it either (tried once, without retries).
+        ValueError: there is no such folder, and the download failed (it is tried once).
     """
     local = paths.weights_path(model)
     if local is not None:
@@ -174,53 +179,6 @@ def model_folder(paths: Paths, model: str) -> Path:
         return Path(snapshot_download(model, allow_patterns=FILES, etag_timeout=5))
     except (OSError, HFValidationError) as error:
         raise ValueError(
-            f"text.model: {model!r} is neither a folder in {paths.weights} nor to be had from the Hugging Face hub; "
-            f"set VLDD_WEIGHTS to the folder that holds {Path(model).name!r}, or connect to the internet."
+            f"student.text.model: {model!r} is neither a folder in {paths.weights} nor available from the Hugging Face "
+            f"hub; set VLDD_WEIGHTS to the folder that holds {Path(model).name!r}, or connect to the internet."
         ) from error
-
-
-def load_pretrained(folder: Path) -> tuple[Any, Any]:
-    """Load model and tokenizer from a folder, quietly and without the network.
-
-    Raises:
-        ValueError: the folder does not hold a transformers model in safetensors.
-    """
-    from transformers import AutoModel, AutoTokenizer
-
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{folder}: expected a transformers model with config.json, tokenizer and safetensors ({reason})."
-        ) from error
-    return model, tokenizer
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Switch off the bars and remarks of transformers inside the block."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def weights_digest(model: Any) -> str:
-    """Return a digest of names and values of everything in the model's state."""
-    state = sorted(model.state_dict().items())
-    return digest(*(part for name, value in state for part in (name, value.cpu().contiguous().numpy().tobytes())))
-
-
-def vocabulary_digest(tokenizer: Any) -> str:
-    """Return a digest of the words the tokenizer knows and their numbers."""
-    return digest(json.dumps(sorted(tokenizer.get_vocab().items())))

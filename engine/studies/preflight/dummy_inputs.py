@@ -13,7 +13,7 @@ from engine.config.load import Study
 from engine.data.pairs import PairDataset
 from engine.data.prepared import PreparedPairs
 from engine.distill import Distillation, outer_optimiser
-from engine.evaluation.student import StudentRecipe, train_student
+from engine.evaluation.student import StudentRecipe, TrainingSet, train_student
 from engine.experts.train import ExpertRecipe, train_epoch
 from engine.experts.trajectory import ExpertId
 from engine.methods import Method, Sources, State
@@ -95,9 +95,10 @@ class DummyInputs:
         recipe = StudentRecipe(epochs=1, batch_size=len(images), momentum=self.study.protocol.momentum)
         learning_rates = {"image": 0.01, "text": 0.01}
         generator = named_generator(0, "rehearsal/student")
+        training = TrainingSet(images, texts)
         list(
             train_student(
-                self.student, params, images, texts, learning_rates=learning_rates, recipe=recipe, generator=generator
+                self.student, params, training, learning_rates=learning_rates, recipe=recipe, generator=generator
             )
         )
 

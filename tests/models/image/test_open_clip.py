@@ -96,7 +96,7 @@ def test_building_is_quiet(clip: Paths, capfd: pytest.CaptureFixture[str], caplo
             r"pretrained: ViT-B-32 has no weights 'laion3b', expected one of openai, ",
         ),
         ({"model": "ViT-B-32", "pretrained": "openai", "weights": "a.safetensors"}, r"weights: .* expected one\.$"),
-        ({"model": NAME, "weights": "weights.bin"}, r"weights: 'weights\.bin' is no safetensors file"),
+        ({"model": NAME, "weights": "weights.bin"}, r"weights: expected a safetensors file, found 'weights\.bin'"),
         ({"model": NAME, "weights": "other.safetensors"}, r"model: 'tiny-clip' could not be built with its weights"),
     ],
 )
@@ -110,7 +110,7 @@ def test_what_cannot_be_built_is_told_in_a_sentence(clip: Paths, options: dict, 
 
 def test_a_folder_without_safetensors_is_refused(clip: Paths) -> None:
     (clip.weights / NAME / "open_clip_model.safetensors").rename(clip.weights / NAME / "open_clip_pytorch_model.bin")
-    with pytest.raises(ValueError, match=rf"{NAME}: expected the weights of the CLIP in a file of safetensors"):
+    with pytest.raises(ValueError, match=rf"{NAME}: expected a safetensors file with the weights of the CLIP"):
         adapter.build(clip, model=NAME)
 
 

@@ -66,12 +66,6 @@ def test_captions_without_words(paths: Paths) -> None:
         fitted(paths, ["!", ""]).embed(["!"])
 
 
-@pytest.mark.parametrize("option", ["dim", "ngrams"])
-def test_options_out_of_range(paths: Paths, option: str) -> None:
-    with pytest.raises(ValueError, match=rf"text\.{option}: expected a positive number, got 0"):
-        tfidf.build(paths, **{option: 0})
-
-
 def test_embedding_before_fitting_is_our_mistake(paths: Paths) -> None:
     with pytest.raises(AssertionError, match="fit the encoder"):
         tfidf.build(paths).embed(["red ball"])

@@ -1,6 +1,6 @@
-"""Texts of a trained encoder: token ids, the embeddings that become learnable, and the transformer that reads these."""
+"""Texts of a trained encoder: token ids, learnable token embeddings, and the transformer that reads them."""
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +10,7 @@ Pooling = Literal["mean", "cls"]
 
 
 class TokenEmbeddings(nn.Module):
-    """The frozen table of token embeddings; below it a text is [tokens, dim + 1], whose last channel is the mask.
+    """The frozen table of token embeddings, which turns ids into texts [tokens, dim + 1]; the last channel is the mask.
 
     Ids below zero are padding. The mask is compared with one half and so gets a gradient of zero: a synthetic text
     keeps its length.
@@ -27,7 +27,7 @@ class TokenEmbeddings(nn.Module):
 
 
 class EncoderOfTokens(nn.Module):
-    """A transformer from token embeddings with their mask to one vector a text, pooled as the frozen one is.
+    """A transformer from token embeddings with their mask to one vector per text, pooled as the frozen one is.
 
     Padding behind the longest text of a batch is not run through it.
     """
@@ -59,11 +59,11 @@ def pool(hidden: Float[Tensor, "b n dim"], mask: Int[Tensor, "b n"], *, pooling:
     return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def unreached(encoder: EncoderOfTokens, channels: int) -> list[str]:
+def unused_parameters(encoder: EncoderOfTokens, channels: int) -> list[str]:
     """Return the parameters that an encoder's output does not depend on, which therefore cannot be trained."""
     named = dict(encoder.requires_grad_().named_parameters())
     with torch.enable_grad():
-        output = encoder(torch.ones(1, 3, channels, dtype=cast(Tensor, next(iter(named.values()))).dtype))
+        output = encoder(next(iter(named.values())).new_ones(1, 3, channels))
         gradients = torch.autograd.grad(output.sum(), list(named.values()), allow_unused=True)
     encoder.requires_grad_(False)
     return [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
