@@ -14,7 +14,7 @@ def main(args: Namespace) -> int:
 
     study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
 
-    from engine.cluster.errors import own_sentences
+    from engine.cluster.errors import one_sentence_errors
     from engine.cluster.experts.train import train_experts
     from engine.io.terminal import echo
     from engine.studies.distill import start
@@ -25,7 +25,7 @@ def main(args: Namespace) -> int:
     if args.dry_run:
         print(describe(job))
         return 0
-    with own_sentences():
+    with one_sentence_errors():
         cluster = start(job, local=args.local)
         train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
     echo(f"experts: {job.specification.expert_folder()}")

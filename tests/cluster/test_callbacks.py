@@ -9,7 +9,7 @@ from ray import tune
 
 from engine.cluster.search.callbacks import TrialReports
 from engine.cluster.search.noise import quiet
-from tests.conftest import Finished
+from tests.finished import Finished
 
 
 class Failing(tune.Trainable):

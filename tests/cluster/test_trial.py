@@ -13,7 +13,7 @@ from engine.cluster.search.trial import BEST_SET, DistillTrial
 from engine.config.load import assign
 from engine.experts.store import ExpertStore
 from engine.synthetic.set import load_set
-from tests.conftest import Finished
+from tests.finished import Finished
 from tests.tiny import EVERY, STEPS
 
 ANOTHER = {"method.inner_lr.image": 0.5, "method.inner_lr.text": 0.2}

@@ -14,9 +14,9 @@ import pytest
 
 from engine.results import table
 from engine.studies.job import Job
-from tests.cluster.test_distillation import scores
-from tests.conftest import Finished
+from tests.finished import Finished
 from tests.runs import Recorded, recorded
+from tests.studies.test_distill import scores
 from tests.tiny import tiny_job, words
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
