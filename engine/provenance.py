@@ -1,7 +1,8 @@
-"""What made a result: the commit, a digest of the engine's source, versions of libraries, device and threads."""
+"""Provenance of a result: commit, digests of the source, versions of libraries, device and threads."""
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,41 +15,54 @@ ENGINE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "ray", "numpy", "safetensors", "timm", "transformers", "open_clip_torch", "scikit-learn")
 """Packages that decide numbers."""
 
+NUMBERS = (
+    *("build.py", "cluster/scoring.py", "coresets", "data", "distill.py", "evaluation", "experts", "losses"),
+    *("methods", "models", "ranges.py", "rng.py", "synthetic", "tensors.py", "unroll"),
+)
+"""Files and folders of the engine that decide numbers; a change elsewhere leaves every score as it is."""
+
 
 @cache
 def code_digest() -> str:
-    """Return a digest of the engine's own source, by the names and the contents of its files."""
-    files = sorted(ENGINE.rglob("*.py"))
-    parts = [part for file in files for part in (file.relative_to(ENGINE).as_posix().encode(), file.read_bytes())]
+    """Return a digest of the engine's source, by the names and the contents of its files."""
+    return _digest_of([ENGINE])
+
+
+@cache
+def numbers_digest() -> str:
+    """Return a digest of the part of the engine's source that decides numbers."""
+    return _digest_of([ENGINE / name for name in NUMBERS])
+
+
+def _digest_of(paths: Sequence[Path]) -> str:
+    files = sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py")))
+    parts = [part for file in files for part in (file.relative_to(ENGINE).as_posix(), file.read_bytes())]
     return digest(*parts)
 
 
 @cache
 def commit() -> str:
-    """Return the commit that this code was checked out at, ``+changes`` behind it where files differ from it.
+    """Return the commit of this checkout, with ``+changes`` if files differ from it.
 
-    Without a git checkout around the engine it is the version of the package.
+    Without a git checkout around the engine, the version of the package is returned.
     """
     from engine import __version__
 
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(ENGINE.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
     try:
-        head = _git("rev-parse", "--short=7", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "engine", "tasks", "tune_spaces")
+        head = git("rev-parse", "--short=7", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "engine", "tasks", "tune_spaces")
     except (OSError, subprocess.SubprocessError):
         return f"version {__version__}"
     return f"{head}+changes" if changed else head
 
 
-def _git(*words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ENGINE.parent), *words], capture_output=True, text=True, check=True, timeout=20
-    )
-    return done.stdout.strip()
-
-
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide numbers, ``none`` for one that is absent."""
+    """Return the versions of Python and of the packages that decide numbers, ``none`` for an absent one."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
@@ -60,7 +74,7 @@ def _version(package: str) -> str:
 
 
 def device_name() -> str:
-    """Return the GPU that this process uses, or its processor, with the threads of torch."""
+    """Return the name of the GPU that this process uses, or its processor with the number of torch's threads."""
     import torch
 
     if torch.cuda.is_available():
@@ -69,5 +83,11 @@ def device_name() -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """Return everything above as plain values that JSON can hold, as of this process."""
-    return {"commit": commit(), "code": code_digest(), "versions": versions(), "device": device_name()}
+    """Return commit, both digests, versions and device of this process, as values that JSON can hold."""
+    return {
+        "commit": commit(),
+        "code": code_digest(),
+        "numbers": numbers_digest(),
+        "versions": versions(),
+        "device": device_name(),
+    }

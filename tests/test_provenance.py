@@ -32,6 +32,31 @@ def test_a_change_of_the_engine_changes_its_digest(tmp_path: Path, monkeypatch: 
     provenance.code_digest.cache_clear()
 
 
+def test_only_what_decides_numbers_changes_their_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("losses/contrastive.py", "cluster/errors.py", "build.py", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a = 1\n", encoding="utf-8")
+    monkeypatch.setattr(provenance, "ENGINE", tmp_path)
+    changed = {}
+    for name in ("losses/contrastive.py", "cluster/errors.py", "build.py", "README.md"):
+        provenance.numbers_digest.cache_clear()
+        before = provenance.numbers_digest()
+        (tmp_path / name).write_text("a = 2\n", encoding="utf-8")
+        provenance.numbers_digest.cache_clear()
+        changed[name] = provenance.numbers_digest() != before
+    provenance.numbers_digest.cache_clear()
+    assert changed == {
+        "losses/contrastive.py": True,
+        "cluster/errors.py": False,
+        "build.py": True,
+        "README.md": False,
+    }
+
+
+def test_every_name_of_what_decides_numbers_exists() -> None:
+    assert [name for name in provenance.NUMBERS if not (provenance.ENGINE / name).exists()] == []
+
+
 def test_changed_files_are_told_from_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)

@@ -1,4 +1,4 @@
-"""Waiting for the GPUs of a cluster that grows on demand: a study is sized by what a cluster has as it begins."""
+"""Wait for the GPUs of a cluster that grows on demand, since a study is planned by the cluster's size at its start."""
 
 import os
 import re
@@ -16,28 +16,27 @@ PATIENCE_S = 1800.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """So many GPUs, of one type of Ray's names for them or of any."""
+    """A number of GPUs, of one accelerator type of Ray or, for None, of any."""
 
     count: int
     kind: str | None
 
     def present(self) -> int:
-        """Return how many there are by now."""
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        fitting = [node for node in nodes if self.kind in (None, node["Labels"].get(LABEL))]
-        return int(sum(node["Resources"].get("GPU", 0) for node in fitting))
+        """Return how many of these GPUs the cluster has now."""
+        nodes = [node for node in ray.nodes() if node["Alive"] and self.kind in (None, node["Labels"].get(LABEL))]
+        return int(sum(node["Resources"].get("GPU", 0) for node in nodes))
 
     def request(self) -> None:
-        """Have the autoscaler start what is missing."""
+        """Ask the autoscaler for the missing GPUs."""
         selector = {LABEL: self.kind} if self.kind else {}
         request_resources(bundles=[{"GPU": 1}] * self.count, bundle_label_selectors=[selector] * self.count)
 
 
 def wanted() -> Wanted | None:
-    """Return what ``VLDD_GPUS`` asks for, as in ``4`` or ``A10G:4``, or None where it is not set.
+    """Return the GPUs that ``VLDD_GPUS`` asks for, as in ``4`` or ``A10G:4``, or None if it is not set.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the variable has another form.
     """
     text = os.environ.get(VARIABLE, "")
     if not text:
@@ -51,32 +50,28 @@ def wanted() -> Wanted | None:
 
 
 def await_gpus() -> None:
-    """Have the joined cluster grow to what ``VLDD_GPUS`` asks for and wait until it is there; no variable, no wait.
+    """Let the joined cluster grow to the GPUs of ``VLDD_GPUS`` and wait for them; do nothing without the variable.
 
-    The request is withdrawn afterwards in any case: machines that no task needs any more go when they have idled.
+    The request is withdrawn afterwards in any case, so that idle machines can go.
 
     Raises:
         ValueError: the variable cannot be read.
-        RuntimeError: the GPUs do not come.
+        RuntimeError: the GPUs do not come within ``PATIENCE_S`` seconds.
     """
     if (gpus := wanted()) is None or gpus.present() >= gpus.count:
         return
     gpus.request()
+    deadline = time.monotonic() + PATIENCE_S
     try:
-        _wait(gpus)
+        with tqdm(total=gpus.count, desc="waiting for GPUs", unit="GPU", disable=None) as bar:
+            while bar.n < gpus.count:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(
+                        f"{VARIABLE} asks for {gpus.count} GPUs, but after {PATIENCE_S:g} s the cluster has {bar.n}; "
+                        "'ray status' on its head says what it waits for."
+                    )
+                time.sleep(1)
+                bar.n = gpus.present()
+                bar.refresh()
     finally:
         request_resources(bundles=[])
-
-
-def _wait(gpus: Wanted) -> None:
-    began = time.monotonic()
-    with tqdm(total=gpus.count, desc="waiting for GPUs", unit="GPU", disable=None) as bar:
-        while bar.n < gpus.count:
-            if time.monotonic() - began > PATIENCE_S:
-                raise RuntimeError(
-                    f"{VARIABLE} asks for {gpus.count} GPUs, but after {PATIENCE_S:g} s the cluster has {bar.n}; "
-                    "'ray status' on its head says what it waits for."
-                )
-            time.sleep(1)
-            bar.n = gpus.present()
-            bar.refresh()

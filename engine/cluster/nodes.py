@@ -1,32 +1,54 @@
-"""What every node of a cluster has to have in common, asked by a tiny task on each before any work starts."""
+"""Probe every node of a cluster before any work starts: its storage folder, its versions and its memory."""
 
-import platform
+import math
+import subprocess
 import uuid
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from engine.io.files import digest, write_json
+from engine import provenance
+from engine.io.files import write_json
 from engine.io.storage import Location, remove_tree
 
-PACKAGES = ("torch", "numpy", "safetensors", "timm", "transformers", "open_clip_torch", "scikit-learn")
-"""Packages that decide numbers; Ray compares its own version, and Python's, by itself."""
-
+NVIDIA_SMI = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 PATIENCE_S = 120.0
 
-Answer = dict[str, str]
-"""What a node tells: its name, an error or nothing, and the versions that it has."""
+
+@dataclass(frozen=True)
+class Node:
+    """A live node: name, CPUs, GPUs, the bytes that Ray lends to its tasks, and the bytes of each of its GPUs.
+
+    ``gpu_bytes`` is empty for a node without GPUs, and where nvidia-smi gives no numbers.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+    memory_bytes: float
+    gpu_bytes: tuple[int, ...] = ()
 
 
-def check_nodes(storage: Location) -> None:
-    """Have every node read the storage folder, write into it, and tell its versions; compare them with ours.
+@dataclass(frozen=True)
+class Answer:
+    """The answer of one node: its versions, why it cannot use the storage (or ""), and the output of nvidia-smi."""
+
+    versions: Mapping[str, str]
+    error: str = ""
+    smi: str = ""
+
+
+def check_nodes(storage: Location) -> list[Node]:
+    """Return the nodes of the running Ray, after checking that each one can use the storage and has our versions.
+
+    A node that has GPUs, or is one of several, is probed by one small task. No probe opens a GPU.
 
     Raises:
-        ValueError: a node sees another storage folder or may not write there, or has other versions.
+        ValueError: a node sees another storage folder, cannot write there, or has other versions.
         RuntimeError: a node does not answer.
     """
     folder = storage / f".probe-{uuid.uuid4().hex[:8]}"
@@ -37,43 +59,27 @@ def check_nodes(storage: Location) -> None:
             f"storage: {storage} cannot be written to ({error.strerror or error}), expected another folder."
         ) from error
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        if len(nodes) > 1:
-            compare(storage, ours(), _answers(folder, [node["NodeID"] for node in nodes]))
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        asked = [node for node in alive if len(alive) > 1 or node["Resources"].get("GPU", 0) > 0]
+        answers = dict(zip((node["NodeID"] for node in asked), _answers(folder, asked), strict=True))
     finally:
         remove_tree(folder)
+    compare(storage, {node["NodeManagerHostname"]: answers[node["NodeID"]] for node in asked})
+    return [
+        Node(
+            name=node["NodeManagerHostname"],
+            cpus=node["Resources"].get("CPU", 0.0),
+            gpus=node["Resources"].get("GPU", 0.0),
+            memory_bytes=node["Resources"].get("memory", math.inf),
+            gpu_bytes=gpu_bytes(answers[node["NodeID"]].smi) if node["NodeID"] in answers else (),
+        )
+        for node in alive
+    ]
 
 
-def ours() -> Answer:
-    """Return the versions of this process, and a digest of the engine's own source."""
-    root = Path(__file__).resolve().parents[1]
-    source = digest(*(path.read_bytes() for path in sorted(root.rglob("*.py"))))
-    return {"python": platform.python_version(), "engine": source, **{name: _version(name) for name in PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
-
-
-@ray.remote(num_cpus=0, max_retries=0)
-def _ask(folder: Location) -> Answer:
-    """Return what a node has, and why the folder that the driver made cannot be used there, if it cannot."""
-    told = {**ours(), "name": platform.node(), "error": ""}
-    if not (folder / "here.json").is_file():
-        return {**told, "error": "does not see it"}
-    try:
-        write_json(folder / f"{uuid.uuid4().hex}.json", {})
-    except OSError as error:
-        return {**told, "error": f"cannot write there ({error.strerror or error})"}
-    return told
-
-
-def _answers(folder: Location, nodes: list[str]) -> list[Answer]:
-    pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
-    asked = [_ask.options(scheduling_strategy=strategy).remote(folder) for strategy in pinned]
+def _answers(folder: Location, nodes: list[dict[str, Any]]) -> list[Answer]:
+    pinned = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    asked = [_probe.options(scheduling_strategy=strategy).remote(folder) for strategy in pinned]
     try:
         answers: list[Answer] = ray.get(asked, timeout=PATIENCE_S)
     except GetTimeoutError as error:
@@ -85,19 +91,49 @@ def _answers(folder: Location, nodes: list[str]) -> list[Answer]:
     return answers
 
 
-def compare(storage: Location, wanted: Mapping[str, str], answers: list[Answer]) -> None:
-    """Compare what the nodes told with what is wanted.
+@ray.remote(num_cpus=0, max_retries=0)
+def _probe(folder: Location) -> Answer:
+    """Answer for this node, to which the driver has shown a storage folder with one file in it."""
+    error = ""
+    if not (folder / "here.json").is_file():
+        error = "does not see it"
+    else:
+        try:
+            write_json(folder / f"{uuid.uuid4().hex}.json", {})
+        except OSError as refused:
+            error = f"cannot write there ({refused.strerror or refused})"
+    try:
+        smi = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=30, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        smi = ""
+    return Answer(versions(), error, smi)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this process that all nodes must share, and the digest of the engine's source."""
+    return {**provenance.versions(), "engine": provenance.code_digest()}
+
+
+def compare(storage: Location, answers: Mapping[str, Answer]) -> None:
+    """Check the answers of nodes, which are given by name.
 
     Raises:
-        ValueError: a node cannot use the storage folder, or has other versions.
+        ValueError: a node cannot use the storage folder, or has other versions than this process.
     """
-    for answer in answers:
-        if answer["error"]:
-            raise ValueError(
-                f"storage: {storage} has to be one folder for all nodes, but {answer['name']} {answer['error']}."
-            )
-        for name, expected in wanted.items():
-            if answer[name] != expected:
+    for node, answer in answers.items():
+        if answer.error:
+            raise ValueError(f"storage: {storage} has to be one folder for all nodes, but {node} {answer.error}.")
+        for name, expected in versions().items():
+            if answer.versions[name] != expected:
                 raise ValueError(
-                    f"versions: the node {answer['name']} has {name} {answer[name]}, expected {expected} as here."
+                    f"versions: the node {node} has {name} {answer.versions[name]}, expected {expected} as here."
                 )
+
+
+def gpu_bytes(smi: str) -> tuple[int, ...]:
+    """Return the bytes of each GPU from the output of ``NVIDIA_SMI``, which has one line of MiB a GPU.
+
+    Lines that are no number are left out, such as ``[N/A]`` of a GPU that shares the host's memory.
+    """
+    numbers = [line.strip() for line in smi.splitlines()]
+    return tuple(int(number) * 2**20 for number in numbers if number.isascii() and number.isdigit())

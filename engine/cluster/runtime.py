@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a private one, and sizing a process for what it was given."""
+"""Join a Ray cluster or start a private one, and fit processes to the resources that Ray assigned them."""
 
 import math
 import os
@@ -17,7 +17,7 @@ from engine.resources import how_many_fit
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the work runs; ``object_store_bytes`` is that of the node with the smallest one."""
+    """The resources of a Ray cluster; ``object_store_bytes`` is that of the node with the smallest object store."""
 
     joined: bool
     cpus: float
@@ -25,26 +25,27 @@ class Cluster:
     object_store_bytes: float
 
     def sentence(self) -> str:
-        """Return the one line about this cluster with which every command begins."""
+        """Return the line about the cluster that every command prints first."""
         where = "the running cluster" if self.joined else "a private one on this machine"
         store = f"{self.object_store_bytes / 2**30:.1f} GiB object store"
         return f"Ray: {where} ({self.cpus:g} CPUs, {self.gpus:g} GPUs, {store})"
 
     def slots(self, resources: Mapping[str, float]) -> int:
-        """Return how many holders of ``granted`` resources fit at once, one at least."""
-        return int(max(1, min(how_many_fit(resources, {"cpu": self.cpus, "gpu": self.gpus}), self.cpus)))
+        """Return how many holders of ``granted`` resources fit at once, at least 1; for no resources, one a CPU."""
+        fit = how_many_fit(resources, {"cpu": self.cpus, "gpu": self.gpus})
+        return int(max(1, fit if math.isfinite(fit) else self.cpus))
 
 
 def start(*, local: bool = False) -> Cluster:
-    """Join the cluster of ``RAY_ADDRESS``, or that of ``ray start`` on this machine, else start a private one.
+    """Join the cluster of ``RAY_ADDRESS`` or of ``ray start`` on this machine, else start a private one.
 
-    ``local`` starts a private one in any case. A private one of another command is never joined: it ends with its own.
-    A cluster that is joined first grows to what ``VLDD_GPUS`` asks for.
+    With ``local``, a private one is started in any case. The private cluster of another command is never joined, since
+    it ends with that command. A joined cluster first grows to the GPUs that ``VLDD_GPUS`` asks for.
 
     Raises:
         ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
         ValueError: ``VLDD_GPUS`` cannot be read.
-        RuntimeError: the GPUs do not come.
+        RuntimeError: the GPUs do not come, or a private Ray does not start.
     """
     if ray.is_initialized():
         return _described(joined=False)
@@ -55,21 +56,22 @@ def start(*, local: bool = False) -> Cluster:
 
 
 def join() -> bool:
-    """Join a cluster that runs, that of ``RAY_ADDRESS`` or of ``ray start``, and say whether there is one.
+    """Join the running cluster of ``RAY_ADDRESS`` or of ``ray start``, and return whether there is one.
 
     Raises:
         ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
     """
     if ray.is_initialized():
         return True
-    address = os.environ.get("RAY_ADDRESS") or _started_here()
+    given, left = os.environ.get("RAY_ADDRESS"), temporary_folder() / "ray_current_cluster"
+    address = given or (left.read_text(encoding="utf-8").strip() if left.is_file() else "")  # `ray stop` deletes it
     if not address:
         return False
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
         handle_sigterm()  # Ray has put its own handler there
     except ConnectionError as error:
-        if os.environ.get("RAY_ADDRESS"):
+        if given:
             raise ConnectionError(
                 f"RAY_ADDRESS: no cluster answers at {address!r}; unset it or pass --local."
             ) from error
@@ -78,21 +80,15 @@ def join() -> bool:
 
 
 def temporary_folder() -> Path:
-    """Return the folder that Ray keeps for itself, and deletes."""
+    """Return the folder of Ray's temporary files, which Ray deletes."""
     return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
 
 
-def _started_here() -> str | None:
-    """Return the address that ``ray start`` left on this machine (``ray stop`` deletes it), or None."""
-    file = temporary_folder() / "ray_current_cluster"
-    return file.read_text(encoding="utf-8").strip() or None if file.is_file() else None
-
-
 def _start_private() -> Cluster:
-    """Start a private Ray, a second time where the first does not come up on a machine that is busy.
+    """Start a private Ray, and once more if the first one times out because the machine is busy.
 
     Raises:
-        RuntimeError: neither does.
+        RuntimeError: both time out.
     """
     os.environ.pop("RAY_ADDRESS", None)
     for again in (True, False):
@@ -100,16 +96,15 @@ def _start_private() -> Cluster:
             ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
             handle_sigterm()  # Ray has put its own handler there
             break
-        except Exception as error:  # Ray raises no other here
-            if _TOO_LATE not in str(error):
+        except Exception as error:  # Ray raises a plain Exception here
+            if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
             if not again:
-                raise RuntimeError("Ray did not come up in its time: this machine is too busy for it now.") from error
+                raise RuntimeError(
+                    "Ray did not start in time; this machine is too busy, expected free CPUs."
+                ) from error
     return _described(joined=False)
-
-
-_TOO_LATE = "timed out during startup"
 
 
 def _described(*, joined: bool) -> Cluster:
@@ -124,10 +119,10 @@ def _described(*, joined: bool) -> Cluster:
 
 
 def granted(request: Request, cluster: Cluster) -> dict[str, float]:
-    """Return a request as Ray takes it; its GPUs fall to 0 where the cluster has none.
+    """Return the resources that a request gets; its GPUs fall to 0 if the cluster has none.
 
     Raises:
-        ValueError: no cluster of this size can ever serve it.
+        ValueError: the cluster is too small for the request.
     """
     gpu = request.gpu if cluster.gpus else 0.0
     for name, wanted, total in (("cpu", request.cpu, cluster.cpus), ("gpu", gpu, cluster.gpus)):
@@ -141,8 +136,14 @@ def actor_options(resources: Mapping[str, float]) -> dict[str, float]:
     return {"num_cpus": resources["cpu"], "num_gpus": resources["gpu"]}
 
 
-def use_cpus(cpus: float) -> None:
-    """Let torch use as many threads as this process was given CPUs; Ray's own setting misses reused workers."""
+def use_resources(cpus: float) -> None:
+    """Give torch as many threads as this worker has CPUs, and hide all GPUs from a worker that was assigned none.
+
+    Call it in a worker before CUDA is initialised. Ray's own setting of threads misses reused workers. Ray leaves
+    ``CUDA_VISIBLE_DEVICES`` alone where ``num_gpus`` is 0, and a joined cluster's workers start without our setting.
+    """
     import torch
 
     torch.set_num_threads(max(1, int(cpus)))
+    if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -1,8 +1,8 @@
-"""Scoring sets under the study's protocol, each in a task of its own, and remembering what has been scored."""
+"""Score sets under the study's protocol, each in a Ray task of its own, and cache the scores."""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,26 +11,31 @@ from ray import ObjectRef
 
 from engine import build
 from engine.build import Setup
-from engine.cluster.runtime import use_cpus
+from engine.cluster.runtime import use_resources
 from engine.config import components
 from engine.coresets import load_warmup, save_warmup
 from engine.evaluation.full_data import FullDataRecipe, train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set, real_set
 from engine.io.files import digest, read_json, write_json
 from engine.io.storage import Location
+from engine.provenance import numbers_digest, provenance
 from engine.rng import named_generator
 from engine.specification import Specification
 from engine.synthetic.set import load_set
 
 Result = dict[str, Any]
-"""``seeds`` and ``val`` (metrics a student), ``rates``, ``seconds`` to learn or choose the set, ``size`` in bytes."""
+"""A score as JSON holds it.
+
+``seeds`` and ``val`` (metrics a student), ``learning_rates``, ``seconds`` to learn or choose the set, ``size`` in
+bytes, ``provenance`` of the process that computed it.
+"""
 
 Score: TypeAlias = Result | ObjectRef
-"""A result, or the reference of one that is on its way."""
+"""A result, or the reference of one that is being computed."""
 
 
 def score_full_data(specification: Specification, index: int) -> Result:
-    """Train student ``index`` of all real pairs; the first one also leaves the coresets' evidence on disk."""
+    """Train student ``index`` on all real pairs; student 0 also saves the warm-up statistics for the coresets."""
     study, setup = specification.study, specification.setup()
     started = time.perf_counter()
     result = train_on_everything(
@@ -48,14 +53,12 @@ def score_full_data(specification: Specification, index: int) -> Result:
     )
     if result.warmup is not None:
         save_warmup(warmup_path(specification), result.warmup)
-    learning_rates = {modality: getattr(study.experts.lr, modality) for modality in ("image", "text")}
-    seconds = time.perf_counter() - started
     return {
         "seeds": [result.test],
         "val": [result.val],
         "epoch": result.epoch,
-        "learning_rates": learning_rates,
-        "seconds": seconds,
+        "learning_rates": study.experts.lr.model_dump(include={"image", "text"}),
+        "seconds": time.perf_counter() - started,
     }
 
 
@@ -74,7 +77,7 @@ def score_coreset(specification: Specification, name: str, num_pairs: int) -> Re
 
 
 def score_set(specification: Specification, path: Location) -> Result:
-    """Score a synthetic set from its file, reworded where the study's text encoder is not that of the set."""
+    """Score the synthetic set in a file; its texts are reworded for another text encoder than it was learned with."""
     setup = specification.setup()
     synthetic = build.reworded(specification.study, setup, specification.paths, load_set(path))
     training = prepare_set(setup.student, synthetic, setup.device)
@@ -95,53 +98,57 @@ def _scored(specification: Specification, setup: Setup, training: Any) -> Result
 
 
 def warmup_path(specification: Specification) -> Location:
-    """Return where the evidence of this study's data, student and recipe lies."""
-    study = specification.study
-    key = digest("evidence/2", str(specification.expert_folder().name), repr(study.baselines.feature_epoch),
-                 repr(study.baselines.warmup_epochs), repr(study.baselines.full_epochs))  # fmt: skip
-    return specification.storage / "evidence" / f"{key}.safetensors"
+    """Return the path of the warm-up statistics of this study's data, student and recipe, and of this code."""
+    keys = {"feature_epoch", "warmup_epochs", "full_epochs", "patience"}
+    decided = specification.study.baselines.model_dump(include=keys)
+    name = _key("warmup/1", {"experts": specification.expert_folder().name, **decided})
+    return specification.storage / "warmup" / f"{name}.safetensors"
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Runs scoring functions as Ray tasks; a score is computed once for one data, student, protocol and set."""
+    """Runs scoring functions as Ray tasks; a score is computed once for one data, student, protocol, set and code."""
 
     specification: Specification
     resources: dict[str, float]
 
     def submit(self, function: Callable[..., Result], *arguments: Any, key: str) -> Score:
-        """Return the remembered result of ``key``, or have ``function(specification, *arguments)`` computed.
+        """Return the cached result of ``key``, or start a task for ``function(specification, *arguments)``.
 
-        What a task has computed is remembered even where nobody waits for it any more.
+        A task caches its result even if the caller is gone by then.
         """
         path = self._path(key)
         if path.exists():
             result: Result = read_json(path)
             return result
-        return _remember.options(**self.resources).remote(path, function, self.specification, *arguments)
+        return _compute.options(**self.resources).remote(path, function, self.specification, *arguments)
 
     def forget(self, key: str) -> None:
-        """Forget the result of ``key``."""
+        """Delete the cached result of ``key``."""
         self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Location:
         sections = {"data", "student", "protocol", "seed", "baselines"}
         tree = self.specification.study.model_dump(mode="json", include=sections)
         tree["experts"] = self.specification.study.experts.model_dump(exclude={"count", "epochs", "damaged"})
-        name = digest("scores/3", json.dumps(tree, sort_keys=True), key)
-        return self.specification.storage / "scores" / f"{name}.json"
+        return self.specification.storage / "scores" / f"{_key('scores/4', tree, key)}.json"
+
+
+def _key(kind: str, tree: Mapping[str, Any], *words: str) -> str:
+    """Return the key of a result: its kind, its configuration in any order of keys, and the code that decides it."""
+    return digest(kind, numbers_digest(), json.dumps(tree, sort_keys=True), *words)
 
 
 def waited(score: Score) -> Result:
-    """Return a result, waiting for it where it is still computed."""
+    """Return a result, after waiting for it if it is being computed."""
     result: Result = ray.get(score) if isinstance(score, ObjectRef) else score
     return result
 
 
 @ray.remote
-def _remember(path: Location, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Compute a result in a process sized for the CPUs it was given, and write it."""
-    use_cpus(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
-    result = function(*arguments)
+def _compute(path: Location, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Compute a result with the resources of this task, add its provenance, and write it."""
+    use_resources(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
+    result = {**function(*arguments), "provenance": provenance()}
     write_json(path, result)
     return result

@@ -1,11 +1,12 @@
-"""A lease: one process at a time trains into a store, on whichever machine it runs.
+"""A lease on a store: one process at a time trains into it, on whichever machine it runs.
 
-The file ``lease.json`` says who, and its holder rewrites it every few seconds. It is taken over from a holder whose
-process on this machine ended, and from any one whose file has not changed for ``STALE_S`` seconds by the clock of the
-one who waits (clocks of machines are not compared). Who takes it does so under a file lock, which a shared folder has
-to offer to all machines. Object stores have no locks. Of several that find no lease there, one creates it, where the
-store writes on a condition; but two may take over that of a dead one. So who takes it there looks again after
-``SETTLE_S`` seconds whether it still is the one; should two train at once all the same, they write the same bytes.
+The file ``lease.json`` names its holder, who rewrites it every ``BEAT_S`` seconds. Another process takes it over when
+the holder's process on the same machine has ended, or when the file has not changed for ``STALE_S`` seconds of the
+waiting process's own clock; clocks of machines are not compared. On disks this happens under a file lock, which a
+shared folder has to offer to all machines. Object stores have no locks. If there is no lease, one process creates it,
+provided that the store supports conditional writes; but two may take over the lease of a dead holder. A process that
+takes it there therefore looks again after ``SETTLE_S`` seconds whether it still has it. Two that train at once all the
+same write the same bytes.
 """
 
 import json
@@ -29,7 +30,7 @@ SETTLE_S = 2.0
 
 @dataclass(frozen=True)
 class Holder:
-    """A process: its host's name for people, the start of the machine and the view of its process ids, and its id."""
+    """A process: a random id, host name, machine (its boot and process-id namespace), process id and start time."""
 
     owner: str
     host: str
@@ -39,13 +40,17 @@ class Holder:
     beat: int = 0
 
     def is_gone(self) -> bool:
-        """Say whether this holder surely ended; of another machine's processes nobody here can know."""
-        return self.machine == _machine() and _start_of(self.pid) != self.started
+        """Return whether this holder has surely ended, which is known of processes of this machine only."""
+        return self == NOBODY or (self.machine == _machine() and _start_of(self.pid) != self.started)
+
+
+NOBODY = Holder("", "", "", 0, "")
+"""The holder of a lease file that cannot be read; leases are written whole, so nobody ever held that one."""
 
 
 @dataclass
 class Lease:
-    """The lease in ``path``, as seen by one process that wants it."""
+    """The lease in ``path``, for one process that wants it."""
 
     path: Location
     beat_s: float = BEAT_S
@@ -53,18 +58,20 @@ class Lease:
     me: Holder = field(default_factory=lambda: this_process())
 
     def holder(self) -> Holder | None:
-        """Return who holds the lease, or None; what cannot be read was never held, for it is written whole."""
+        """Return the holder of the lease, or None if there is no lease."""
         try:
             return Holder(**read_json(self.path))
-        except (FileNotFoundError, ValueError, TypeError):
+        except FileNotFoundError:
             return None
+        except (ValueError, TypeError):
+            return NOBODY
 
     @contextmanager
     def held(self, *, on_wait: Callable[[Holder], None], on_loss: Callable[[], None]) -> Iterator[None]:
-        """Hold the lease for the block, after waiting for it.
+        """Wait for the lease and hold it for the block.
 
-        ``on_wait`` is told of a holder that is waited for; it may raise to give up. ``on_loss`` is called, in another
-        thread, where somebody took the lease over, which happens to a process that stood still for long.
+        ``on_wait`` is called with the holder that is waited for; it may raise to give up. ``on_loss`` is called in
+        another thread if a process takes the lease over, as happens to a holder that stood still for long.
         """
         self._acquire(on_wait)
         ended = threading.Event()
@@ -75,83 +82,66 @@ class Lease:
         finally:
             ended.set()
             beating.join()
-            self._release()
+            with self._locked():
+                if self._is_mine():
+                    self.path.unlink(missing_ok=True)
 
     def _acquire(self, on_wait: Callable[[Holder], None]) -> None:
         seen, since = None, time.monotonic()
         while True:
-            with self._alone():
+            with self._locked():
                 found = self.holder()
                 if found != seen:
                     seen, since = found, time.monotonic()
                 free = found is None or found.is_gone() or time.monotonic() - since > self.stale_s
                 taken = free and self._take(found)
-            if taken and self._stays_mine():
-                return
+            if taken:
+                if on_disk(self.path):
+                    return
+                time.sleep(SETTLE_S)
+                if self._is_mine():
+                    return
+                continue
             if not free and found is not None:
                 on_wait(found)
-            if not taken:
-                time.sleep(min(0.5, self.beat_s))
+            time.sleep(min(0.5, self.beat_s))
 
     def _take(self, before: Holder | None) -> bool:
-        """Write this process into the lease, over ``before``, and say whether it is the one."""
-        if before is None and not on_disk(self.path) and not self._is_spoiled():
+        """Write this process into the lease in place of ``before``, and return whether it is the holder."""
+        if before is None and not on_disk(self.path):
             created = create(self.path, json.dumps(asdict(self.me)).encode())
-            return created or self._is_mine()  # it was, where the answer was lost and the request sent again
+            return created or self._is_mine()  # ours already, if the answer was lost and the request sent again
         write_json(self.path, asdict(self.me))
         return True
-
-    def _is_spoiled(self) -> bool:
-        """Say whether something lies in the lease's place that names no holder."""
-        try:
-            Holder(**read_json(self.path))
-        except FileNotFoundError:
-            return False
-        except (ValueError, TypeError):
-            return True
-        return False
-
-    def _stays_mine(self) -> bool:
-        if on_disk(self.path):
-            return True
-        time.sleep(SETTLE_S)
-        return self._is_mine()
 
     def _beat(self, ended: threading.Event, on_loss: Callable[[], None]) -> None:
         beat = 0
         while not ended.wait(self.beat_s):
             beat += 1
             try:
-                with self._alone():
+                with self._locked():
                     if not self._is_mine():
-                        break
+                        on_loss()
+                        return
                     write_json(self.path, asdict(self.me) | {"beat": beat})
-            except OSError:  # a full disk, or a storage that is away: the next beat may find it well
+            except OSError:  # a full disk or a storage that is away may be well again at the next beat
                 continue
-        else:
-            return
-        on_loss()
-
-    def _release(self) -> None:
-        with self._alone():
-            if self._is_mine():
-                self.path.unlink(missing_ok=True)
 
     def _is_mine(self) -> bool:
         found = self.holder()
         return found is not None and found.owner == self.me.owner
 
-    def _alone(self) -> AbstractContextManager[None]:
+    def _locked(self) -> AbstractContextManager[None]:
         return exclusive(self.path.with_name(f".{self.path.name}.lock"))
 
 
 def this_process() -> Holder:
-    pid = os.getpid()
-    return Holder(uuid.uuid4().hex, platform.node(), _machine(), pid, _start_of(pid))
+    """Return this process as a holder, under a new random id."""
+    return Holder(uuid.uuid4().hex, platform.node(), _machine(), os.getpid(), _start_of(os.getpid()))
 
 
 def _machine() -> str:
-    """Return what identifies this start of the machine and this view of its process ids, else the host's name."""
+    """Return an id of this boot of the machine and this namespace of process ids; without /proc, the host's name."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -160,22 +150,20 @@ def _machine() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """Return when a process of this machine started, so that its number given again is not taken for it.
+    """Return the start time of a process of this machine, which tells it from a later one with the same id.
 
-    Empty where no such process is, and ``"unknown"`` where it lives but the system does not tell.
+    The result is empty if there is no such process, and ``"unknown"`` for a live one on a system without /proc.
     """
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    if Path("/proc/self").exists():
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return ""
         return "" if state[0] in "ZX" else state[19]
-    except OSError:
-        return "unknown" if not Path("/proc/self").exists() and _lives(pid) else ""
-
-
-def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
+        return ""
     except PermissionError:
-        return True
-    return True
+        pass
+    return "unknown"

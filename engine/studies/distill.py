@@ -8,11 +8,10 @@ from typing import Any
 from tqdm import tqdm
 
 from engine.cluster import runtime
-from engine.cluster.devices import read_nodes
-from engine.cluster.errors import own_sentences
+from engine.cluster.errors import one_sentence_errors
 from engine.cluster.experts.registry import get_registry
 from engine.cluster.experts.train import train_experts
-from engine.cluster.nodes import check_nodes
+from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.scoring import Scorer, score_set, waited
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
@@ -51,7 +50,7 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
         StorageError: the storage is away, or refuses.
         RuntimeError: experts or trials failed for good.
     """
-    with own_sentences(job.specification.storage):
+    with one_sentence_errors(job.specification.storage):
         if not fresh and job.finished:
             echo("This study is finished, and this is its table (--fresh starts over).")
             rows = table.read(job.folder)
@@ -80,7 +79,7 @@ def start(job: Job, *, local: bool) -> runtime.Cluster:
         FileNotFoundError: its data or weights are not there.
     """
     check_here(job)
-    return _connect(job, local=local)
+    return _connect(job, local=local)[0]
 
 
 def train_missing_experts(job: Job, *, local: bool) -> None:
@@ -91,7 +90,7 @@ def train_missing_experts(job: Job, *, local: bool) -> None:
         FileNotFoundError: its data or weights are not there.
         RuntimeError: an expert could not be trained.
     """
-    with own_sentences():
+    with one_sentence_errors():
         cluster = start(job, local=local)
         train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
     echo(f"experts: {job.specification.expert_folder()}")
@@ -108,26 +107,26 @@ def check_here(job: Job) -> None:
     check_data(job)
 
 
-def _connect(job: Job, *, local: bool) -> runtime.Cluster:
-    """Start or join Ray, say which, and check the study against that."""
+def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
+    """Start or join Ray, say which, check the study against it, and return it with its nodes."""
     cluster = runtime.start(local=local)
     echo(cluster.sentence())
     check_cluster(job, cluster)
     check_disk(job)
-    check_nodes(job.specification.storage)
+    nodes = check_nodes(job.specification.storage)
     if warning := buffer_warning(job, cluster):
         echo(warning)
-    return cluster
+    return cluster, nodes
 
 
 def _run_missing(job: Job, step: int | None, *, local: bool, fresh: bool) -> list[Row]:
     """Run what is missing of a study that was checked here, and whose outer steps take ``step`` bytes."""
-    cluster = _connect(job, local=local)
-    check_memory(job, step, runtime.granted(job.study.resources.trial, cluster), read_nodes())
+    cluster, nodes = _connect(job, local=local)
+    check_memory(job, step, runtime.granted(job.study.resources.trial, cluster), nodes)
     if fresh:
         forget(job)
     baselines = _begin(job, cluster)
-    with own_sentences(job.specification.storage), tracked(job, fresh=fresh) as tracker:
+    with one_sentence_errors(job.specification.storage), tracked(job, fresh=fresh) as tracker:
         return _run(job, cluster, baselines, tracker)
 
 

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from engine import build
 from engine.cluster import runtime
-from engine.cluster.errors import own_sentences
+from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import Result, Scorer, score_set, waited
 from engine.cluster.search.trial import BEST_SET
 from engine.io.files import atomic_path, digest
@@ -38,7 +38,7 @@ def set_row(job: Job, file: Location, name: str, *, local: bool) -> Row:
     """Score a synthetic set as ``score_file`` does, and return its row; a note says where its texts are captions."""
     synthetic = fitting_set(job, file)
     scorer = _scorer(job, start(job, local=local))
-    with own_sentences():
+    with one_sentence_errors():
         result = waited(scorer.submit(score_set, file, key=f"set/{digest(file.read_bytes())}"))
     reworded = "its texts are the nearest real captions, embedded anew" if "reworded" in synthetic.metadata else ""
     return score_row(job, name, len(synthetic), result, note=reworded)
@@ -75,7 +75,7 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
     baselines = Baselines(job, _scorer(job, cluster), Executor(slots))
     baselines.start_first()
     baselines.start_rest()
-    with own_sentences(), tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
+    with one_sentence_errors(), tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
         rows = table.with_recovery(baselines.rows(bar))
     for (name, pairs), score in baselines.coresets.items():
         _write_pairs(job, _coreset_folder(job) / f"{name}_{pairs}.csv", score.result())

@@ -12,7 +12,7 @@ from fsspec.exceptions import FSTimeoutError
 from ray.train._internal.syncer import _BackgroundProcess
 from ray.tune import TuneError
 
-from engine.cluster.errors import died, last_words, own_sentences
+from engine.cluster.errors import died, last_line_of_traceback, one_sentence_errors
 from engine.cluster.search.noise import unwrapped, uploads_awaited
 from engine.io.storage import StorageError, location
 
@@ -46,7 +46,7 @@ def fails(kind: str) -> None:
     ],
 )
 def test_an_error_of_a_worker_is_its_own_sentence(kind: str, error: type[Exception], told: str) -> None:
-    with pytest.raises(error) as caught, own_sentences(location("memory://store")):
+    with pytest.raises(error) as caught, one_sentence_errors(location("memory://store")):
         ray.get(fails.remote(kind))
     assert type(caught.value) is error
     assert str(caught.value) == told
@@ -64,7 +64,7 @@ class Unready:
 
 
 def test_an_actor_that_cannot_be_started_tells_why_and_did_not_die() -> None:
-    with pytest.raises(RuntimeError, match=r"^KeyError: 'k'$") as caught, own_sentences():
+    with pytest.raises(RuntimeError, match=r"^KeyError: 'k'$") as caught, one_sentence_errors():
         ray.get(Unready.options(num_cpus=0).remote().ready.remote())
     assert caught.value.__cause__ is not None
     assert not died(caught.value.__cause__)
@@ -72,11 +72,14 @@ def test_an_actor_that_cannot_be_started_tells_why_and_did_not_die() -> None:
 
 def test_what_a_package_raises_here_is_told_of_the_storage_and_a_mistake_of_ours_passes() -> None:
     place = location("memory://store")
-    with pytest.raises(StorageError, match=r"^storage: memory://store failed \(too late\)$"), own_sentences(place):
+    with (
+        pytest.raises(StorageError, match=r"^storage: memory://store failed \(too late\)$"),
+        one_sentence_errors(place),
+    ):
         raise FSTimeoutError("too late")
-    with pytest.raises(FSTimeoutError), own_sentences(Path("runs").absolute()):
+    with pytest.raises(FSTimeoutError), one_sentence_errors(Path("runs").absolute()):
         raise FSTimeoutError("too late")
-    with pytest.raises(KeyError), own_sentences(place):
+    with pytest.raises(KeyError), one_sentence_errors(place):
         raise KeyError("k")
 
 
@@ -90,7 +93,7 @@ def test_what_a_package_raises_here_is_told_of_the_storage_and_a_mistake_of_ours
     ],
 )
 def test_the_last_words_of_a_traceback_are_type_and_message(text: str, words: str) -> None:
-    assert last_words(text) == words
+    assert last_line_of_traceback(text) == words
 
 
 def raise_as_tune_does(error: Exception) -> None:
@@ -120,7 +123,7 @@ def test_an_upload_is_waited_for_but_not_for_ever() -> None:
 
 @pytest.mark.faults
 def test_a_dead_worker_is_told_as_one() -> None:
-    with pytest.raises(RuntimeError, match="a worker process died") as caught, own_sentences():
+    with pytest.raises(RuntimeError, match="a worker process died") as caught, one_sentence_errors():
         ray.get(fails.options(max_retries=0).remote("death"))
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,18 @@ import ray
 import torch
 
 from engine import build
-from engine.cluster.errors import own_sentences
+from engine.cluster.errors import one_sentence_errors
 from engine.cluster.experts.registry import NAMESPACE, RemoteSource, get_registry, registry_name
+from engine.cluster.experts.stale import stale_actors
+from engine.cluster.experts.train import train_experts
 from engine.cluster.runtime import Cluster
 from engine.cluster.search.trial import expert_epochs
 from engine.experts.store import ExpertStore
 from engine.experts.trajectory import ExpertSource, sample_segment
+from engine.io.files import read_json
+from engine.provenance import numbers_digest
 from engine.rng import named_generator
-from engine.studies.job import train_experts
+from engine.studies.job import Job
 from engine.tensors import Params
 from tests.finished import Finished
 from tests.tiny import tiny_job
@@ -41,6 +46,11 @@ def checksum(params: Params) -> str:
 def checksums(source: ExpertSource) -> dict[tuple[int, int], str]:
     """Return the digest of every snapshot."""
     return {(e, k): checksum(source.load(e, k)) for e, epochs in source.index().items() for k in epochs}
+
+
+def train(job: Job) -> None:
+    """Train the experts that a job lacks."""
+    train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
 
 
 def written(folder: Path) -> dict[str, int]:
@@ -86,7 +96,7 @@ def test_experts_that_are_there_are_not_trained_again(finished: Finished) -> Non
     other = tiny_job(finished.job.specification.storage, "method.num_pairs=5", "method.inner_steps=3")
     assert other.folder != finished.job.folder
     assert other.specification.expert_folder() == folder
-    train_experts(other, CLUSTER)
+    train(other)
     assert written(folder) == before
 
 
@@ -95,18 +105,55 @@ def test_a_third_expert_joins_the_two(finished: Finished, tmp_path: Path) -> Non
     folder = job.specification.expert_folder()
     shutil.copytree(finished.job.specification.expert_folder(), folder)
     before = written(folder)
-    train_experts(job, CLUSTER)
+    train(job)
     registry = get_registry(folder)
     assert expert_epochs(3, registry) == {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2)}
     assert expert_epochs(2, registry).keys() == {0, 1}  # a study of two reads two
     assert before.items() <= written(folder).items()
 
 
-def test_a_damaged_expert_is_told_in_its_own_words(finished: Finished, tmp_path: Path) -> None:
+def test_the_sentence_of_a_damaged_expert_comes_through(finished: Finished, tmp_path: Path) -> None:
     job = tiny_job(tmp_path, "seed=1", "experts.damaged=stop")
     store = ExpertStore(job.specification.expert_folder())
     store.save(0, 0, {"image.x": torch.zeros(2)})
     (store.folder / "expert_0000" / "epoch_0000.safetensors").write_bytes(b"damaged")
-    with pytest.raises(ValueError, match=r"epoch_0000\.safetensors: its checksum") as caught, own_sentences():
-        train_experts(job, CLUSTER)
+    with pytest.raises(ValueError, match=r"epoch_0000\.safetensors: its checksum") as caught, one_sentence_errors():
+        train(job)
     assert "\n" not in str(caught.value)
+
+
+def test_a_registry_of_other_code_is_not_asked_and_ends_when_idle(
+    ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_name, old = registry_name(tmp_path), get_registry(tmp_path, idle_s=2.0)
+    assert ray.get(old.index.remote()) == {}
+    monkeypatch.setattr("engine.cluster.experts.registry.code_digest", lambda: "newer")
+    assert registry_name(tmp_path) != old_name
+    newer = get_registry(tmp_path)
+    assert ray.get(newer.describe.remote())["pid"] != ray.get(old.describe.remote())["pid"]
+    deadline = time.monotonic() + 30
+    while old_name in (names := {actor.name for actor in stale_actors()}):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert registry_name(tmp_path) in names
+    ray.kill(newer)
+
+
+def test_a_reader_pins_a_bounded_number_of_bytes(finished: Finished) -> None:
+    disk, remote = sources(finished)
+    size = sum(value.nbytes for value in disk.load(0, 0).values())
+    for room in (0, 1, 2):
+        bounded = RemoteSource(remote.folder, remote.registry, remote.epochs, cache_bytes=room * size)
+        assert checksums(bounded) == checksums(disk)
+        assert [*bounded._cache] == [(1, 0), (1, 1), (1, 2)][3 - room :]
+    bounded.load(1, 1)  # the one that was read last stays
+    bounded.load(0, 0)
+    assert [*bounded._cache] == [(1, 1), (0, 0)]
+
+
+def test_the_store_names_the_recipe_and_the_code_that_trained_it(finished: Finished) -> None:
+    study = finished.job.study
+    found = read_json(finished.job.specification.expert_folder() / "recipe.json")
+    assert found["recipe"]["student"] == study.student.model_dump(mode="json")
+    assert found["recipe"]["seed"] == study.seed
+    assert found["provenance"]["numbers"] == numbers_digest()

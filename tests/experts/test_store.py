@@ -190,8 +190,8 @@ def test_a_truncated_manifest_is_named(store: ExpertStore) -> None:
         store.index()
 
 
-def test_the_recipe_is_described_once(store: ExpertStore) -> None:
-    store.describe({"lr": 0.1})
-    store.describe({"lr": 0.2})
-    assert read_json(store.folder / "recipe.json") == {"lr": 0.1}
+def test_the_recipe_and_its_first_code_are_described_once(store: ExpertStore) -> None:
+    store.describe({"lr": 0.1}, {"code": "a"})
+    store.describe({"lr": 0.1}, {"code": "b"})
+    assert read_json(store.folder / "recipe.json") == {"recipe": {"lr": 0.1}, "provenance": {"code": "a"}}
     assert store.index() == {0: (0, 1), 12: (3,)}

@@ -12,7 +12,7 @@ import pytest
 import ray
 import torch
 
-from engine.cluster.errors import own_sentences
+from engine.cluster.errors import one_sentence_errors
 from engine.cluster.experts.registry import RemoteSource, get_registry
 from engine.cluster.experts.train import train_experts
 from engine.cluster.nodes import check_nodes
@@ -199,7 +199,7 @@ def test_a_damaged_expert_is_trained_again_from_its_last_whole_epoch(
 ) -> None:
     job = with_the_experts_of(undisturbed, tmp_path)
     damaged(job, damage)
-    with own_sentences():
+    with one_sentence_errors():
         train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     assert checksums(job) == checksums(undisturbed.job)
 
@@ -217,7 +217,7 @@ def test_or_the_run_stops_with_one_sentence(
     job = longer_job(tmp_path, "experts.damaged=stop")
     shutil.copytree(undisturbed.job.specification.expert_folder(), job.specification.expert_folder())
     damaged(job, damage)
-    with pytest.raises(ValueError, match=rf"expert_0001/{sentence}") as caught, own_sentences():
+    with pytest.raises(ValueError, match=rf"expert_0001/{sentence}") as caught, one_sentence_errors():
         train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=CLUSTER)
     assert "\n" not in str(caught.value)
 

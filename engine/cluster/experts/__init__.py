@@ -1,1 +1,1 @@
-"""Expert trajectories on a cluster: actors that train them and the registry that serves them."""
+"""Train expert trajectories on a cluster, and serve them from a registry."""

@@ -1,40 +1,38 @@
-"""An actor that trains one expert at a time and leaves each finished epoch in the store.
+"""An actor that trains one expert at a time and saves every epoch in the store.
 
-The registry imports this module without ever training, so that what training needs is imported by the actor alone.
+The registry imports this module but never trains, so the libraries of training are imported inside the functions.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import ray
 from ray.actor import ActorHandle
 
-from engine.cluster.runtime import use_cpus
+from engine.cluster.runtime import use_resources
 from engine.experts.store import ExpertStore
 from engine.experts.trajectory import ExpertId
+from engine.provenance import provenance
 from engine.specification import Specification
 
-if TYPE_CHECKING:
-    import torch
-
-    from engine.tensors import Params
-
 Report = Callable[[float], None]
-"""Told how many epochs are done, fractions included."""
+"""Receives the number of finished epochs, with fractions."""
 
 
 def train_into_store(
     specification: Specification, expert: ExpertId, *, epochs: int, report: Report | None = None
 ) -> None:
-    """Train one expert up to ``epochs``, going on from its last epoch in the store."""
+    """Train one expert up to ``epochs``, resuming from its last epoch in the store."""
     from engine.build import expert_recipe
     from engine.experts.train import train_expert
 
     study, setup = specification.study, specification.setup()
     store = ExpertStore(specification.expert_folder())
-    finished = store.index().get(expert, ())
-    done = float(finished[-1]) if finished else 0.0
-    resume = (finished[-1], _on_device(store, expert, finished[-1], setup.device)) if finished else None
+    store.describe(study.model_dump(mode="json", include={"data", "student", "experts", "seed"}), provenance())
+    done, resume = 0.0, None
+    if finished := store.index().get(expert):
+        done = float(finished[-1])
+        params = store.load(expert, finished[-1])
+        resume = finished[-1], {name: value.to(setup.device) for name, value in params.items()}
 
     def on_progress(fraction: float) -> None:
         if report is not None:
@@ -55,23 +53,19 @@ def train_into_store(
         done = float(epoch)
 
 
-def _on_device(store: ExpertStore, expert: ExpertId, epoch: int, device: "torch.device") -> "Params":
-    return {name: value.to(device) for name, value in store.load(expert, epoch).items()}
-
-
 class ExpertTrainer:
-    """The actor's class: trains experts of one specification with the CPUs it was given."""
+    """The actor's class, which trains experts of one specification with ``cpus`` CPUs."""
 
     def __init__(self, specification: Specification, cpus: float) -> None:
-        use_cpus(cpus)
+        use_resources(cpus)
         self.specification = specification
 
     def ready(self) -> None:
-        """Return once the actor runs and its data are at hand."""
+        """Return once the actor runs and has loaded its data."""
         self.specification.setup()
 
     def train(self, expert: ExpertId, epochs: int, registry: ActorHandle) -> None:
-        """Train one expert and tell the registry how far it is, about once a percent."""
+        """Train one expert and report its progress to the registry, about once a percent."""
         last = -1.0
 
         def report(done: float) -> None:

@@ -1,4 +1,4 @@
-"""Detached actors of ours that live on a cluster after the commands that started them: listed, and stopped."""
+"""List and stop the detached actors that earlier commands left on a cluster."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +14,21 @@ PATIENCE_S = 10.0
 
 @dataclass(frozen=True)
 class StaleActor:
-    """A detached actor: its name, and what it tells of itself, or None where it does not answer."""
+    """A detached actor: its name, and its description, or None if it does not answer."""
 
     name: str
-    told: dict[str, Any] | None
+    description: dict[str, Any] | None
 
     def sentence(self) -> str:
-        """Return one line about it."""
-        if self.told is None:
+        """Return one line about the actor."""
+        if (found := self.description) is None:
             return f"{self.name}  does not answer"
-        state = "trains experts" if self.told["trains"] else f"idle for {self.told['idle_s']:.0f} s"
-        return f"{self.name}  {state}, process {self.told['pid']} on {self.told['host']}, {self.told['folder']}"
+        state = "trains experts" if found["trains"] else f"idle for {found['idle_s']:.0f} s"
+        return f"{self.name}  {state}, process {found['pid']} on {found['host']}, {found['folder']}"
 
 
 def stale_actors() -> list[StaleActor]:
-    """Return our detached actors on the cluster that this process has joined, by name."""
+    """Return the project's detached actors on the cluster that this process has joined, sorted by name."""
     named = list_named_actors(all_namespaces=True)
     return [_asked(name) for name in sorted(one["name"] for one in named if one["namespace"] == NAMESPACE)]
 
@@ -41,9 +41,9 @@ def _asked(name: str) -> StaleActor:
         return StaleActor(name, None)
 
 
-def stop(leftover: StaleActor) -> None:
-    """End an actor for good, with the experts that it trains; what they have finished lies in the store."""
+def stop(actor: StaleActor) -> None:
+    """End an actor for good, with the experts that it trains; their finished epochs stay in the store."""
     try:
-        ray.kill(ray.get_actor(leftover.name, namespace=NAMESPACE), no_restart=True)
+        ray.kill(ray.get_actor(actor.name, namespace=NAMESPACE), no_restart=True)
     except ValueError:  # it has ended by itself
         return

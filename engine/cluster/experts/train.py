@@ -1,4 +1,4 @@
-"""Have the experts of a study trained, with a progress bar, until the store holds them."""
+"""Train the experts of a study with a progress bar, until the store holds them."""
 
 import uuid
 from contextlib import suppress
@@ -15,7 +15,7 @@ from engine.specification import Specification
 
 
 def train_experts(specification: Specification, *, count: int, epochs: int, cluster: runtime.Cluster) -> None:
-    """Have the study's experts trained, as far as the store lacks them, with a bar.
+    """Train the first ``count`` experts up to ``epochs``, as far as the store lacks them.
 
     Raises:
         ValueError: an expert cannot be trained as it is configured.
@@ -36,25 +36,21 @@ def train_experts(specification: Specification, *, count: int, epochs: int, clus
         try:
             _watch(registry, training, bar)
         except KeyboardInterrupt:
-            with suppress(RayError):  # GetTimeoutError among them
+            with suppress(RayError):  # a timeout included
                 ray.get(registry.stop.remote(caller), timeout=5)
             raise
-        _show(bar, count * epochs)
+        bar.n = count * epochs
 
 
 def _watch(registry: ActorHandle, training: ray.ObjectRef, bar: tqdm) -> None:
-    """Show how far experts are until ``training`` is done; a registry that is being started again is waited for."""
-    told = None
+    """Show the progress until ``training`` is done, also while the registry is being restarted."""
+    announced = None
     while not ray.wait([training], timeout=0.5)[0]:
         with suppress(RayActorError):
-            _show(bar, sum(ray.get(registry.progress.remote()).values()))
+            bar.n = sum(ray.get(registry.progress.remote()).values())
+            bar.refresh()
             waits_for = ray.get(registry.waiting.remote())
-            if waits_for != told and waits_for is not None:
-                echo(f"These experts are being trained by {waits_for}; what it leaves is used.")
-            told = waits_for
+            if waits_for not in (None, announced):
+                echo(f"These experts are being trained by {waits_for}; this command waits and uses them.")
+            announced = waits_for
     ray.get(training)
-
-
-def _show(bar: tqdm, done: float) -> None:
-    bar.n = done
-    bar.refresh()

@@ -6,7 +6,7 @@ from typing import Any
 from ray import tune
 from tqdm import tqdm
 
-from engine.cluster.errors import last_words
+from engine.cluster.errors import last_line_of_traceback
 from engine.cluster.search.trial import BEST_SET, INITIAL_SET
 from engine.config.load import as_yaml, assign
 from engine.io.storage import Location, staged
@@ -128,4 +128,4 @@ def failure(trial: Any) -> str:
     Tune's own copy of it on this machine is read: the one in the storage comes later, or never where that is away.
     """
     newest = Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure # ")[2]
-    return last_words(newest)
+    return last_line_of_traceback(newest)

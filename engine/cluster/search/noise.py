@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from ray.tune import TuneError
 
-from engine.cluster.errors import last_words
+from engine.cluster.errors import last_line_of_traceback
 
 _LOGGERS = ("ray.air", "ray.train", "ray.tune")
 _UPLOADING = "(entrypoint)"
@@ -41,7 +41,7 @@ def unwrapped() -> Iterator[None]:
     try:
         yield
     except TuneError as error:
-        cause = error.__context__ or RuntimeError(last_words(str(error)))
+        cause = error.__context__ or RuntimeError(last_line_of_traceback(str(error)))
     else:
         return
     raise cause

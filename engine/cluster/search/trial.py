@@ -13,9 +13,9 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from engine import build
-from engine.cluster.errors import USER_ERRORS, own_sentences
+from engine.cluster.errors import USER_ERRORS, one_sentence_errors
 from engine.cluster.experts.registry import RemoteSource, get_registry
-from engine.cluster.runtime import use_cpus
+from engine.cluster.runtime import use_resources
 from engine.config.load import assign
 from engine.distill import NonFiniteLossError
 from engine.evaluation.protocol import learned_learning_rates, prepare_set, student_of_seed
@@ -41,7 +41,7 @@ class DistillTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any], specification: Specification, cpus: float) -> None:
         """Assemble the run of the searched values in ``config``."""
-        use_cpus(cpus)
+        use_resources(cpus)
         self.specification = specification
         self.reset_config(config)
 
@@ -51,7 +51,7 @@ class DistillTrial(tune.Trainable):
         self.refusal: str | None = None
         self.best: dict[str, float] = {}
         try:
-            with own_sentences(self.specification.storage):
+            with one_sentence_errors(self.specification.storage):
                 self._assemble(new_config)
         except USER_ERRORS as error:
             self.refusal = str(error)
@@ -73,7 +73,7 @@ class DistillTrial(tune.Trainable):
         if self.refusal is not None:
             return self._failed(self.refusal, refused=True)
         try:
-            with own_sentences(self.specification.storage):
+            with one_sentence_errors(self.specification.storage):
                 return self._steps()
         except NonFiniteLossError as error:
             return self._failed(str(error), refused=False)

@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 
-from engine.cluster.errors import died, last_words, plain
+from engine.cluster.errors import as_plain_error, died, last_line_of_traceback
 from engine.cluster.runtime import Cluster
 from engine.cluster.search.callbacks import TrialReports, trial_name
 from engine.cluster.search.noise import quiet, unwrapped, uploads_awaited
@@ -220,7 +220,9 @@ def _ranked(results: list[Result], study: Study) -> list[Result]:
 
 def _reason(result: Result) -> str:
     if isinstance(result.error, BaseException):
-        return str(plain(result.error))
+        return str(as_plain_error(result.error))
     if result.error is not None:
-        return last_words(str(result.error))  # what Tune could not pickle comes as the text of its traceback
+        return last_line_of_traceback(
+            str(result.error)
+        )  # what Tune could not pickle comes as the text of its traceback
     return str((result.metrics or {}).get("failure", "it never ran."))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine import build
-from engine.cluster.devices import Node
+from engine.cluster.nodes import Node
 from engine.cluster.runtime import Cluster, granted
 from engine.config.errors import ConfigError, inside
 from engine.config.load import Resolved, assign, experts_identity

@@ -1,0 +1,73 @@
+"""Resources of a cluster are counted in Ray's units, and a worker without a GPU sees none."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from engine.cluster.runtime import Cluster
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "slots"),
+    [(1, 0.2, 10), (1, 0.1, 16), (0.5, 0.5, 4), (0.1, 0, 160), (0, 0, 16), (0, 0.1, 20), (32, 0, 1)],
+)
+def test_as_many_holders_fit_as_ray_counts(cpu: float, gpu: float, slots: int) -> None:
+    assert Cluster(joined=False, cpus=16, gpus=2, object_store_bytes=1.0).slots({"cpu": cpu, "gpu": gpu}) == slots
+
+
+# Every kind of worker that computes with torch: a scoring task, an expert's actor and a trial; each with and without a
+# GPU, in workers that start without our setting, as those of a joined cluster do.
+SEEN = """
+import json, os, sys
+from pathlib import Path
+import ray
+from ray import tune
+from engine import build
+from engine.cluster.experts.actor import ExpertTrainer
+from engine.cluster.scoring import _compute
+from engine.cluster.search.trial import DistillTrial
+
+def seen(*ignored):
+    return {"visible": os.environ["CUDA_VISIBLE_DEVICES"], "device": str(build.default_device())}
+
+class Expert(ExpertTrainer):
+    def seen(self):
+        return seen()
+
+class Trial(DistillTrial):
+    def reset_config(self, new_config):
+        return True
+    def seen(self):
+        return seen()
+
+ray.init(address="local", num_cpus=4, num_gpus=4, include_dashboard=False, _temp_dir=sys.argv[1],
+         object_store_memory=100 * 2**20, log_to_driver=False, logging_level="ERROR")
+found = {}
+for gpus in (0, 1):
+    task = _compute.options(num_cpus=1, num_gpus=gpus).remote(Path(sys.argv[1]) / "result.json", seen)
+    expert = ray.remote(Expert).options(num_cpus=1, num_gpus=gpus).remote(None, 1.0)
+    kind = tune.with_parameters(Trial, specification=None, cpus=1.0)
+    trial = ray.remote(kind).options(num_cpus=0, num_gpus=gpus).remote(config={})
+    found[gpus] = ray.get([task, expert.seen.remote(), trial.seen.remote()])
+print(json.dumps(found))
+"""
+
+
+def test_a_worker_without_a_gpu_sees_none() -> None:
+    with tempfile.TemporaryDirectory(prefix="vldd-", dir="/tmp") as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", SEEN, folder],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "0,1,2,3", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(worker["visible"], worker["device"]) for worker in found["0"]] == [("", "cpu")] * 3
+    assert sorted(worker["visible"] for worker in found["1"]) in [list("012"), list("013"), list("023"), list("123")]
