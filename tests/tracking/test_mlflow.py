@@ -314,7 +314,7 @@ class Server:
         self._wait()
 
     def _wait(self) -> None:
-        for _ in range(300):
+        for _ in range(900):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return

@@ -8,8 +8,9 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -28,8 +29,6 @@ from engine.tracking.mlflow.spool import Record, RejectedError, Spool
 if "MLFLOW_LOGGING_LEVEL" not in os.environ:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
-
-T = TypeVar("T")
 
 CHILD_TAG = "vldistill.child"
 PARENT_TAG = "mlflow.parentRunId"
@@ -64,10 +63,14 @@ def prepare(uri: str, *, experiment: str, artifacts: Path, patience: float = 20.
 
 
 def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None) -> str:
-    if client.get_experiment_by_name(name) is None:
-        with contextlib.suppress(MlflowException):  # another process may have created it; else the next line fails
-            return str(client.create_experiment(name, artifact_location=artifact_location))
     found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifact_location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process may have created it meanwhile
+            if found is None:
+                raise
     if found.lifecycle_stage == "deleted":
         raise ValueError(f"experiment: {name!r} is deleted in MLflow, expected one to write to; restore or rename it.")
     return str(found.experiment_id)
@@ -76,7 +79,9 @@ def _experiment_id(client: MlflowClient, name: str, artifact_location: str | Non
 def open_run(
     uri: str, experiment_id: str, name: str, *, key: Mapping[str, str], note: str, fresh: bool, patience: float
 ) -> str:
-    """Return the id of the newest run with the tags ``key``, described by ``note``, or of a new one if ``fresh``.
+    """Return the id of the newest run with the tags ``key``, or of a new one if there is none or ``fresh`` is set.
+
+    The run gets the tags ``key``, its description ``note``, and the source and user of this process.
 
     Raises:
         ValueError: MLflow rejects the run.
@@ -102,6 +107,7 @@ def find_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) 
     return str(runs[0].info.run_id) if runs else None
 
 
+@dataclass
 class Delivery:
     """Turns records of a spool into calls to MLflow; the sender's thread calls it.
 
@@ -109,11 +115,10 @@ class Delivery:
     mark in the spool leaves the records for the next process to send again.
     """
 
-    def __init__(self, spool: Spool, uri: str, experiment_id: str) -> None:
-        self.spool = spool
-        self.uri = uri
-        self.experiment_id = experiment_id
-        self._runs: dict[str, str] = {}
+    spool: Spool
+    uri: str
+    experiment_id: str
+    _runs: dict[str, str] = field(default_factory=dict, init=False)
 
     def __call__(self, group: Sequence[Record]) -> None:
         """Deliver a group of records of one channel.
@@ -186,7 +191,7 @@ def _move_artifact(client: MlflowClient, run: str, copy: Path) -> None:
     shutil.rmtree(copy.parent, ignore_errors=True)
 
 
-def _retried(patience: float, uri: str, call: Callable[[], T]) -> T:
+def _retried(patience: float, uri: str, call: Callable[[], str]) -> str:
     """Return the result of ``call``, which is repeated for ``patience`` seconds while MLflow does not answer."""
     deadline = time.monotonic() + patience
     while True:

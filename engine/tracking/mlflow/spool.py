@@ -42,10 +42,6 @@ class Record:
     content: dict[str, Any]
 
 
-Deliver = Callable[[Sequence[Record]], None]
-"""Sends a group of records of one channel: several of metrics, or a single one of another operation."""
-
-
 class RejectedError(Exception):
     """The receiver rejects the records for good; they are marked and the next ones are sent."""
 
@@ -119,7 +115,10 @@ class Spool:
 
     def _select(self, condition: str, *values: Any) -> list[Record]:
         rows = self._execute(f"SELECT number, time, channel, operation, content FROM record WHERE {condition}", *values)
-        return [Record(*row[:4], json.loads(row[4])) for row in rows]
+        return [
+            Record(number, when, channel, operation, json.loads(content))
+            for number, when, channel, operation, content in rows
+        ]
 
     def _execute(self, statement: str, *values: Any) -> list[Any]:
         with closing(self._connect()) as connection, connection:
@@ -130,14 +129,14 @@ class Spool:
 
 
 class Sender:
-    """A daemon thread that delivers a spool, from its creation until ``stop`` or the end of the process.
+    """A daemon thread that passes the groups of a spool to ``deliver``, until ``stop`` or the end of the process.
 
     A lock file lets one sender at a time deliver a folder; another takes over when the first stops or its process ends.
     After any error but ``RejectedError`` the records stay and are sent again after ``RETRY_S`` seconds; until that
     succeeds, ``trouble`` is the error.
     """
 
-    def __init__(self, spool: Spool, deliver: Deliver) -> None:
+    def __init__(self, spool: Spool, deliver: Callable[[Sequence[Record]], None]) -> None:
         self.spool = spool
         self.trouble: Exception | None = None
         self._deliver = deliver
