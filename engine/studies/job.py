@@ -19,7 +19,7 @@ from engine.results.table import Row
 from engine.specification import Specification
 from engine.studies.preflight.requirements import epochs_read, experts_read
 from engine.tracking import Tracker
-from engine.tracking.mlflow.tracker import MlflowTracker, default_uri
+from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity, default_uri
 
 EXPERIMENT = "vldistill"
 
@@ -101,10 +101,7 @@ def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
     here = local_folder(job.specification.storage)
     tracker = MlflowTracker.open_study(
         job.mlflow_uri,
-        experiment=EXPERIMENT,
-        name=job.name,
-        key=job.key,
-        note=job.study.note,
+        RunIdentity(EXPERIMENT, job.name, job.key, job.study.note),
         artifacts=here / "artifacts",
         spool=here / "spool",
         fresh=fresh,

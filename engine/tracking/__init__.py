@@ -1,4 +1,4 @@
-"""Where parameters, metrics and artifacts of a study go."""
+"""The protocol of trackers, which record parameters, metrics and artifacts of a study."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,44 +16,21 @@ class Tracker(Protocol):
         ...
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Record settings; a nested mapping becomes dotted keys."""
+        """Record settings; a nested mapping becomes dotted names."""
         ...
 
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Record labels that, unlike parameters, may change later (``{"stopped": "early"}``)."""
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Record labels that, unlike parameters, may change later; a nested mapping becomes dotted names."""
         ...
 
     def metrics(self, values: Mapping[str, SupportsFloat], step: int) -> None:
-        """Record numbers of one step without making the caller wait."""
+        """Record numbers of one step without waiting for their delivery."""
         ...
 
     def artifact(self, path: Path) -> None:
-        """Keep a copy of a file or folder; ``path`` may change or go as soon as the call returns."""
+        """Keep a copy of a file or folder; ``path`` may change or be deleted when the call has returned."""
         ...
 
     def finish(self, status: Status) -> None:
         """End the run."""
         ...
-
-
-class Untracked:
-    """The choice to keep nothing: every call is accepted and forgotten."""
-
-    def child(self, name: str, key: str) -> "Untracked":
-        """Return this tracker."""
-        return self
-
-    def params(self, values: Mapping[str, Any]) -> None:
-        """Forget ``values``."""
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Forget ``values``."""
-
-    def metrics(self, values: Mapping[str, SupportsFloat], step: int) -> None:
-        """Forget ``values``."""
-
-    def artifact(self, path: Path) -> None:
-        """Leave ``path`` where it is."""
-
-    def finish(self, status: Status) -> None:
-        """Do nothing."""

@@ -1,6 +1,5 @@
 import math
 import os
-import pickle
 import shutil
 import signal
 import socket
@@ -17,7 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from engine.tracking import Tracker
-from engine.tracking.mlflow.tracker import MlflowTracker, default_uri, prepare
+from engine.tracking.mlflow.delivery import Delivery, prepare
+from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity, default_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # inside MLflow
 
@@ -39,19 +39,21 @@ def open_study(storage: Path, uri: str, request: pytest.FixtureRequest) -> Open:
     """Open a study whose key is the test's name."""
 
     def opened(**changes: Any) -> MlflowTracker:
-        settings = {"experiment": "tests", "name": "a study", "key": request.node.name, "note": "why?"} | changes
-        return MlflowTracker.open_study(uri, artifacts=storage / "artifacts", spool=storage / "spool", **settings)
+        identity = RunIdentity("tests", "a study", request.node.name, changes.pop("note", "why?"))
+        return MlflowTracker.open_study(
+            uri, identity, artifacts=storage / "artifacts", spool=storage / "spool", **changes
+        )
 
     return opened
 
 
 def study_run(uri: str, tracker: MlflowTracker) -> Run:
-    return MlflowClient(uri).get_run(tracker.study_id)
+    return MlflowClient(uri).get_run(tracker.run_id)
 
 
 def children(uri: str, tracker: MlflowTracker) -> dict[str, Run]:
     run = study_run(uri, tracker)
-    wanted = f"tags.mlflow.parentRunId = '{tracker.study_id}'"
+    wanted = f"tags.mlflow.parentRunId = '{tracker.run_id}'"
     return {found.info.run_name: found for found in MlflowClient(uri).search_runs([run.info.experiment_id], wanted)}
 
 
@@ -75,7 +77,6 @@ def test_a_study_with_children(uri: str, open_study: Open, tmp_path: Path) -> No
     study.finish("FINISHED")
 
     run = study_run(uri, study)
-    assert study.address == f"mlflow server --backend-store-uri {uri}"
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "a study"
     assert run.data.tags["mlflow.note.content"] == "why?"
@@ -86,7 +87,7 @@ def test_a_study_with_children(uri: str, open_study: Open, tmp_path: Path) -> No
         "empty": "{}",
         "none": "null",
     }
-    assert [file.path for file in MlflowClient(uri).list_artifacts(study.study_id)] == ["picture.png"]
+    assert [file.path for file in MlflowClient(uri).list_artifacts(study.run_id)] == ["picture.png"]
     found = children(uri, study)
     assert {name: child.info.status for name, child in found.items()} == {
         "trial 0": "FINISHED",
@@ -108,7 +109,7 @@ def test_the_same_keys_find_the_same_runs_running_again(uri: str, open_study: Op
     child.metrics({"loss": 1.0}, 0)
     child.metrics({"loss": 0.5}, 1)
     assert again._sender.flush(10)
-    assert again.study_id == first.study_id
+    assert again.run_id == first.run_id
     run = study_run(uri, again)
     assert (run.info.status, run.data.tags["mlflow.note.content"]) == ("RUNNING", "because")
     assert children(uri, again)["trial, resumed"].info.status == "RUNNING"
@@ -125,11 +126,11 @@ def test_fresh_starts_a_new_run_and_later_finds_it(uri: str, open_study: Open) -
     new = open_study(fresh=True)
     new.child("trial", "k").metrics({"loss": 2.0}, 0)
     new.finish("FINISHED")
-    assert new.study_id != old.study_id
+    assert new.run_id != old.run_id
     assert history(uri, children(uri, new)["trial"], "loss") == [(0, 2.0)]
     found = open_study()
     found.finish("FINISHED")
-    assert found.study_id == new.study_id
+    assert found.run_id == new.run_id
 
 
 def test_parameters_on_resume(uri: str, open_study: Open) -> None:
@@ -168,16 +169,57 @@ def test_numbers_that_are_not_finite_are_shown_as_nan(uri: str, open_study: Open
     assert [math.isnan(value) for value in values] == [False, True, True, False]
 
 
-def test_a_tracker_survives_pickling_before_and_after_use(uri: str, open_study: Open) -> None:
-    study = pickle.loads(pickle.dumps(open_study()))
-    child = study.child("trial", "k")
-    child.metrics({"loss": 1.0}, 0)
-    study, child = pickle.loads(pickle.dumps((study, child)))
-    child.metrics({"loss": 1.0}, 0)
-    child.metrics({"loss": 0.0}, 1)
-    child.finish("FINISHED")
+def test_tags_are_flattened_and_replaced(uri: str, open_study: Open) -> None:
+    study = open_study()
+    study.tags({"commit": "abc", "versions": {"torch": "2.9", "python": "3.11"}})
+    study.tags({"commit": "abd+changes"})
     study.finish("FINISHED")
-    assert history(uri, children(uri, study)["trial"], "loss") == [(0, 1.0), (1, 0.0)]
+    tags = study_run(uri, study).data.tags
+    assert (tags["commit"], tags["versions.torch"], tags["versions.python"]) == ("abd+changes", "2.9", "3.11")
+
+
+def test_a_group_that_is_delivered_twice_is_recorded_once(uri: str, open_study: Open) -> None:
+    """A process that is killed between the call and its mark leaves a group that was delivered."""
+    study = open_study()
+    study.child("trial", "k").metrics({"loss": 1.0, "nan": math.nan}, 0)
+    study.finish("FINISHED")
+    spool = study._sender.spool
+    delivery = Delivery(spool, uri, study_run(uri, study).info.experiment_id)
+    for operation in ("open", "metrics", "status"):
+        delivery(spool.history(f"{study.run_id}/k", operation)[:1])
+    [child] = children(uri, study).values()
+    assert history(uri, child, "loss") == [(0, 1.0)]
+    assert len(history(uri, child, "nan")) == 1
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
+
+storage = Path(sys.argv[2])
+paths = {"artifacts": storage / "artifacts", "spool": storage / "spool"}
+study = MlflowTracker.open_study(sys.argv[1], RunIdentity("tests", "killed", "killed"), **paths)
+child = study.child("trial", "k")
+child.params({"lr": 0.1})
+for step in range(30):
+    child.metrics({"loss": float(step)}, step)
+child.artifact(Path(sys.argv[3]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_leaves_its_records_to_the_next(uri: str, storage: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("kept")
+    command = [sys.executable, "-c", KILLED, uri, str(storage), str(tmp_path / "note.txt")]
+    assert subprocess.run(command, timeout=120).returncode == -signal.SIGKILL
+    paths = {"artifacts": storage / "artifacts", "spool": storage / "spool"}
+    study = MlflowTracker.open_study(uri, RunIdentity("tests", "again", "killed"), **paths)
+    study.finish("FINISHED")
+    [child] = children(uri, study).values()
+    assert (child.info.run_name, child.info.status, child.data.params) == ("trial", "KILLED", {"lr": "0.1"})
+    assert history(uri, child, "loss") == [(step, float(step)) for step in range(30)]
+    assert [file.path for file in MlflowClient(uri).list_artifacts(child.info.run_id)] == ["note.txt"]
 
 
 def test_a_folder_as_artifact(uri: str, open_study: Open, tmp_path: Path) -> None:
@@ -186,8 +228,8 @@ def test_a_folder_as_artifact(uri: str, open_study: Open, tmp_path: Path) -> Non
     study = open_study()
     study.artifact(tmp_path / "set")
     study.finish("FINISHED")
-    assert [file.path for file in MlflowClient(uri).list_artifacts(study.study_id, "set")] == ["set/manifest.json"]
-    assert not any((study.folder / "files").iterdir()), "the spooled copy is gone"
+    assert [file.path for file in MlflowClient(uri).list_artifacts(study.run_id, "set")] == ["set/manifest.json"]
+    assert not any((study._sender.spool.folder / "files").iterdir()), "the spooled copy is gone"
 
 
 def test_what_cannot_be_recorded_is_said_at_once(open_study: Open, tmp_path: Path) -> None:
@@ -208,11 +250,12 @@ def test_what_cannot_be_recorded_is_said_at_once(open_study: Open, tmp_path: Pat
 def test_a_deleted_run_is_reported_and_its_records_kept(uri: str, open_study: Open) -> None:
     study = open_study()
     assert study._sender.flush(10)
-    MlflowClient(uri).delete_run(study.study_id)
+    MlflowClient(uri).delete_run(study.run_id)
     study.metrics({"loss": 1.0}, 0)
-    with pytest.raises(ValueError, match=r"MLflow refused 2 record\(s\) of this study, .*rejected\.log"):
+    with pytest.raises(ValueError, match=r"MLflow refused 2 record\(s\) of this study, .*spool\.db, with the reason"):
         study.finish("FINISHED")
-    assert '"loss": 1.0' in (study.folder / "rejected.log").read_text()
+    [record] = study._sender.spool.history(study.run_id, "metrics")
+    assert record.content["values"] == {"loss": 1.0}
 
 
 def test_default_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +268,7 @@ def test_default_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_several_processes_prepare_one_database(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from engine.tracking.mlflow.tracker import prepare\n"
+        "import sys; from pathlib import Path; from engine.tracking.mlflow.delivery import prepare\n"
         "print(prepare(sys.argv[1], experiment='together', artifacts=Path(sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", str(tmp_path / "artifacts")]
@@ -271,7 +314,7 @@ class Server:
         self._wait()
 
     def _wait(self) -> None:
-        for _ in range(300):
+        for _ in range(900):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
@@ -301,9 +344,7 @@ def server(tmp_path: Path, uri: str) -> Iterator[Server]:
 def test_a_server_that_goes_away_loses_nothing(server: Server, tmp_path: Path) -> None:
     def opened(patience: float = 20.0) -> MlflowTracker:
         paths = {"artifacts": tmp_path / "artifacts", "spool": tmp_path / "spool"}
-        return MlflowTracker.open_study(
-            server.uri, experiment="away", name="s", key="k", note="", patience=patience, **paths
-        )
+        return MlflowTracker.open_study(server.uri, RunIdentity("away", "s", "k"), patience=patience, **paths)
 
     study = opened(patience=3.0)
     child = study.child("trial 0", "0")
@@ -324,8 +365,7 @@ def test_a_server_that_goes_away_loses_nothing(server: Server, tmp_path: Path) -
 
     server.start()
     again = opened()
-    assert again.study_id == study.study_id
-    assert again.address.startswith(f"{server.uri}/#/experiments/")
+    assert again.run_id == study.run_id
     again.finish("FINISHED")
     found = children(server.uri, again)
     assert {name: run.info.status for name, run in found.items()} == {"trial 0": "FINISHED", "trial 1": "FAILED"}

@@ -1,74 +1,100 @@
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from engine.tracking.pictures import bars, before_after, curves
+from engine.synthetic.set import SyntheticSet
+from engine.tracking.pictures import draw_pairs, write_set_pictures
 
 LONG = "A man in a red shirt climbs a very large granite rock face while all his friends watch from the ground below"
+WIDE = "Two women with warm woolen mittens swim, as a mammoth with $5 and $6 would, among many wild snowmen"
+
+
+def synthetic(images: torch.Tensor, texts: torch.Tensor) -> SyntheticSet:
+    return SyntheticSet(images, texts, {"image": 0.1, "text": 0.1})
+
+
+def flat(colours: list[tuple[int, int, int]], px: int) -> torch.Tensor:
+    """Return images of one colour each."""
+    return (torch.tensor(colours) / 255)[:, :, None, None].expand(-1, -1, px, px).clone()
 
 
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
+        return np.asarray(image.convert("RGB"))
 
 
-def ink(image: np.ndarray) -> float:
-    """Return the part of the picture that is not white."""
-    return float((image.min(axis=2) < 200).mean())
+def box(page: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Return top, left, bottom and right (exclusive) of the only rectangle of a colour."""
+    rows, columns = np.nonzero((page == colour).all(axis=2))
+    top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    assert len(rows) == (bottom - top) * (right - left), "the rectangle is full"
+    return int(top), int(left), int(bottom), int(right)
 
 
 @pytest.mark.parametrize(("count", "px"), [(1, 8), (4, 64), (14, 128)])
-def test_before_after(tmp_path: Path, count: int, px: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    before = torch.rand(count, 3, px, px, generator=generator)
-    after = before + 0.7 * torch.randn(before.shape, generator=generator)
-    before_after(tmp_path / "a.png", before, after, [LONG] * count, ["two dogs for $5 and $6"] * count)
-    image = pixels(tmp_path / "a.png")
-    assert ink(image) > 0.3
-    assert (image[:8] == 255).all(), "a white margin"
-    assert (image[:, :8] == 255).all()
-    assert (image[-3:] == 255).all(), "the longest caption ends on the page"
+def test_every_pair_has_two_panels_in_reading_order(tmp_path: Path, count: int, px: int) -> None:
+    before = [(200, 10 * pair, 0) for pair in range(count)]
+    after = [(0, 10 * pair, 200) for pair in range(count)]
+    texts = torch.eye(count, 16)
+    first, now = synthetic(flat(before, px), texts), synthetic(flat(after, px), texts)
+    write_set_pictures(tmp_path, first, now, captions=[LONG] * count, texts=texts.numpy())
+    page = pixels(tmp_path / "before_after.png")
+    shown = min(count, 12)
+    panels = [box(page, colour) for pair in range(shown) for colour in (before[pair], after[pair])]
+    sizes = {side for top, left, bottom, right in panels for side in (bottom - top, right - left)}
+    assert sizes <= {223, 224, 225, 226, 227}, "1.5 inches at 150 dots each"
+    assert all(a[:2] < b[:2] and (a[3] <= b[1] or a[2] <= b[0]) for a, b in pairwise(panels)), "apart, and in order"
+    assert len({top for top, *_ in panels}) == -(-shown // 3)
+    for pair in range(shown, count):
+        assert not (page == before[pair]).all(axis=2).any(), "no more than twelve pairs"
+    for top, left, bottom, right in panels:
+        assert (page[bottom + 2 : bottom + 80, left:right] < 128).any(), "a caption stands below"
+        assert (page[: top - 1, left:right] < 128).any(), "a title stands above"
 
 
-def test_before_after_shows_the_right_pixels_on_the_right_side(tmp_path: Path) -> None:
-    red, blue = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
-    red[:, 0], blue[:, 2], blue[:, 0] = 1.8, 1.0, -3.0
-    red[0, 0, 0, 0] = math.nan
-    before_after(tmp_path / "a.png", red.requires_grad_(), blue, ["a", "b"], ["c", "d"])
-    image = pixels(tmp_path / "a.png")
-    middle = image[image.shape[0] // 2]
-    runs = [tuple(colour) for colour in middle[np.any(np.diff(middle, axis=0, prepend=-1) != 0, axis=1)]]
-    assert [colour for colour in runs if colour in {(255, 0, 0), (0, 0, 255)}] == [(255, 0, 0), (0, 0, 255)] * 2
+def test_the_pixels_of_the_images_are_enlarged_unsmoothed_and_clamped(tmp_path: Path) -> None:
+    image = torch.tensor([[1.8, 0.0], [-3.0, math.nan]]).expand(1, 3, 2, 2).clone().requires_grad_()
+    figure = draw_pairs(image, torch.full((1, 3, 2, 2), 0.2), ["a"], ["b"])
+    FigureCanvasAgg(figure).print_png(str(tmp_path / "a.png"))
+    page = pixels(tmp_path / "a.png")
+    top, left, bottom, right = box(page, (51, 51, 51))
+    panel = page[top:bottom, 27 : 27 + right - left]  # the left margin is 0.18 inches
+    height, width = panel.shape[:2]
+    corners = panel[[height // 4, height // 4, -height // 4, -height // 4], [width // 4, -width // 4] * 2]
+    assert corners[:, 0].tolist() == [255, 0, 0, 0]
+    assert set(np.unique(panel[5:-5, 5:-5])) == {0, 255}
 
 
-def test_limit_bounds_the_picture(tmp_path: Path) -> None:
-    images = torch.zeros(8, 3, 4, 4)
-    before_after(tmp_path / "two.png", images, images, ["a"] * 8, ["b"] * 8, limit=2)
-    before_after(tmp_path / "eight.png", images, images, ["a"] * 8, ["b"] * 8)
-    assert pixels(tmp_path / "two.png").shape[0] < pixels(tmp_path / "eight.png").shape[0]
+@pytest.mark.parametrize("count", [1, 5])
+def test_captions_lie_within_the_page_and_do_not_meet(count: int) -> None:
+    images = torch.zeros(count, 3, 8, 8)
+    figure = draw_pairs(images, images, [LONG] * count, [WIDE] * count)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for axes in figure.axes for text in axes.texts]
+    assert len(boxes) == 2 * count
+    page = figure.bbox
+    assert all(page.x0 < b.x0 and b.x1 < page.x1 and page.y0 < b.y0 and b.y1 < page.y1 for b in boxes)
+    assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["A man in a red shirt\nclimbs a very large\ngranite rock face while\nall his friends watch …"]
 
 
-def test_curves(tmp_path: Path) -> None:
-    series = {f"series {number}": [(step, step * number + 1.0) for step in range(30)] for number in range(10)}
-    series["with a $ gap"] = [(0, 1.0), (1, math.nan), (2, math.inf), (3, 2.0)]
-    curves(tmp_path / "many.png", series, "val mean recall (%)")
-    curves(tmp_path / "one.png", {"point": [(5, 1.0)]}, "loss")
-    assert ink(pixels(tmp_path / "many.png")) > 0.03
-    assert ink(pixels(tmp_path / "one.png")) > 0.005
-
-
-def test_bars(tmp_path: Path) -> None:
-    bars(tmp_path / "bars.png", {"random": (5.5, 0.3), "all $x$ pairs": (29.4, None)}, "test mean recall (%)")
-    image = pixels(tmp_path / "bars.png")
-    assert ink(image) > 0.1
+def test_the_table_names_the_nearest_captions(tmp_path: Path) -> None:
+    images = torch.zeros(2, 3, 4, 4)
+    first, now = synthetic(images, torch.eye(3)[:2]), synthetic(images, torch.eye(3)[1:])
+    write_set_pictures(tmp_path, first, now, captions=["a", "b", "c"], texts=np.eye(3, dtype=np.float32))
+    assert (tmp_path / "captions.tsv").read_text() == "pair\tnearest at the start\tnearest now\n0\ta\tb\n1\tb\tc\n"
 
 
 def test_a_picture_is_whole_or_absent(tmp_path: Path) -> None:
-    (tmp_path / "a.png").mkdir()
-    with pytest.raises(OSError, match=r"a\.png"):
-        curves(tmp_path / "a.png", {"a": [(0, 1.0)]}, "loss")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.png"], "nothing half-written is left"
+    (tmp_path / "before_after.png").mkdir()
+    pair = synthetic(torch.zeros(1, 3, 4, 4), torch.eye(1, 3))
+    with pytest.raises(OSError, match=r"before_after\.png"):
+        write_set_pictures(tmp_path, pair, pair, captions=["a"], texts=np.eye(1, 3, dtype=np.float32))
+    assert [file.name for file in tmp_path.iterdir()] == ["before_after.png"], "nothing half-written is left"

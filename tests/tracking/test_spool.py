@@ -1,5 +1,7 @@
-import json
-import pickle
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -7,30 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from engine.tracking.mlflow.spool import AwayError, Record, RejectedError, Sender, Spool, grouped
+from engine.tracking.mlflow.spool import Record, RejectedError, Sender, Spool
 
 
 class Receiver:
-    """Stands at the other end: remembers what arrives, and is away or refuses as told."""
+    """The other end: remembers what arrives; can be away, and can reject operations."""
 
     def __init__(self) -> None:
         self.away = False
-        self.refuses: set[str] = set()
-        self.received: list[tuple[str, Record]] = []
+        self.rejects: set[str] = set()
+        self.received: list[Record] = []
 
-    def __call__(self, channel: str, records: Sequence[Record]) -> None:
+    def __call__(self, group: Sequence[Record]) -> None:
         if self.away:
-            raise AwayError("gone fishing")
-        if records[0]["op"] in self.refuses:
+            raise ConnectionError("gone fishing")
+        if group[0].operation in self.rejects:
             raise RejectedError("not this")
-        self.received.extend((channel, record) for record in records)
+        self.received.extend(group)
 
-
-RECEIVER = Receiver()
-
-
-def deliver_to_module(channel: str, records: Sequence[Record]) -> None:
-    RECEIVER(channel, records)
+    @property
+    def steps(self) -> list[int]:
+        """The steps of the metrics that arrived, in the order of their arrival."""
+        return [record.content["step"] for record in self.received]
 
 
 @pytest.fixture
@@ -45,100 +45,183 @@ def sender(tmp_path: Path, receiver: Receiver) -> Iterator[Sender]:
     made.stop()
 
 
-def metrics(step: int, count: int = 1) -> Record:
-    return {"op": "metrics", "step": step, "values": {f"m{number}": 1.0 for number in range(count)}}
+def put_metrics(target: Sender, channel: str, step: int) -> None:
+    target.put(channel, "metrics", step=step, values={"m": 1.0})
+
+
+def append_metrics(target: Spool, channel: str, step: int, count: int = 1) -> None:
+    target.append(channel, "metrics", step=step, values={f"m{number}": 1.0 for number in range(count)})
 
 
 def test_records_arrive_in_order_and_stay_as_history(sender: Sender, receiver: Receiver) -> None:
+    before = time.time() * 1000
     for step in range(50):
-        sender.put("a", metrics(step))
-    assert sender.flush(5)
-    assert [record["step"] for _, record in receiver.received] == list(range(50))
-    assert [record["step"] for record in sender.spool.history("a")] == list(range(50))
-    assert sender.spool.waiting("a") == 0
+        put_metrics(sender, "a", step)
+    assert sender.flush(10)
+    assert receiver.steps == list(range(50))
+    history = sender.spool.history("a", "metrics")
+    assert history == receiver.received
+    assert before - 1 <= history[0].time <= history[-1].time <= time.time() * 1000
+    assert sender.spool.history("a", "tags") == sender.spool.history("b", "metrics") == []
 
 
 def test_while_away_nobody_waits_and_later_everything_arrives_once(sender: Sender, receiver: Receiver) -> None:
     receiver.away = True
     start = time.monotonic()
-    for step in range(200):
-        sender.put("a", metrics(step))
-    assert time.monotonic() - start < 1
-    assert not sender.flush(5, patient=False), "an impatient caller leaves"
+    for step in range(50):
+        put_metrics(sender, "a", step)
+    assert time.monotonic() - start < 5
+    assert not sender.flush(0.5)
     assert str(sender.trouble) == "gone fishing"
     receiver.away = False
-    assert sender.flush(5)
-    assert [record["step"] for _, record in receiver.received] == list(range(200))
+    assert sender.flush(10)
+    assert receiver.steps == list(range(50))
 
 
-def test_a_refusal_is_set_aside_and_the_next_record_sent(sender: Sender, receiver: Receiver) -> None:
-    receiver.refuses = {"params"}
-    sender.put("run", {"op": "params", "values": {}})
-    sender.put("run", metrics(1))
-    assert sender.flush(5)
-    assert [record["op"] for _, record in receiver.received] == ["metrics"]
-    assert sender.spool.reasons("run") == ["not this"]
-    assert sender.spool.reasons("other") == []
+def test_an_unexpected_error_of_the_receiver_loses_nothing(tmp_path: Path) -> None:
+    received: list[Record] = []
 
+    def deliver(group: Sequence[Record]) -> None:
+        if not received:
+            received.append(group[0])
+            raise KeyError("a bug of a library")
 
-def test_what_a_dead_process_left_is_sent_by_the_next(tmp_path: Path, receiver: Receiver) -> None:
-    left = Spool(tmp_path)
-    left.append("a", metrics(0))
-    left.append("b", metrics(1))
-    with (tmp_path / "a.jsonl").open("ab") as handle:
-        handle.write(b'{"op": "metrics", "st')  # died while writing
-    sender = Sender(Spool(tmp_path), receiver)
-    sender.put("a", metrics(2))
-    assert sender.flush(5)
+    sender = Sender(Spool(tmp_path), deliver)
+    put_metrics(sender, "a", 0)
+    assert sender.flush(10)
     sender.stop()
-    assert sorted(record["step"] for _, record in receiver.received) == [0, 1, 2]
-    assert [record["step"] for record in left.history("a")] == [0, 2]
 
 
-def test_only_the_torn_end_is_waited_for(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    spool.append("a", metrics(0))
-    with (tmp_path / "a.jsonl").open("ab") as handle:
-        handle.write(b'{"op"')
-    records = spool.read("a")
-    assert [record["step"] for record, _ in records] == [0]
-    spool.advance("a", records[-1][1])
-    assert spool.read("a") == []
+def test_a_rejection_is_set_aside_and_the_next_record_sent(sender: Sender, receiver: Receiver) -> None:
+    receiver.rejects = {"params"}
+    sender.put("run", "params", values={"lr": "0.1"})
+    put_metrics(sender, "run", 1)
+    assert sender.flush(10)
+    assert receiver.steps == [1]
+    assert sender.rejections() == ["not this"]
+    assert sender.spool.history("run", "params")[0].content == {"values": {"lr": "0.1"}}, "and is kept"
 
 
-def test_two_copies_deliver_each_record_once(tmp_path: Path) -> None:
-    RECEIVER.received.clear()
-    first = Sender(Spool(tmp_path), deliver_to_module)
-    first.put("a", metrics(0))
-    second = pickle.loads(pickle.dumps(first))
-    second.put("a", metrics(1))
-    assert second.flush(5), "the first copy holds the lock and sends for both"
+def test_rejections_of_an_earlier_sender_are_not_named_again(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.rejects = {"params"}
+    for number in range(2):
+        sender = Sender(Spool(tmp_path), receiver)
+        sender.put("run", "params", values={})
+        assert sender.flush(10)
+        sender.stop()
+        assert (number, sender.rejections()) == (number, ["not this"])
+
+
+def test_the_records_of_an_earlier_process_are_sent_by_the_next(tmp_path: Path, receiver: Receiver) -> None:
+    left = Spool(tmp_path)
+    append_metrics(left, "a", 0)
+    append_metrics(left, "b", 1)
+    sender = Sender(Spool(tmp_path), receiver)
+    put_metrics(sender, "a", 2)
+    assert sender.flush(10)
+    sender.stop()
+    assert sorted(receiver.steps) == [0, 1, 2]
+    assert [record.content["step"] for record in left.history("a", "metrics")] == [0, 2]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from engine.tracking.mlflow.spool import Sender, Spool
+
+def deliver(group):
+    raise ConnectionError("away")
+
+sender = Sender(Spool(Path(sys.argv[1])), deliver)
+for step in range(10**6):
+    sender.put("a", "metrics", step=step, values={"m": 1.0})
+    print(step, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 20, 41])
+def test_a_killed_process_leaves_every_record_that_it_has_put(tmp_path: Path, receiver: Receiver, lines: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(lines):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    last = int((f"{lines - 1}\n" + process.stdout.read()).split()[-1])
+    process.stdout.close()
+    process.wait(timeout=10)
+    sender = Sender(Spool(tmp_path), receiver)
+    put_metrics(sender, "a", -1)
+    assert sender.flush(20), "the lock of the killed process is free"
+    sender.stop()
+    steps = receiver.steps[:-1]
+    assert steps == list(range(len(steps)))
+    assert len(steps) in {last + 1, last + 2}, "one more where the process was killed before it printed"
+    assert receiver.steps[-1] == -1
+
+
+def test_two_senders_deliver_each_record_once(tmp_path: Path, receiver: Receiver) -> None:
+    first = Sender(Spool(tmp_path), receiver)
+    put_metrics(first, "a", 0)
+    assert first.flush(10)
+    second = Sender(Spool(tmp_path), receiver)
+    put_metrics(second, "a", 1)
+    assert second.flush(10), "the first holds the lock and sends the records of both"
     first.stop()
-    second.put("a", metrics(2))
-    assert second.flush(5), "and the second takes over"
+    put_metrics(second, "a", 2)
+    assert second.flush(10), "the second takes over"
     second.stop()
-    assert [record["step"] for _, record in RECEIVER.received] == [0, 1, 2]
+    assert receiver.steps == [0, 1, 2]
 
 
-def test_groups_hold_neighbouring_metrics_up_to_the_limit() -> None:
-    records = [metrics(0, 600), metrics(1, 400), metrics(2, 1), {"op": "tags", "values": {}}, {}, metrics(3)]
-    groups = list(grouped([(record, number + 1) for number, record in enumerate(records)]))
-    assert [([record["op"] for record in group], end) for group, end in groups] == [
-        (["metrics", "metrics"], 2),
-        (["metrics"], 3),
-        (["tags"], 5),
-        (["metrics"], 6),
-    ]
-
-
-def test_many_threads_write_whole_lines(tmp_path: Path) -> None:
+def test_groups_hold_metrics_of_one_channel_up_to_the_limit(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
+    append_metrics(spool, "a", 0, 600)
+    append_metrics(spool, "b", 1)
+    append_metrics(spool, "a", 2, 400)
+    append_metrics(spool, "a", 3)
+    spool.append("a", "tags", values={})
+    spool.append("a", "tags", values={})
+    append_metrics(spool, "b", 4)
+    append_metrics(spool, "a", 5, 1001)
+    groups = []
+    while group := spool.next_group():
+        groups.append([(record.channel, record.operation, record.content.get("step")) for record in group])
+        spool.settle(group)
+    assert groups == [
+        [("a", "metrics", 0), ("a", "metrics", 2)],
+        [("b", "metrics", 1), ("b", "metrics", 4)],
+        [("a", "metrics", 3)],
+        [("a", "tags", None)],
+        [("a", "tags", None)],
+        [("a", "metrics", 5)],
+    ]
+    assert spool.waiting() == 0
+
+
+def test_unfinished_are_the_channels_whose_last_record_is_no_status(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for channel, operation in [("b", "open"), ("a", "status"), ("b", "status"), ("a", "open"), ("c", "status")]:
+        spool.append(channel, operation)
+    assert spool.unfinished() == ["a"]
+
+
+def test_many_threads_write_whole_records(tmp_path: Path) -> None:
+    spools = [Spool(tmp_path) for _ in range(4)]
     threads = [
-        threading.Thread(target=lambda: [spool.append("a", metrics(step, 20)) for step in range(50)]) for _ in range(4)
+        threading.Thread(
+            target=lambda spool: [append_metrics(spool, "a", step, 20) for step in range(20)], args=[spool]
+        )
+        for spool in spools
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    lines = (tmp_path / "a.jsonl").read_text().splitlines()
-    assert len([json.loads(line) for line in lines]) == 200
+    steps = [record.content["step"] for record in spools[0].history("a", "metrics")]
+    assert sorted(steps) == sorted(list(range(20)) * 4)
+
+
+def test_a_file_that_is_no_spool_is_named(tmp_path: Path) -> None:
+    (tmp_path / "spool.db").write_text("something else, which is longer than the header of a database" * 20)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        Spool(tmp_path)

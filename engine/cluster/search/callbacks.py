@@ -14,7 +14,7 @@ from engine.io.terminal import echo
 from engine.specification import Specification
 from engine.synthetic.set import load_set
 from engine.tracking import Tracker
-from engine.tracking.sets import write_set_pictures
+from engine.tracking.pictures import write_set_pictures
 
 
 class TrialReports(tune.Callback):

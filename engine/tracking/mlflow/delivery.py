@@ -1,0 +1,225 @@
+"""Calls to MLflow: find or create experiments and runs, deliver records of the spool, sort errors."""
+
+import contextlib
+import logging
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the sender retries, and can be interrupted
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.io.files import exclusive
+from engine.tracking.mlflow.spool import Record, RejectedError, Spool
+
+if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+CHILD_TAG = "vldistill.child"
+PARENT_TAG = "mlflow.parentRunId"
+INHERITED = ("mlflow.source.", "mlflow.user")
+BATCH = {"params": 100, "tags": 100, "metrics": 1000}
+"""MLflow's limits for one call."""
+
+INVALID = frozenset(
+    {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
+)
+FORBIDDEN = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED"})
+"""Final when a study is opened; later they may come from a token that is about to be renewed."""
+
+
+def prepare(uri: str, *, experiment: str, artifacts: Path, patience: float = 20.0) -> str:
+    """Create database, schema and experiment where they are missing, and return the experiment's id.
+
+    Artifacts of a new experiment go to the folder ``artifacts``; a server (``http``) stores them as it is configured.
+    Processes prepare a SQLite file one at a time, because MLflow's migration fails when two run at once.
+
+    Raises:
+        ValueError: MLflow rejects the URI or the experiment, or the experiment is deleted.
+        ConnectionError: MLflow does not answer within ``patience`` seconds.
+    """
+    artifact_location = None if uri.startswith(("http://", "https://")) else artifacts.resolve().as_uri()
+    alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+        alone = exclusive(database.with_name(f".{database.name}.lock"))
+    with alone:
+        return _retried(patience, uri, lambda: _experiment_id(MlflowClient(uri), experiment, artifact_location))
+
+
+def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifact_location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process may have created it meanwhile
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise ValueError(f"experiment: {name!r} is deleted in MLflow, expected one to write to; restore or rename it.")
+    return str(found.experiment_id)
+
+
+def open_run(
+    uri: str, experiment_id: str, name: str, *, key: Mapping[str, str], note: str, fresh: bool, patience: float
+) -> str:
+    """Return the id of the newest run with the tags ``key``, or of a new one if there is none or ``fresh`` is set.
+
+    The run gets the tags ``key``, its description ``note``, and the source and user of this process.
+
+    Raises:
+        ValueError: MLflow rejects the run.
+        ConnectionError: MLflow does not answer within ``patience`` seconds.
+    """
+    tags = {**resolve_tags(), **key, "mlflow.note.content": note}
+
+    def opened() -> str:
+        client = MlflowClient(uri)
+        found = None if fresh else find_run(client, experiment_id, key)
+        if found is None:
+            return str(client.create_run(experiment_id, run_name=name, tags=tags).info.run_id)
+        client.log_batch(found, tags=[RunTag(tag, value) for tag, value in tags.items()])
+        return found
+
+    return _retried(patience, uri, opened)
+
+
+def find_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> str | None:
+    """Return the id of the newest run that has all ``tags``, or None."""
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    runs = client.search_runs([experiment_id], wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    return str(runs[0].info.run_id) if runs else None
+
+
+@dataclass
+class Delivery:
+    """Turns records of a spool into calls to MLflow; the sender's thread calls it.
+
+    Every operation can be repeated without a second effect, because a process that is killed between a call and its
+    mark in the spool leaves the records for the next process to send again.
+    """
+
+    spool: Spool
+    uri: str
+    experiment_id: str
+    _runs: dict[str, str] = field(default_factory=dict, init=False)
+
+    def __call__(self, group: Sequence[Record]) -> None:
+        """Deliver a group of records of one channel.
+
+        Raises:
+            RejectedError: MLflow rejects them for good.
+            ConnectionError: MLflow, its database or its storage does not work at present.
+        """
+        with _sorted_errors(final=INVALID):
+            client, record = MlflowClient(self.uri), group[0]
+            if record.channel not in self._runs:
+                self._runs[record.channel] = self._find_or_create(client, record.channel)
+            run, content = self._runs[record.channel], record.content
+            match record.operation:
+                case "open":
+                    client.update_run(run, status="RUNNING", name=content["name"])
+                case "params":
+                    _log_params(client, run, content["values"])
+                case "tags":
+                    _log(client, run, "tags", [RunTag(name, value) for name, value in content["values"].items()])
+                case "metrics":
+                    _log(client, run, "metrics", [metric for record in group for metric in _metrics(record)])
+                case "artifact":
+                    _move_artifact(client, run, self.spool.folder / content["copy"])
+                case "status":
+                    client.set_terminated(run, content["status"], end_time=record.time)
+
+    def _find_or_create(self, client: MlflowClient, channel: str) -> str:
+        """Return the run of a channel: the study's, which is named by its id, or a child's with its parent's source."""
+        opening = self.spool.history(channel, "open")[0]
+        content = opening.content
+        if "parent" not in content:
+            return channel
+        tags = {CHILD_TAG: content["key"], PARENT_TAG: content["parent"]}
+        found = find_run(client, self.experiment_id, tags)
+        if found is not None:
+            return found
+        study = client.get_run(content["parent"])  # MLflow rejects this when the study was deleted
+        tags |= {name: value for name, value in study.data.tags.items() if name.startswith(INHERITED)}
+        run = client.create_run(self.experiment_id, start_time=opening.time, run_name=content["name"], tags=tags)
+        return str(run.info.run_id)
+
+
+def _log_params(client: MlflowClient, run: str, values: Mapping[str, str]) -> None:
+    """Log new parameters; one that differs from its first value becomes a tag, because MLflow keeps the first."""
+    known = client.get_run(run).data.params
+    new = [Param(name, value) for name, value in values.items() if name not in known]
+    changed = [RunTag(f"resumed.{name}", value) for name, value in values.items() if known.get(name, value) != value]
+    _log(client, run, "params", new)
+    _log(client, run, "tags", changed)
+
+
+def _metrics(record: Record) -> list[Metric]:
+    values, step = record.content["values"], record.content["step"]
+    return [Metric(name, math.nan if value is None else value, record.time, step) for name, value in values.items()]
+
+
+def _log(client: MlflowClient, run: str, kind: Literal["params", "tags", "metrics"], entities: Sequence[Any]) -> None:
+    size = BATCH[kind]
+    for start in range(0, len(entities), size):
+        client.log_batch(run, **{kind: entities[start : start + size]})
+
+
+def _move_artifact(client: MlflowClient, run: str, copy: Path) -> None:
+    """Upload the spooled copy and delete it; without a copy, a process that was killed has just delivered it."""
+    if copy.is_dir():
+        client.log_artifacts(run, str(copy), artifact_path=copy.name)
+    elif copy.exists():
+        client.log_artifact(run, str(copy))
+    shutil.rmtree(copy.parent, ignore_errors=True)
+
+
+def _retried(patience: float, uri: str, call: Callable[[], str]) -> str:
+    """Return the result of ``call``, which is repeated for ``patience`` seconds while MLflow does not answer."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            with _sorted_errors(final=INVALID | FORBIDDEN):
+                return call()
+        except RejectedError as error:
+            raise ValueError(f"tracking URI: MLflow refuses to work with {uri!r} ({error}).") from error
+        except ConnectionError as error:
+            if time.monotonic() > deadline:
+                raise ConnectionError(f"No MLflow answered at {uri} within {patience:g} s ({error}).") from error
+        time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def _sorted_errors(*, final: frozenset[str]) -> Iterator[None]:
+    """Raise MLflow's errors as RejectedError if their code is ``final``, and as ConnectionError otherwise."""
+    try:
+        yield
+    except MlflowException as error:
+        kind = RejectedError if error.error_code in final else ConnectionError
+        raise kind(_in_short(error)) from error
+    except (OSError, SQLAlchemyError) as error:
+        raise ConnectionError(_in_short(error)) from error
+
+
+def _in_short(error: Exception) -> str:
+    """Return the first sentence of an error's text, or the system error inside it where a connection failed."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = re.search(r"\[Errno [-\d]+\] [^\"')]+", text)
+    return (reason.group() if reason else text.split(". ")[0][:200]).rstrip(".")
