@@ -14,7 +14,7 @@ def main(args: Namespace) -> int:
 
     study = resolve(load(args.space, args.overrides))  # what can be wrong soonest, before all that is heavy
 
-    from engine.studies.evaluate import score_coresets
+    from engine.studies.coresets import score_coresets
     from engine.studies.job import make_job
     from engine.studies.preflight.dry_run import describe
 

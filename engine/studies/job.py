@@ -13,8 +13,8 @@ from engine.io.files import atomic_path, digest
 from engine.io.paths import default_paths
 from engine.io.storage import Location, as_file, location, matching, remove_tree
 from engine.io.terminal import echo
-from engine.results import table
-from engine.results.table import Row
+from engine.results.render import render_text
+from engine.results.row import Row
 from engine.specification import Specification
 from engine.studies.preflight.requirements import epochs_read, experts_read
 from engine.tracking import Tracker
@@ -141,7 +141,7 @@ def forget(job: Job) -> None:
 
 def conclude(job: Job, rows: list[Row], *lines: str) -> None:
     """Print the table, where things lie, and how to look at everything."""
-    echo(f"\n{table.render_text(rows)}")
+    echo(f"\n{render_text(rows)}")
     for line in lines:
         echo(line)
     if job.mlflow_uri.startswith("http"):

@@ -6,7 +6,7 @@ from engine.tracking import Tracker, Untracked
 
 
 def test_importing_the_protocol_loads_no_mlflow() -> None:
-    code = "import sys, engine.tracking, engine.results.table; print('mlflow' in sys.modules)"
+    code = "import sys, engine.tracking, engine.results.files; print('mlflow' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert answer.stdout.strip() == "False"
 
