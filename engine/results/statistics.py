@@ -128,7 +128,7 @@ def ratio_interval(
     """
     if min(len(a), len(b)) < 2 or min(sum(a), sum(b)) <= 0:
         raise ValueError(
-            f"ratio: got {list(a)} over {list(b)}, expected at least two values with a positive mean each."
+            f"ratio: got {list(a)} over {list(b)}, expected two values or more on each side, with positive means."
         )
     random = np.random.default_rng(draw_seed(generator))
     error = np.zeros(draws)
