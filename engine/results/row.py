@@ -20,12 +20,14 @@ METRICS = {
 class Provenance:
     """Code, libraries, device and weights that computed a score; None and empty where this was not recorded.
 
-    ``commit``, ``code``, ``versions`` and ``device`` are those of ``engine.provenance.provenance`` in the process that
-    computed the score; ``weights`` holds a digest of each encoder's weights by modality.
+    ``weights`` holds a digest of each encoder's weights by modality; all others are those of ``engine.provenance`` in
+    the process that computed the score: ``code`` is a digest of the engine's source, ``numbers`` of its part that
+    decides numbers.
     """
 
     commit: str | None = None
     code: str | None = None
+    numbers: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str | None = None
     weights: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from engine.cluster import runtime
 from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data, waited, warmup_path
 from engine.config.load import Study
-from engine.provenance import code_digest, commit
+from engine.provenance import provenance
 from engine.results.row import Provenance, Row
 from engine.studies.executor import Executor
 from engine.studies.job import Job
@@ -109,25 +109,26 @@ def full_row(job: Job, results: list[Result]) -> Row:
 
 
 def made_by(job: Job, results: list[Result]) -> list[Provenance]:
-    """Return the distinct provenances of scores, as their processes recorded them, with this study's weights."""
+    """Return the distinct provenances of scores with the digests of the job's weights."""
     weights = job.specification.setup().weights
-    found: list[Provenance] = []
-    for result in results:
-        recorded = result.get("provenance")
+    found = []
+    for recorded in (result.get("provenance") for result in results):
         one = Provenance(**recorded, weights=weights) if recorded else Provenance()
-        found += [] if one in found else [one]
+        if one not in found:
+            found.append(one)
     return found
 
 
 def finished_sentence(rows: list[Row]) -> str:
-    """Return what is said above the table of a finished study: also whether other code than today's has scored it."""
-    others = dict.fromkeys(one.commit or "a commit that was not recorded" for row in rows for one in row.made_by
-                           if one.code != code_digest())  # fmt: skip
+    """Return the line above the table of a finished study; it says if other code than today's computed any number."""
+    now = provenance()
+    others = [one.commit or "a commit not recorded" for row in rows for one in row.made_by
+              if one.commit is None or one.numbers != now.get("numbers")]  # fmt: skip
     if not others:
         return "This study is finished, and this is its table (--fresh starts over)."
     return (
-        f"This study is finished; its table was computed by {' and '.join(others)}, this is {commit()} "
-        "(--fresh computes it again)."
+        f"This study is finished; its table was computed by {' and '.join(dict.fromkeys(others))}, this is "
+        f"{now['commit']} (--fresh computes it again)."
     )
 
 
