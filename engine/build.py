@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 from mmap import mmap
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -50,6 +50,18 @@ class Setup:
     pairs: Mapping[str, PreparedPairs]
     student: TwoTower
     device: torch.device
+    text_encoder: str
+    """What identifies the text encoder: its name, options and weights."""
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """Digests of the encoders' weights by modality, without an image encoder that starts from scratch."""
+        image, digests = self.student.image, {"text": digest(self.text_encoder)}
+        if not image.scratch:
+            modules = (image.frozen, image.trained.encoder)
+            parts = (v.cpu().numpy().tobytes() for module in modules for v in module.state_dict().values())
+            digests["image"] = digest(*parts)
+        return digests
 
     @torch.no_grad()
     def prepared_texts(self, rows: Tensor) -> Tensor:
@@ -83,7 +95,7 @@ def build_setup(study: Study, paths: Paths) -> Setup:
         )
         for split in SPLITS
     }
-    return Setup(datasets, pairs, student, device)
+    return Setup(datasets, pairs, student, device, encoder.key)
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ def main(args: Namespace) -> int:
     """Score the coresets of the study that the arguments name, or describe it with ``--dry-run``."""
     job = cli.read_job(args)
     if not cli.described(args, job):
-        from engine.studies.evaluate import score_coresets
+        from engine.studies.coresets import score_coresets
 
         score_coresets(job, local=args.local)
     return 0

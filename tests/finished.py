@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from engine.results.table import Row
+from engine.results.row import Row
 from engine.studies.distill import distill
 from engine.studies.job import Job
 from tests.tiny import tiny_job

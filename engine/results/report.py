@@ -1,10 +1,12 @@
-"""The tables of finished studies, read from a storage folder."""
+"""Report of finished studies: their tables, read from a storage folder."""
 
 from collections.abc import Callable, Sequence
 
 from engine.io.storage import Location, matching
-from engine.results import published, table
+from engine.results import published
+from engine.results.files import read_table
 from engine.results.published import PublishedRow
+from engine.results.render import render_markdown, render_text
 
 CONFIGURATION = "configuration.yaml"
 
@@ -16,24 +18,22 @@ def render(
     published_rows: Callable[[Location], Sequence[PublishedRow]] = lambda configuration: (),
     markdown: bool = False,
 ) -> str:
-    """Return the tables of the finished studies called ``name`` (None: all), the newest last, each under its folder.
+    """Return the tables of the finished studies of space ``name`` (None: all) under their folders, the newest last.
 
-    ``published_rows`` gives the published rows of a study's configuration; they follow its table as one of their own.
+    ``published_rows`` returns the published rows of a study's configuration file; they follow its table as their own.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: No study is finished.
     """
-    pattern = f"{name or '*'}-*/table.json"
-    files = sorted(matching(storage / "studies", pattern), key=lambda file: file.stat().st_mtime)
+    files = matching(storage / "studies", f"{name or '*'}-*/table.json")
     if not files:
         raise FileNotFoundError(f"{storage / 'studies'}: no finished study of {name or 'any space'} is here.")
-    render_table = table.render_markdown if markdown else table.render_text
-    gap = "\n\n" if markdown else "\n"
+    render_table, gap = (render_markdown, "\n\n") if markdown else (render_text, "\n")
     parts = []
-    for file in files:
-        parts.append(f"{file.parent}{gap}{render_table(table.read(file))}")
-        if theirs := published_rows(file.parent / CONFIGURATION):
-            parts.append(render_published(theirs, markdown=markdown))
+    for file in sorted(files, key=lambda file: file.stat().st_mtime):
+        parts.append(f"{file.parent}{gap}{render_table(read_table(file))}")
+        if rows := published_rows(file.parent / CONFIGURATION):
+            parts.append(render_published(rows, markdown=markdown))
     return "\n".join(parts)
 
 

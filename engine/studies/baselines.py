@@ -1,4 +1,4 @@
-"""What a distilled set is held against: coresets of the same budgets, and students of all pairs."""
+"""Baselines of a study: coresets of the same budgets, and students trained on all pairs."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -7,18 +7,20 @@ from typing import Any
 
 from tqdm import tqdm
 
+from engine.cluster import runtime
 from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data, waited, warmup_path
 from engine.config.load import Study
-from engine.results.table import Row
+from engine.provenance import provenance
+from engine.results.row import Provenance, Row
 from engine.studies.executor import Executor
 from engine.studies.job import Job
 
 
 @dataclass
 class Baselines:
-    """Scores on their way, as many at a time as there are lanes.
+    """Scores that are being computed, at most as many at a time as the executor has lanes.
 
-    The first full-data student comes first, because coresets are chosen by what it learned.
+    The first full-data student runs before all others, because it records the statistics that coresets are chosen by.
     """
 
     job: Job
@@ -28,7 +30,7 @@ class Baselines:
     full: list[Future[Result]] = field(default_factory=list)
 
     def start_first(self) -> None:
-        """Start the first full-data student if there is to be one, again where the evidence that it leaves is gone."""
+        """Start the first full-data student, if the study has any; retrain it where its statistics are missing."""
         if not self.job.study.baselines.full_seeds:
             return
         if not warmup_path(self.job.specification).exists():
@@ -36,7 +38,7 @@ class Baselines:
         self.full.append(self._start(score_full_data, 0, key="full/0"))
 
     def start_rest(self) -> None:
-        """Have the coresets and the other full-data students follow, largest coresets first."""
+        """Queue the coresets, largest first, and then the other full-data students."""
         given = self.job.study.baselines
         for pairs in sorted(given.pairs or [self.job.study.method.num_pairs], reverse=True):
             for name in given.coresets:
@@ -53,27 +55,30 @@ class Baselines:
         return len(self.coresets) + len(self.full)
 
     def rows(self, bar: tqdm) -> list[Row]:
-        """Wait for all scores and return their rows, small coresets first; ``bar`` advances by one a score."""
-        done = {(pairs, name): _counted(bar, score) for (name, pairs), score in self.coresets.items()}
-        full = [full_row(self.job, [_counted(bar, score) for score in self.full])] if self.full else []
-        order = [(n, name) for n in sorted({n for n, _ in done}) for name in self.job.study.baselines.coresets]
-        label = self._label
-        return [*(score_row(self.job, label(name), n, done[n, name]) for n, name in order), *full]
+        """Wait for all scores and return their rows, small coresets first; ``bar`` advances by one per score."""
+        done = {}
+        for score in (*self.coresets.values(), *self.full):
+            done[score] = score.result()
+            bar.update()
+        names = self.job.study.baselines.coresets
+        order = sorted(self.coresets, key=lambda key: (key[1], names.index(key[0])))
+        rows = [score_row(self.job, self._label(key[0]), key[1], done[self.coresets[key]]) for key in order]
+        return [*rows, full_row(self.job, [done[score] for score in self.full])] if self.full else rows
 
     def _label(self, name: str) -> str:
-        """Return a coreset's name with its options, as far as it is given any."""
+        """Return the name of a coreset with its configured options."""
         options = self.job.study.baselines.options.get(name, {})
         return f"{name} ({', '.join(f'{key} {value}' for key, value in options.items())})" if options else name
 
 
-def _counted(bar: tqdm, score: Future[Result]) -> Result:
-    result = score.result()
-    bar.update()
-    return result
+def make_scorer(job: Job, cluster: runtime.Cluster) -> Scorer:
+    """Return the scorer of a job, whose tasks get the resources of evaluations."""
+    granted = runtime.granted(job.study.resources.evaluation, cluster)
+    return Scorer(job.specification, runtime.actor_options(granted))
 
 
 def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = "") -> Row:
-    """Return the table's row of one score; a name says where the test split has chosen."""
+    """Return the row of one score; its name says whether the best epoch was chosen on test."""
     return Row.of_seeds(
         f"{name} (best on test)" if job.study.protocol.select_epoch == "best_on_test" else name,
         pairs,
@@ -84,11 +89,12 @@ def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = ""
         memory=result.get("memory"),
         protocol=protocol_label(job.study),
         note=note,
+        made_by=made_by(job, [result]),
     )
 
 
 def full_row(job: Job, results: list[Result]) -> Row:
-    """Return the row of the full-data students, whose seeds are one a result."""
+    """Return the row of the full-data students, one per result; ``seconds`` is the mean time to train one."""
     return Row.of_seeds(
         "all pairs",
         len(job.specification.setup().pairs["train"]),
@@ -98,11 +104,36 @@ def full_row(job: Job, results: list[Result]) -> Row:
         seconds=sum(result["seconds"] for result in results) / len(results),
         protocol=protocol_label(job.study),
         note=f"best val epoch of at most {job.study.baselines.full_epochs}, trained as the experts are",
+        made_by=made_by(job, results),
+    )
+
+
+def made_by(job: Job, results: list[Result]) -> list[Provenance]:
+    """Return the distinct provenances of scores with the digests of the job's weights."""
+    weights = job.specification.setup().weights
+    found = []
+    for recorded in (result.get("provenance") for result in results):
+        one = Provenance(**recorded, weights=weights) if recorded else Provenance()
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def finished_sentence(rows: list[Row]) -> str:
+    """Return the line above the table of a finished study; it says if other code than today's computed any number."""
+    now = provenance()
+    others = [one.commit or "a commit not recorded" for row in rows for one in row.made_by
+              if one.commit is None or one.numbers != now.get("numbers")]  # fmt: skip
+    if not others:
+        return "This study is finished, and this is its table (--fresh starts over)."
+    return (
+        f"This study is finished; its table was computed by {' and '.join(dict.fromkeys(others))}, this is "
+        f"{now['commit']} (--fresh computes it again)."
     )
 
 
 def protocol_label(study: Study) -> str:
-    """Return the protocol in words, as it stands below the table."""
+    """Return the protocol in words, as it is printed below the table."""
     given, image, text = study.protocol, study.student.image, study.student.text
     return (
         f"image encoder {image.encoder} ({image.train}, head {image.head}), text encoder {text.encoder} ({text.train}, "

@@ -19,10 +19,11 @@ from engine.cluster.search.trial import BEST_SET
 from engine.config.load import assign
 from engine.io.files import atomic_path, digest
 from engine.io.terminal import echo
-from engine.results import table
-from engine.results.table import Row
+from engine.results.files import read_table, write_table
+from engine.results.row import Row
+from engine.results.statistics import with_ratio, with_recovery
 from engine.rng import named_generator
-from engine.studies.baselines import Baselines, score_row
+from engine.studies.baselines import Baselines, finished_sentence, score_row
 from engine.studies.executor import Executor
 from engine.studies.job import Job, conclude, forget, keep, tracked
 from engine.studies.preflight.checks import (
@@ -52,8 +53,8 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
     """
     with one_sentence_errors(job.specification.storage):
         if not fresh and job.finished:
-            echo("This study is finished, and this is its table (--fresh starts over).")
-            rows = table.read(job.folder)
+            rows = read_table(job.folder)
+            echo(finished_sentence(rows))
         else:
             check_here(job)
             ahead = estimate(job)
@@ -66,7 +67,7 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
 def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
     """Run what is missing of a study, and return its table; as ``distill``, but nothing is printed of either."""
     if job.finished:
-        return table.read(job.folder)
+        return read_table(job.folder)
     check_here(job)
     return _run_missing(job, trial_bytes(job, dummy_inputs(job)), local=local, fresh=False)
 
@@ -171,8 +172,8 @@ def _scored(job: Job, best: tuner.Result, baselines: Baselines) -> list[Row]:
     with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
         ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
         bar.update()
-        own, *real = table.with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
-    return [table.with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real]
+        own, *real = with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
+    return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real]
 
 
 def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
@@ -184,7 +185,7 @@ def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> 
 
 def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:
     """Keep the table, the set and the headline numbers with the study's run; the table on disk ends the study."""
-    table.write(job.folder, rows)
+    write_table(job.folder, rows)
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)
     numbers = {f"test/{name}": value for name, value in rows[0].mean.items()}

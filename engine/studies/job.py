@@ -14,8 +14,8 @@ from engine.io.paths import default_paths
 from engine.io.storage import Location, as_file, location, matching, remove_tree
 from engine.io.terminal import echo
 from engine.provenance import provenance
-from engine.results import table
-from engine.results.table import Row
+from engine.results.render import render_text
+from engine.results.row import Row
 from engine.specification import Specification
 from engine.studies.preflight.requirements import epochs_read, experts_read
 from engine.tracking import Tracker
@@ -134,7 +134,7 @@ def forget(job: Job) -> None:
 
 def conclude(job: Job, rows: list[Row], *lines: str) -> None:
     """Print the table, further lines, and how to open the runs in MLflow."""
-    echo(f"\n{table.render_text(rows)}")
+    echo(f"\n{render_text(rows)}")
     for line in lines:
         echo(line)
     if job.mlflow_uri.startswith("http"):

@@ -20,7 +20,7 @@ from engine.experts.lease import Lease
 from engine.experts.store import ExpertStore
 from engine.io.files import read_json
 from engine.io.storage import Location, create, location
-from engine.results import table
+from engine.results.files import read_table
 from engine.studies.job import Job
 from engine.synthetic.set import load_set
 from tests.finished import Finished
@@ -112,7 +112,7 @@ def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
 def test_a_killed_job_in_an_object_store_ends_as_one_on_disks(story: Story, finished: Finished) -> None:
     assert story.ended.returncode == 0, story.ended.stderr
     assert story.job.key == finished.job.key
-    assert scores(table.read(story.job.folder)) == scores(finished.rows)
+    assert scores(read_table(story.job.folder)) == scores(finished.rows)
     ours, theirs = load_set(story.job.folder / BEST_SET), load_set(finished.job.folder / BEST_SET)
     assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
     assert f"synthetic set:  s3://studies/runs/studies/tiny-{story.job.key}/{BEST_SET}" in story.ended.stdout
@@ -189,7 +189,7 @@ def test_a_trial_that_meets_it_says_why_it_goes_on_from_its_checkpoint(outage: O
 def test_the_command_repeated_when_it_is_back_ends_as_an_undisturbed_one(outage: Outage, finished: Finished) -> None:
     assert outage.ended.returncode == 0, outage.ended.stderr
     assert outage.ended.stderr == ""
-    assert scores(table.read(outage.job.folder)) == scores(finished.rows)
+    assert scores(read_table(outage.job.folder)) == scores(finished.rows)
     ours, theirs = load_set(outage.job.folder / BEST_SET), load_set(finished.job.folder / BEST_SET)
     assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
     assert [[(run.name, run.status) for run in kind] for kind in outage.after] == [

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.results.table import Row
+from engine.results.row import Row
 from engine.studies.distill import distill
 from engine.studies.job import Job
 from tests.tiny import tiny_job

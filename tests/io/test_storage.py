@@ -26,8 +26,8 @@ from engine.io.storage import (
     remove_tree,
     staged,
 )
-from engine.results import table
-from engine.results.table import Row
+from engine.results.files import read_table, write_table
+from engine.results.row import Row
 from engine.synthetic.set import SyntheticSet, load_set
 
 
@@ -244,7 +244,7 @@ def test_sets_and_tables_come_back(place: Location) -> None:
     assert torch.equal(again.images, synthetic.images)
     assert again.metadata == {"seed": 1}
     rows = [Row(name="ours", pairs=2, mean={"IR1": 3.0})]
-    table.write(place, rows)
-    assert table.read(place) == rows
+    write_table(place, rows)
+    assert read_table(place) == rows
     with pytest.raises(FileNotFoundError, match="expected a result table"):
-        table.read(place / "elsewhere")
+        read_table(place / "elsewhere")

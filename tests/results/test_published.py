@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.results import published, table
+from engine.results import published
+from engine.results.files import write_table
 from engine.results.published import PublishedRow
 from engine.results.report import render, render_published
-from engine.results.table import METRICS, Row
+from engine.results.row import METRICS, Row
 
 LORS = PublishedRow(
     name="LoRS",
@@ -23,17 +24,18 @@ LORS = PublishedRow(
 def test_text_has_a_title_and_every_source() -> None:
     lines = published.render_text([LORS]).splitlines()
     assert lines[0] == "published, not run here:"
-    assert lines[3].split() == ["LoRS", "100", "8.3±0.2", "-", "-", "-", "-", "-", "27.4", "-"]
-    assert lines[-1] == "LoRS, 100 pairs: published (arXiv 2406.03793): best epoch on test."
+    assert lines[3].split() == ["LoRS", "100", "8.3±0.2", "-", "-", "-", "-", "-", "27.4"]
+    assert lines[-1] == "Published: arXiv 2406.03793; best epoch on test."
     assert not any("student seeds" in line for line in lines)
 
 
 def test_rows_of_one_source_share_a_line() -> None:
     other, elsewhere = replace(LORS, name="MDM"), replace(LORS, name="AMD", source="a page")
-    assert published.remarks([LORS, other]) == ["all rows: published (arXiv 2406.03793): best epoch on test."]
-    assert published.remarks([LORS, replace(LORS, pairs=200), elsewhere, other]) == [
-        "LoRS, MDM: published (arXiv 2406.03793): best epoch on test.",
-        "AMD, 100 pairs: published (a page): best epoch on test.",
+    shared, *rest = published.render_text([LORS, other]).splitlines()[5:]
+    assert (shared, rest) == ("Published: arXiv 2406.03793; best epoch on test.", [])
+    assert published.render_text([LORS, replace(LORS, pairs=200), elsewhere, other]).splitlines()[-2:] == [
+        "Published (LoRS; MDM): arXiv 2406.03793; best epoch on test.",
+        "Published (AMD): a page; best epoch on test.",
     ]
 
 
@@ -41,13 +43,13 @@ def test_markdown_has_them_too() -> None:
     lines = published.render_markdown([LORS]).splitlines()
     assert lines[0] == f"| published, not run here | pairs | {' | '.join(METRICS.values())} |"
     assert lines[2] == "| LoRS | 100 | 8.3 ± 0.2 | - | - | - | - | - | 27.4 |"
-    assert lines[-1].endswith("published (arXiv 2406.03793): best epoch on test.")
+    assert lines[-1] == "Published: arXiv 2406.03793; best epoch on test."
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
     for name in ("a-1", "b-1"):
-        table.write(tmp_path / "studies" / name, [Row(name="lors", pairs=99, mean={"mean_recall": 20.0})])
+        write_table(tmp_path / "studies" / name, [Row(name="lors", pairs=99, mean={"mean_recall": 20.0})])
     return tmp_path
 
 

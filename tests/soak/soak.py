@@ -19,7 +19,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from engine.cluster.experts.stale import stale_actors, stop
-from engine.results import table
+from engine.results.files import read_table
 from engine.studies.job import Job
 from tests.faults.conftest import Nodes
 from tests.runs import recorded
@@ -100,7 +100,7 @@ def lost(job: Job, trials: int) -> list[str]:
     found = []
     if not (job.folder / "table.json").exists():
         return ["there is no table"]
-    rows = [row.name for row in table.read(job.folder)]
+    rows = [row.name for row in read_table(job.folder)]
     if rows != ["bi_trajectory", "random", "all pairs"]:
         found.append(f"the table has the rows {rows}")
     studies, runs = recorded(job)

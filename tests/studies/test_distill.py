@@ -6,7 +6,7 @@ import pytest
 
 from engine.cluster.search.trial import BEST_SET
 from engine.io.files import read_json
-from engine.results.table import Row
+from engine.results.row import Row
 from engine.studies.distill import distill
 from engine.studies.evaluate import coreset_rows
 from tests.finished import Finished

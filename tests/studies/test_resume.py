@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.results import table
+from engine.results.files import read_table
 from engine.studies.job import Job
 from tests.finished import Finished
 from tests.runs import Recorded, recorded
@@ -122,7 +122,7 @@ def test_nothing_of_an_interrupted_job_goes_on(story: Story) -> None:
 def test_a_killed_job_ends_with_the_table_of_an_undisturbed_one(story: Story, finished: Finished) -> None:
     assert story.ended.returncode == 0, story.ended.stderr
     assert story.job.key == finished.job.key
-    assert scores(table.read(story.job.folder)) == scores(finished.rows)
+    assert scores(read_table(story.job.folder)) == scores(finished.rows)
 
 
 def test_a_job_in_a_pipe_is_quiet(story: Story) -> None:

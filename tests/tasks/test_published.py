@@ -8,8 +8,8 @@ import torch
 
 from engine import build
 from engine.config.load import load, resolve
-from engine.results import table
-from engine.results.table import Row
+from engine.results.files import write_table
+from engine.results.row import Row
 from engine.rng import named_generator
 from engine.studies.job import make_job
 from engine.synthetic.set import load_set
@@ -55,7 +55,7 @@ def distilled(here: Path) -> Path:
 
 def test_published_rows_without_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(report, "published/flickr30k_100_lors", "--published") == 0
-    assert "LoRS, 100 pairs: published (arXiv 2406.03793" in capsys.readouterr().out
+    assert "Published: arXiv 2406.03793" in capsys.readouterr().out
     assert run(report, "published/flickr30k_100_lors", "--published", "--markdown") == 0
     assert capsys.readouterr().out.startswith("| published, not run here | pairs |")
     assert run(report, "shapes_100", "--published") == 2
@@ -65,13 +65,13 @@ def test_published_rows_without_a_run(here: Path, capsys: pytest.CaptureFixture[
 
 def test_a_table_of_ours_is_followed_by_the_published_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = here / "runs" / "studies" / "flickr30k_100_lors-0123"
-    table.write(folder, [Row(name="lors", pairs=99, mean={"mean_recall": 20.0})])
+    write_table(folder, [Row(name="lors", pairs=99, mean={"mean_recall": 20.0})])
     row = "{name: LoRS, pairs: 100, source: a page, protocol: theirs, mean: {mean_recall: 27.4}}"
     (folder / "configuration.yaml").write_text(f"published: [{row}]\n", encoding="utf-8")
     assert run(report, "published/flickr30k_100_lors") == 0
     ours, theirs = capsys.readouterr().out.split("published, not run here:")
     assert "27.4" not in ours
-    assert "LoRS, 100 pairs: published (a page): theirs." in theirs
+    assert "Published: a page; theirs." in theirs
 
 
 # --- sets

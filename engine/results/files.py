@@ -1,0 +1,92 @@
+"""Files of result tables: table.md, table.csv and table.json."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from engine.io.files import atomic_path, read_json, write_json
+from engine.io.storage import Location
+from engine.results.render import render_markdown
+from engine.results.row import METRICS, Provenance, Row
+
+FORMAT_VERSION = 2
+"""Version 1 held no provenance, and the students of all distillations in one list."""
+
+
+def write_table(folder: Location, rows: Sequence[Row]) -> None:
+    """Write ``table.md``, ``table.csv`` and, last, ``table.json`` into ``folder``, each whole or not at all.
+
+    Numbers that are not finite are left out of ``table.json``.
+    """
+    with atomic_path(folder / "table.md") as temporary:
+        temporary.write_text(render_markdown(rows), encoding="utf-8")
+    columns = _flat(Row(name="", pairs=0, mean={}))
+    with atomic_path(folder / "table.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, columns)
+        writer.writeheader()
+        writer.writerows(map(_flat, rows))
+    write_json(
+        folder / "table.json", {"format_version": FORMAT_VERSION, "rows": [asdict(_finite(row)) for row in rows]}
+    )
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """Return a row as one line of a CSV file, without the single students; distinct provenances are separated by /."""
+    flat = asdict(row)
+    for key in ("mean", "std", "by_student", "made_by"):
+        del flat[key]
+    for key in asdict(Provenance()):
+        flat[key] = " / ".join(dict.fromkeys(_text(getattr(one, key)) for one in row.made_by))
+    return {
+        **flat,
+        **{key: row.mean.get(key) for key in METRICS},
+        **{f"{key}_std": row.std.get(key) for key in METRICS},
+    }
+
+
+def _text(value: str | Mapping[str, str] | None) -> str:
+    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else value or ""
+
+
+def _finite(row: Row) -> Row:
+    """Return a row without the metrics whose numbers JSON cannot hold; tables show these as a dash."""
+    mean = {key: float(value) for key, value in row.mean.items() if math.isfinite(value)}
+    std = {key: float(value) for key, value in row.std.items() if math.isfinite(value)}
+    return replace(row, mean=mean, std=std, by_student={k: v for k, v in row.by_student.items() if k in mean})
+
+
+def read_table(path: Location) -> list[Row]:
+    """Read the rows of a ``table.json``, or of the folder that holds one.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a result table of a known format.
+    """
+    file = path if path.suffix == ".json" else path / "table.json"
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: expected a result table, but there is no such file.")
+    stored = read_json(file)
+    version = stored.get("format_version") if isinstance(stored, dict) else None
+    if version not in (1, FORMAT_VERSION):
+        raise ValueError(f"{file}: got format_version {version!r}, expected 1 or {FORMAT_VERSION}.")
+    if not isinstance(stored.get("rows"), list):
+        raise ValueError(f"{file}: got no list 'rows', expected the rows of a result table.")
+    return [_loaded(file, number, row, version) for number, row in enumerate(stored["rows"])]
+
+
+def _loaded(file: Location, number: int, stored: Any, version: int) -> Row:
+    """Return a stored row; one of version 1 has no provenance, and ``seeds`` students of each distillation in a row."""
+    try:
+        students = stored.get("by_student", {})
+        if version == 1:
+            size = max(stored.get("seeds", 1), 1)
+            students = {k: [v[start : start + size] for start in range(0, len(v), size)] for k, v in students.items()}
+        made_by = [Provenance(**one) for one in stored.get("made_by", [{}])]
+        row = Row(**{**stored, "by_student": students, "made_by": made_by})
+        if not (isinstance(row.name, str) and isinstance(row.pairs, int) and isinstance(row.seeds, int)):
+            raise TypeError("name must be text, pairs and seeds whole numbers")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{file}: rows[{number}] is not a row of a result table ({error}).") from error
+    return row

@@ -1,0 +1,50 @@
+"""Choosing and scoring the coresets of a study."""
+
+import csv
+
+from tqdm import tqdm
+
+from engine.cluster import runtime
+from engine.cluster.errors import one_sentence_errors
+from engine.io.files import atomic_path
+from engine.io.storage import Location
+from engine.results.row import Row
+from engine.results.statistics import with_recovery
+from engine.studies.baselines import Baselines, make_scorer
+from engine.studies.distill import start
+from engine.studies.executor import Executor
+from engine.studies.job import Job, conclude
+
+
+def score_coresets(job: Job, *, local: bool) -> list[Row]:
+    """Score the job's coresets as ``coreset_rows`` does, print the table and return it."""
+    rows = coreset_rows(job, local=local)
+    conclude(job, rows, f"chosen pairs:   {_folder(job)}")
+    return rows
+
+
+def coreset_rows(job: Job, *, local: bool) -> list[Row]:
+    """Choose and score the job's coresets, write each as a CSV file of ``image,caption``, and return all rows.
+
+    The data set ``table`` reads these files.
+    """
+    cluster = start(job, local=local)
+    slots = cluster.slots(runtime.granted(job.study.resources.evaluation, cluster))
+    baselines = Baselines(job, make_scorer(job, cluster), Executor(slots))
+    baselines.start_first()
+    baselines.start_rest()
+    with one_sentence_errors(), tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
+        rows = with_recovery(baselines.rows(bar))
+    train = job.specification.setup().datasets["train"]
+    for (name, pairs), score in baselines.coresets.items():
+        path = _folder(job) / f"{name}_{pairs}.csv"
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "caption"])
+            chosen = score.result()["chosen"]
+            writer.writerows([train.image_names[train.caption_image[i]], train.captions[i]] for i in chosen)
+    return rows
+
+
+def _folder(job: Job) -> Location:
+    return job.specification.storage / "coresets" / f"{job.name}-{job.key}"
