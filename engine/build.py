@@ -32,7 +32,7 @@ from engine.models.lora import Lora
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
 from engine.rng import named_generator
-from engine.synthetic.initialisation import SeedPairs
+from engine.synthetic.initialisation import SeedPairs, initial_tensors
 from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
@@ -293,17 +293,30 @@ def _joint_features(setup: Setup, experts: ExpertSource, *, epoch: int) -> Float
     return torch.cat(pair_embeddings(setup.student, params, setup.pairs["train"]), dim=1)
 
 
-def distillation(study: Study, setup: Setup, experts: ExpertSource) -> Distillation:
-    """Return the study's run of distillation before its first outer step."""
-    chosen = method(study)
-    sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
+InitialPairs = tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n *d"], torch.Generator]
+"""Images and texts that a synthetic set starts from, and the generator from which both were drawn."""
+
+
+def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> InitialPairs:
+    """Draw the images and texts that the study's synthetic set starts from."""
+    chosen, generator = method(study), named_generator(study.seed, "init")
     seeds = SeedPairs(
         setup.datasets["train"],
         setup.pairs["train"].texts,
         partial(_joint_features, setup, experts, epoch=chosen.epochs()[-1]),
         setup.prepared_texts,
     )
-    state = chosen.initial_state(seeds, sources, named_generator(study.seed, "init")).to(setup.device)
+    return *initial_tensors(chosen.init, seeds, chosen.num_pairs, generator), generator
+
+
+def distillation(
+    study: Study, setup: Setup, experts: ExpertSource, initial: InitialPairs | None = None
+) -> Distillation:
+    """Return the study's run of distillation before its first outer step; ``initial`` pairs are drawn unless given."""
+    chosen = method(study)
+    sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
+    images, texts, generator = initial or initial_pairs(study, setup, experts)
+    state = chosen.initial_state(images, texts, sources, generator).to(setup.device)
     state.synthetic.metadata |= {"student": study.student.model_dump(mode="json"), "seed": study.seed}
     optimiser = outer_optimiser(
         chosen.param_groups(state),

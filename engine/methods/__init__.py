@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.data.prepared import PreparedPairs
 from engine.experts.trajectory import ExpertSource
 from engine.models.two_tower import TwoTower
-from engine.synthetic.initialisation import SeedPairs
+from engine.synthetic.initialisation import Init
 from engine.synthetic.set import SyntheticSet
 
 Metrics = dict[str, float]
@@ -41,13 +41,14 @@ class Method(Protocol):
     """A subset of {"experts", "pairs", "frozen_encoders"}; the last is a student that trains its heads alone."""
 
     num_pairs: int
+    init: Init
 
     def epochs(self) -> Sequence[int]:
         """Return the expert epochs that it can read; experts are trained and kept no further than the last."""
         ...
 
-    def initial_state(self, seed_pairs: SeedPairs, sources: Sources, generator: torch.Generator) -> State:
-        """Return the state before the first outer step."""
+    def initial_state(self, images: Tensor, texts: Tensor, sources: Sources, generator: torch.Generator) -> State:
+        """Return the state before the first outer step, whose set is ``images`` and ``texts``."""
         ...
 
     def param_groups(self, state: State) -> list[dict[str, Any]]:

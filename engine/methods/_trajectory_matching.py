@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from engine.experts.trajectory import Segment, sample_segment
 from engine.losses.contrastive import LossName
@@ -22,7 +23,7 @@ from engine.methods._unrolled import (
     trajectories,
 )
 from engine.ranges import Count, Positive
-from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
+from engine.synthetic.initialisation import Init
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.similarity import SimilarityOptions, make_similarity
 from engine.tensors import MODALITIES
@@ -69,9 +70,8 @@ class TrajectoryMatching:
         """Return the loss that students take, and the similarity that it starts from."""
         return "info_nce", SimilarityOptions(kind="identity")
 
-    def initial_state(self, seed_pairs: SeedPairs, sources: Sources, generator: torch.Generator) -> State:
+    def initial_state(self, images: Tensor, texts: Tensor, sources: Sources, generator: torch.Generator) -> State:
         """Start from real pairs, cluster centres or noise, and from the identity as similarity."""
-        images, texts = initial_tensors(self.init, seed_pairs, self.num_pairs, generator)
         learning_rates = {m: getattr(self.inner_lr, m) for m in MODALITIES}
         loss, options = self.target()
         similarity = make_similarity(options, self.num_pairs, generator)

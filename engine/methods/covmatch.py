@@ -12,7 +12,7 @@ from engine.methods import Metrics, Sources, State
 from engine.methods._unrolled import Learn, LearningRates, learned_groups
 from engine.models.two_tower import TwoTower
 from engine.ranges import Count, NonNegative, Positive
-from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
+from engine.synthetic.initialisation import Init
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Params, modality_of
 
@@ -74,9 +74,8 @@ class Method:
         """Return 0 and, for cluster centres, 1: no trajectory is matched."""
         return range(2 if "kmeans" in (self.init.image, self.init.text) else 1)
 
-    def initial_state(self, seed_pairs: SeedPairs, sources: Sources, generator: torch.Generator) -> OnlineState:
+    def initial_state(self, images: Tensor, texts: Tensor, sources: Sources, generator: torch.Generator) -> OnlineState:
         """Start from real pairs, cluster centres or noise, with an online student that was just drawn."""
-        images, texts = initial_tensors(self.init, seed_pairs, self.num_pairs, generator)
         synthetic = SyntheticSet(images, texts, {m: getattr(self.inner_lr, m) for m in MODALITIES})
         return OnlineState(synthetic, sources.student.init_params(generator))
 

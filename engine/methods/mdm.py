@@ -14,7 +14,7 @@ from engine.losses.kernel_energy import geodesic_kernel_energy
 from engine.methods import Metrics, Sources, State
 from engine.methods._unrolled import Learn, LearningRates, learned_groups
 from engine.ranges import Count, NonNegative, Positive
-from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
+from engine.synthetic.initialisation import Init
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Params
 
@@ -50,9 +50,8 @@ class Method:
         """Return 0 .. max_epoch."""
         return range(self.max_epoch + 1)
 
-    def initial_state(self, seed_pairs: SeedPairs, sources: Sources, generator: torch.Generator) -> State:
+    def initial_state(self, images: Tensor, texts: Tensor, sources: Sources, generator: torch.Generator) -> State:
         """Start from the pairs nearest to joint cluster centres, unless ``init`` says otherwise."""
-        images, texts = initial_tensors(self.init, seed_pairs, self.num_pairs, generator)
         return State(SyntheticSet(images, texts, {m: getattr(self.inner_lr, m) for m in MODALITIES}))
 
     def param_groups(self, state: State) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from engine.losses.contrastive import LossName
 from engine.methods import Metrics, Sources, State
@@ -20,7 +21,7 @@ from engine.methods._unrolled import (
 )
 from engine.models.two_tower import TwoTower
 from engine.ranges import Count, Whole
-from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
+from engine.synthetic.initialisation import Init
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.similarity import SimilarityOptions, make_similarity
 from engine.tensors import MODALITIES, Params
@@ -58,9 +59,8 @@ class Method:
         """Return 0 and, for cluster centres, 1: no trajectory is matched."""
         return range(2 if "kmeans" in (self.init.image, self.init.text) else 1)
 
-    def initial_state(self, seed_pairs: SeedPairs, sources: Sources, generator: torch.Generator) -> State:
+    def initial_state(self, images: Tensor, texts: Tensor, sources: Sources, generator: torch.Generator) -> State:
         """Start from real pairs, cluster centres or noise."""
-        images, texts = initial_tensors(self.init, seed_pairs, self.num_pairs, generator)
         learning_rates = {m: getattr(self.inner_lr, m) for m in MODALITIES}
         similarity = make_similarity(self.similarity, self.num_pairs, generator)
         return State(SyntheticSet(images, texts, learning_rates, similarity=similarity, loss=self.loss))

@@ -13,7 +13,7 @@ from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.methods import Sources
 from engine.rng import named_generator
-from engine.synthetic.initialisation import SeedPairs
+from engine.synthetic.initialisation import SeedPairs, initial_tensors
 from tests.toys import tiny_sources, tiny_student
 
 METHODS = components.names("method")
@@ -38,7 +38,9 @@ def start(name: str, paths: Paths, *, train: str | None = None, **options) -> Di
     train = train or scopes(name)[0]
     method = components.bind("method", name, {"num_pairs": 6, **options})
     sources = tiny_sources(tiny_student(paths, train=train), epochs=max(3, method.epochs()[-1]))
-    state = method.initial_state(seed_pairs(sources), sources, named_generator(1, "init"))
+    generator = named_generator(1, "init")
+    images, texts = initial_tensors(method.init, seed_pairs(sources), method.num_pairs, generator)
+    state = method.initial_state(images, texts, sources, generator)
     optimiser = outer_optimiser(method.param_groups(state), RATES)
     return Distillation(method, state, optimiser, sources, seed=1)
 

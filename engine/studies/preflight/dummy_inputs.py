@@ -21,7 +21,7 @@ from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
 from engine.studies.job import Job
-from engine.synthetic.initialisation import Init, SeedPairs
+from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
 from engine.tensors import Params
 
 WORDS = (
@@ -112,8 +112,10 @@ class DummyInputs:
         """
         if hasattr(method, "init"):
             method = replace(cast(Any, method), init=Init())
+        generator = named_generator(0, "rehearsal/init")
         seeds = self._seeds(sources.pairs, method.num_pairs)
-        return method.initial_state(seeds, sources, named_generator(0, "rehearsal/init")).to(self.device)
+        images, texts = initial_tensors(method.init, seeds, method.num_pairs, generator)
+        return method.initial_state(images, texts, sources, generator).to(self.device)
 
     def distillation(self, method: Method, state: State, sources: Sources) -> Distillation:
         """Return a run with the study's optimiser before its first outer step.
