@@ -293,11 +293,11 @@ def _joint_features(setup: Setup, experts: ExpertSource, *, epoch: int) -> Float
     return torch.cat(pair_embeddings(setup.student, params, setup.pairs["train"]), dim=1)
 
 
-InitialPairs = tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n *d"], torch.Generator]
+Initial = tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n *d"], torch.Generator]
 """Images and texts that a synthetic set starts from, and the generator from which both were drawn."""
 
 
-def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> InitialPairs:
+def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> Initial:
     """Draw the images and texts that the study's synthetic set starts from."""
     chosen, generator = method(study), named_generator(study.seed, "init")
     seeds = SeedPairs(
@@ -309,9 +309,7 @@ def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> InitialP
     return *initial_tensors(chosen.init, seeds, chosen.num_pairs, generator), generator
 
 
-def distillation(
-    study: Study, setup: Setup, experts: ExpertSource, initial: InitialPairs | None = None
-) -> Distillation:
+def distillation(study: Study, setup: Setup, experts: ExpertSource, initial: Initial | None = None) -> Distillation:
     """Return the study's run of distillation before its first outer step; ``initial`` pairs are drawn unless given."""
     chosen = method(study)
     sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])

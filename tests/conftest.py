@@ -38,6 +38,8 @@ from engine.io.paths import Paths  # noqa: E402
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
+pytest_plugins = ["tests.finished"]
+
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:

@@ -23,11 +23,11 @@ from engine.io.storage import Location, create, location
 from engine.results import table
 from engine.studies.job import Job
 from engine.synthetic.set import load_set
-from tests.cluster.test_distillation import scores
-from tests.cluster.test_resume import start, stop
-from tests.conftest import Finished
+from tests.finished import Finished
 from tests.forwarder import Address, Forwarder
 from tests.runs import Recorded, recorded
+from tests.studies.test_distill import scores
+from tests.studies.test_resume import start, stop
 from tests.tiny import tiny_job
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

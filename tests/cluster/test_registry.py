@@ -20,7 +20,7 @@ from engine.experts.trajectory import ExpertSource, sample_segment
 from engine.rng import named_generator
 from engine.studies.job import train_experts
 from engine.tensors import Params
-from tests.conftest import Finished
+from tests.finished import Finished
 from tests.tiny import tiny_job
 
 CLUSTER = Cluster(joined=False, cpus=2, gpus=0, object_store_bytes=300 * 2**20)

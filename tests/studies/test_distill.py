@@ -9,7 +9,7 @@ from engine.io.files import read_json
 from engine.results.table import Row
 from engine.studies.distill import distill
 from engine.studies.evaluate import coreset_rows
-from tests.conftest import Finished
+from tests.finished import Finished
 from tests.runs import recorded
 from tests.tiny import STEPS, tiny_job
 
