@@ -17,7 +17,15 @@ from engine.config import components
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its own layer and those before it
-    ("engine.ranges", "engine.rng", "engine.tensors", "engine.resources", "engine.recipes", "engine.determinism"),
+    (
+        "engine.ranges",
+        "engine.rng",
+        "engine.tensors",
+        "engine.resources",
+        "engine.recipes",
+        "engine.determinism",
+        "engine.peak_memory",
+    ),
     ("engine.io", "engine.provenance"),
     ("engine.data", "engine.models", "engine.losses"),
     ("engine.experts", "engine.synthetic"),
@@ -26,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its ow
     ("engine.distill", "engine.evaluation"),
     ("engine.results", "engine.tracking"),
     ("engine.config",),
-    ("engine.build", "engine.specification"),
+    ("engine.build", "engine.specification", "engine.initial_pairs"),
     ("engine.cluster",),
     ("engine.studies",),
     ("tasks",),

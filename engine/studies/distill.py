@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from engine.cluster.search.callbacks import TrialReports
 from engine.cluster.search.trial import BEST_SET
 from engine.config.load import assign
 from engine.io.files import atomic_path, digest
+from engine.io.storage import read_whole
 from engine.io.terminal import echo
 from engine.results.files import read_table, write_table
 from engine.results.row import Row
@@ -151,8 +151,8 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     baselines.executor.widen(beside)
     if beside:
         baselines.start_rest()
-    reports = TrialReports(tracker, job.specification, job.folder / "trials", trials=chosen.samples)
-    best = tuner.search(job.specification, chosen, job.folder / "tune", reports)[0]
+    reports = TrialReports(tracker, job.specification, job.folder, trials=chosen.samples)
+    best = tuner.search(job.specification, chosen, job.folder, reports)[0]
     baselines.executor.widen(cluster.slots(evaluation))
     if not beside:
         baselines.start_rest()
@@ -161,12 +161,9 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     return rows
 
 
-def _scored(job: Job, best: tuner.Result, baselines: Baselines) -> list[Row]:
+def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> list[Row]:
     """Score the best trial's set and wait for the baselines."""
-    assert best.checkpoint is not None
-    assert best.metrics is not None
-    with best.checkpoint.as_directory() as folder:
-        data = (Path(folder) / BEST_SET).read_bytes()
+    data = read_whole(best.best_file)
     with atomic_path(job.folder / BEST_SET) as temporary:
         temporary.write_bytes(data)
     with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
@@ -179,8 +176,10 @@ def _scored(job: Job, best: tuner.Result, baselines: Baselines) -> list[Row]:
 def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
     """Return the row of the best trial, whose method may have been searched for too."""
     method = assign(job.study, metrics["config"]).method
-    cost = {"seconds": metrics["time_total_s"], "memory": int(metrics["peak_memory"])}
-    return score_row(job, method.name, method.num_pairs, {**score, **cost})
+    cost = {"seconds": metrics["time_total_s"], "memory": metrics["peak_memory"]}
+    diverged = metrics.get("diverged_at")
+    note = "" if diverged is None else f"diverged at outer step {diverged}; this is its best set before that"
+    return score_row(job, method.name, method.num_pairs, {**score, **cost}, note=note)
 
 
 def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:

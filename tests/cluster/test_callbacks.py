@@ -18,7 +18,7 @@ class Failing(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if self.iteration:
             raise OSError("the disk\nsaid no.")
-        return {"val/mean_recall": 1.0, "done": False}
+        return {"val/mean_recall": 1.0, "best": 1.0, "outer_step": 2, "done": False}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         (Path(checkpoint_dir) / "state").touch()
@@ -54,7 +54,7 @@ def test_a_trial_that_fails_tells_its_error(
     finished: Finished, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     notebook = Notebook()
-    reports = TrialReports(notebook, finished.job.specification, tmp_path / "trials", trials=1)
+    reports = TrialReports(notebook, finished.job.specification, tmp_path, trials=1)
     with quiet():
         tune.run(
             Failing,

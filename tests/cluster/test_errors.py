@@ -92,7 +92,7 @@ def test_what_a_package_raises_here_is_told_of_the_storage_and_a_mistake_of_ours
         ("", "no message"),
     ],
 )
-def test_the_last_words_of_a_traceback_are_type_and_message(text: str, words: str) -> None:
+def test_the_last_line_of_traceback_of_a_traceback_are_type_and_message(text: str, words: str) -> None:
     assert last_line_of_traceback(text) == words
 
 

@@ -1,4 +1,4 @@
-"""What the driver tells of running trials: a nested MLflow run each, written as results come in, and a bar."""
+"""Reports of running trials on the driver: one nested tracker run for each trial, and a progress bar."""
 
 from pathlib import Path
 from typing import Any
@@ -7,74 +7,77 @@ from ray import tune
 from tqdm import tqdm
 
 from engine.cluster.errors import last_line_of_traceback
-from engine.cluster.search.trial import BEST_SET, INITIAL_SET
+from engine.cluster.search.trial import best_set_file
 from engine.config.load import as_yaml, assign
+from engine.initial_pairs import initial_file, read_initial_pairs
 from engine.io.storage import Location, staged
 from engine.io.terminal import echo
 from engine.specification import Specification
-from engine.synthetic.set import load_set
+from engine.synthetic.set import SyntheticSet, load_set
+from engine.tensors import MODALITIES
 from engine.tracking import Tracker
 from engine.tracking.pictures import write_set_pictures
 
+_REPORTED = ("val/", "loss", "inner_lr/", "best", "seconds_per")
+
 
 class TrialReports(tune.Callback):
-    """Writes every trial's parameters, metrics and artifacts; a trial that is started again finds its run again.
+    """Records parameters, metrics and files of each trial in a tracker run, and shows progress in a bar.
 
-    A trial's run is known by the trial's number, which a search that is resumed gives again where Tune gives new names.
+    A trial finds its run again by its number, which stays the same when a search is resumed, unlike Tune's names.
+    ``folder`` is the study's.
     """
 
     def __init__(self, tracker: Tracker, specification: Specification, folder: Location, *, trials: int) -> None:
-        study = specification.study
-        self.tracker = tracker
-        self.specification = specification
-        self.study = study
-        self.folder = folder
-        self.validations_each = -(-study.budget.outer_steps // study.budget.evaluate_every)
-        self.validations = trials * self.validations_each
+        self.tracker, self.specification, self.folder = tracker, specification, folder
+        self.study = specification.study
+        self._outer_steps = trials * self.study.budget.outer_steps
+        self._done: dict[str, int] = {}
         self._children: dict[str, Tracker] = {}
         self._bar: tqdm | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Open the trial's run and record what it was given."""
+        """Open the trial's run and record its configuration."""
         chosen = assign(self.study, trial.config)
         self._child(trial).params({**chosen.model_dump(mode="json", exclude={"search", "resources"})})
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Record the numbers of one validation."""
-        numbers = {
-            name: float(value)
-            for name, value in result.items()
-            if name.startswith(("val/", "loss", "inner_lr/", "best", "seconds_per"))
-        }
-        self._child(trial).metrics(numbers, step=int(result.get("outer_step", result["training_iteration"])))
-        self._advance(result)
+        """Record the metrics of one validation; a failure has none."""
+        if "failure" in result:
+            return
+        numbers = {name: float(value) for name, value in result.items() if name.startswith(_REPORTED)}
+        self._child(trial).metrics(numbers, step=int(result["outer_step"]))
+        self._advance(trial, result["outer_step"])
+        if self._bar is not None:
+            recall = result[self.study.budget.metric]
+            self._bar.set_postfix_str(f"val mean recall {recall:.1f}, best {result['best']:.1f}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Keep the trial's set with its pictures, and end its run as it ended."""
+        """Keep the trial's best set and its pictures, then end the run with the reason why the trial stopped."""
         child, result = self._child(trial), trial.last_result
-        self._advance(result, by=self.validations_each - result.get("training_iteration", 0))
-        if trial.checkpoint is not None:
-            with trial.checkpoint.as_directory() as checkpoint:
-                self._keep(trial, child, Path(checkpoint))
+        self._advance(trial, self.study.budget.outer_steps)
+        if "best" in result:
+            self._keep(trial, child)
+        early = result.get("outer_step", 0) < self.study.budget.outer_steps
+        tags = {"stopped": "early" if early else "at its end"}
         if "failure" in result:
-            child.tags({"stopped": "by a failure", "failure": str(result["failure"])})
-            child.finish("FAILED")
-        else:
-            early = result.get("outer_step", 0) < self.study.budget.outer_steps
-            child.tags({"stopped": "early" if early else "at its end"})
-            child.finish("FINISHED")
+            tags = {"stopped": "by a failure", "failure": str(result["failure"])}
+        if "diverged_at" in result:
+            tags |= {"stopped": "by divergence", "diverged_at": str(result["diverged_at"])}
+        child.tags(tags)
+        child.finish("FINISHED" if "best" in result else "FAILED")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say why a trial is started again, and keep that with its run."""
+        """Print and record why a trial is restarted."""
         reason = failure(trial)
         self._child(trial).tags({"interrupted_by": reason})
         where = "from its last checkpoint" if trial.checkpoint is not None else "from its beginning"
         echo(f"{trial_name(trial)} goes on {where} after {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say why a trial is given up, and end its run."""
+        """Print why a trial is given up, and end its run."""
         child, reason = self._child(trial), failure(trial)
         child.tags({"stopped": "by a failure", "failure": reason})
         child.finish("FAILED")
@@ -92,40 +95,44 @@ class TrialReports(tune.Callback):
             self._children[name] = self.tracker.child(name, key=name)
         return self._children[name]
 
-    def _keep(self, trial: Any, child: Tracker, checkpoint: Path) -> None:
-        """Write the set in a checkpoint with its pictures; a trial that was refused has none."""
-        if not (checkpoint / BEST_SET).exists():
-            return
-        with staged(self.folder / trial_name(trial)) as folder:
-            (folder / "configuration.yaml").write_text(as_yaml(assign(self.study, trial.config)), encoding="utf-8")
-            best, initial = load_set(checkpoint / BEST_SET), load_set(checkpoint / INITIAL_SET)
-            best.save(folder / BEST_SET)
-            setup = self.specification.setup()
-            captions, texts = setup.datasets["train"].captions, setup.pairs["train"].texts
-            write_set_pictures(folder, initial, best, captions=captions, texts=texts, prepare=setup.prepared_texts)
+    def _keep(self, trial: Any, child: Tracker) -> None:
+        """Write the trial's configuration and pictures beside its best set, and copy all of them to the tracker."""
+        study, best_file = assign(self.study, trial.config), best_set_file(self.folder, trial_name(trial))
+        best = load_set(best_file)
+        images, texts, _ = read_initial_pairs(initial_file(study, self.folder / "initial"))
+        setup = self.specification.setup()
+        with staged(best_file.parent) as folder:
+            (folder / "configuration.yaml").write_text(as_yaml(study), encoding="utf-8")
+            best.save(folder / best_file.name)
+            write_set_pictures(
+                folder,
+                SyntheticSet(images, texts, dict.fromkeys(MODALITIES, 1.0)),
+                best,
+                captions=setup.datasets["train"].captions,
+                texts=setup.pairs["train"].texts,
+                prepare=setup.prepared_texts,
+            )
             for path in sorted(folder.iterdir()):
                 child.artifact(path)
 
-    def _advance(self, result: dict[str, Any], *, by: int = 1) -> None:
-        """Move the bar; a trial that ends early takes its share of it along."""
+    def _advance(self, trial: Any, outer_steps: int) -> None:
+        """Move the bar to a trial's number of outer steps, never back."""
         if self._bar is None:
-            self._bar = tqdm(total=self.validations, desc="distilling", unit="validation", disable=None)
-        self._bar.update(by)
-        if "best" in result:
-            self._bar.set_postfix_str(
-                f"val mean recall {result[self.study.budget.metric]:.1f}, best {result['best']:.1f}"
-            )
+            self._bar = tqdm(total=self._outer_steps, desc="distilling", unit="step", disable=None)
+        before = self._done.get(trial_name(trial), 0)
+        self._done[trial_name(trial)] = max(before, outer_steps)
+        self._bar.update(self._done[trial_name(trial)] - before)
 
 
 def trial_name(trial: Any) -> str:
-    """Return the name of a trial by its number in the order of the search; the first is at the defaults."""
+    """Return a trial's name by its number in the search, from 1; in a search, the first trial has the defaults."""
     return f"trial_{trial.experiment_tag.partition('_')[0]}"
 
 
 def failure(trial: Any) -> str:
-    """Return the type and the message of a trial's newest error.
+    """Return the type and the message of a trial's newest error, from Tune's file on this machine.
 
-    Tune's own copy of it on this machine is read: the one in the storage comes later, or never where that is away.
+    The copy in the storage arrives later, and not at all where the storage is away.
     """
     newest = Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure # ")[2]
     return last_line_of_traceback(newest)

@@ -1,4 +1,4 @@
-"""Tune where something goes wrong: its log kept off the terminal, its wrapped errors, and its uploads at the end."""
+"""Quiet, unwrapped errors and awaited uploads around ``tune.run``."""
 
 import logging
 import os
@@ -13,18 +13,15 @@ from engine.cluster.errors import last_line_of_traceback
 
 _LOGGERS = ("ray.air", "ray.train", "ray.tune")
 _UPLOADING = "(entrypoint)"
-"""With this end the names of the threads in which Tune uploads; they take that of the function that they run."""
+"""Suffix of the names of Tune's upload threads, which Python takes from the function that they run."""
 
 PATIENCE_S = 120.0
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep off the terminal what Tune logs, tracebacks of what it bears or raises, unless ``VLDD_TRACEBACK`` is 1."""
-    if os.environ.get("VLDD_TRACEBACK") == "1":
-        yield
-        return
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    """Suppress Tune's logging, which repeats tracebacks of handled errors, unless ``VLDD_TRACEBACK`` is 1."""
+    loggers = [] if os.environ.get("VLDD_TRACEBACK") == "1" else [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
@@ -37,7 +34,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raise what a callback raised in place of Tune's error of it, whose text is the traceback."""
+    """Raise the exception of a callback in place of Tune's error, whose message is that exception's traceback."""
     try:
         yield
     except TuneError as error:
@@ -49,7 +46,7 @@ def unwrapped() -> Iterator[None]:
 
 @contextmanager
 def uploads_awaited(patience: float = PATIENCE_S) -> Iterator[None]:
-    """Wait at the end of the block, up to ``patience`` seconds, for what Tune uploads in threads of its own.
+    """Join Tune's upload threads at the end of the block, for at most ``patience`` seconds.
 
     An interpreter that exits while such a thread is in pyarrow aborts.
     """

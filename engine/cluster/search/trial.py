@@ -1,14 +1,11 @@
-"""A Tune trial: one distillation run, validated every few outer steps, that resumes exactly where it was."""
+"""A Tune trial: one distillation run that is validated every few outer steps and resumes exactly."""
 
-import resource
 import statistics
 import time
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 from ray.actor import ActorHandle
 
@@ -17,74 +14,88 @@ from engine.cluster.errors import USER_ERRORS, one_sentence_errors
 from engine.cluster.experts.registry import RemoteSource, get_registry
 from engine.cluster.runtime import use_resources
 from engine.config.load import assign
-from engine.distill import NonFiniteLossError
+from engine.distill import Distillation, NonFiniteLossError
 from engine.evaluation.protocol import learned_learning_rates, prepare_set, student_of_seed
 from engine.evaluation.student import score
 from engine.experts.trajectory import ExpertId
+from engine.initial_pairs import initial_pairs
 from engine.io.files import read_json, write_json
+from engine.io.storage import Location, check_answers
 from engine.methods import Metrics
+from engine.peak_memory import PeakMemory
 from engine.specification import Specification
 from engine.synthetic.set import load_set
 
 BEST_SET = "synthetic_set.safetensors"
-INITIAL_SET = "initial_set.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
 _PROGRESS = "progress.json"
 
 
 class DistillTrial(tune.Trainable):
-    """Tune calls ``step`` until it reports ``done``; its configuration holds the searched keys alone.
+    """A trial of a study; Tune passes the searched keys as ``config`` and calls ``step`` until it returns ``done``.
 
-    A loss that is not finite, and an error of the user's, end a trial with the result ``failure``: Tune would repeat
-    whatever is raised, and these would come again. ``refused`` says that it was the user's.
+    ``folder`` is the study's. The trial's best set lies there, outside of its checkpoints, of which Tune deletes all
+    but the newest two; it is replaced when a validation is better.
+
+    A loss that is not finite, and an error of the user, end the trial with the result ``failure`` instead of an
+    exception, because Tune would repeat the trial and they would come again. The user's sets ``refused``; a loss that
+    is not finite sets ``diverged_at``, the number of outer steps before it, and keeps ``best``.
     """
 
-    def setup(self, config: dict[str, Any], specification: Specification, cpus: float) -> None:
-        """Assemble the run of the searched values in ``config``."""
+    run: Distillation
+
+    def setup(self, config: dict[str, Any], specification: Specification, folder: Location, cpus: float) -> None:
+        """Build the run of the values in ``config``."""
         use_resources(cpus)
-        self.specification = specification
+        self.specification, self.folder = specification, folder
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Assemble the run of another trial in the same process."""
+        """Release the last run of this process with all that it has read, then build that of ``new_config``."""
+        if hasattr(self, "run"):
+            del self.run  # before another is built, so that memory holds one
         self.study = self.specification.study
         self.refusal: str | None = None
         self.best: dict[str, float] = {}
         try:
             with one_sentence_errors(self.specification.storage):
-                self._assemble(new_config)
+                self._build(new_config)
         except USER_ERRORS as error:
             self.refusal = str(error)
         return True
 
-    def _assemble(self, config: dict[str, Any]) -> None:
+    def _build(self, config: dict[str, Any]) -> None:
         self.study = assign(self.study, config)
         self.prepared = self.specification.setup()
-        folder = self.specification.expert_folder()
-        registry = get_registry(folder)
-        experts = RemoteSource(folder, registry, expert_epochs(self.study.experts.count, registry))
-        self.run = build.distillation(self.study, self.prepared, experts)
+        self.memory = PeakMemory(self.prepared.device)
+        store = self.specification.expert_folder()
+        registry = get_registry(store)
+        experts = RemoteSource(store, registry, expert_epochs(self.study.experts.count, registry))
+        initial = initial_pairs(self.study, self.prepared, experts, self.folder / "initial")
+        self.run = build.distillation(self.study, self.prepared, experts, initial)
         self.protocol = build.protocol(self.study)
-        self.initial_set = deepcopy(self.run.synthetic)
-        self.best_set = self.initial_set
 
     def step(self) -> dict[str, Any]:
         """Take ``evaluate_every`` outer steps and validate one student."""
         if self.refusal is not None:
-            return self._failed(self.refusal, refused=True)
+            return self._failed(self.refusal, outer_step=0, refused=True)
         try:
             with one_sentence_errors(self.specification.storage):
-                return self._steps()
+                return self._validated_steps()
         except NonFiniteLossError as error:
-            return self._failed(str(error), refused=False)
+            done = self.run.step
+            best = {"best": self.best[self.study.budget.metric]} if self.best else {}
+            costs = {"diverged_at": done, "peak_memory": self.memory.bytes()}
+            return {**self._failed(str(error), outer_step=done, refused=False), **best, **costs}
         except USER_ERRORS as error:
-            return self._failed(str(error), refused=True)
+            return self._failed(str(error), outer_step=self.run.step, refused=True)
 
-    def _failed(self, reason: str, *, refused: bool) -> dict[str, Any]:
-        done = 0 if self.refusal is not None else self.run.step
-        return {self.study.budget.metric: -1.0, "outer_step": done, "failure": reason, "refused": refused, "done": True}
+    def _failed(self, reason: str, *, outer_step: int, refused: bool) -> dict[str, Any]:
+        """Return a last result; its metric lets Optuna and ASHA avoid values that fail."""
+        metric = self.study.budget.metric
+        return {metric: -1.0, "outer_step": outer_step, "failure": reason, "refused": refused, "done": True}
 
-    def _steps(self) -> dict[str, Any]:
+    def _validated_steps(self) -> dict[str, Any]:
         budget = self.study.budget
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
@@ -93,20 +104,20 @@ class DistillTrial(tune.Trainable):
         elapsed = time.perf_counter() - started
         val = self.validate()
         if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
+            self.run.synthetic.save(self.best_file)
             self.best = {**val, "outer_step": float(self.run.step)}
-            self.best_set = deepcopy(self.run.synthetic)
         return {
             **val,
             **averages(seen),
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
-            "peak_memory": float(peak_memory(self.prepared.device)),
+            "peak_memory": self.memory.bytes(),
             "done": self.run.step >= budget.outer_steps,
         }
 
     def validate(self) -> dict[str, float]:
-        """Return the val metrics of one fresh student trained on the set as it is, at the rates that it has learned."""
+        """Return the val metrics of a fresh student, trained on the present set at the set's learned rates."""
         student, val = self.prepared.student, self.prepared.pairs["val"]
         training = prepare_set(student, self.run.synthetic, self.prepared.device)
         assert training.learning_rates is not None
@@ -121,45 +132,44 @@ class DistillTrial(tune.Trainable):
         )
         return {f"val/{name}": value for name, value in score(student, params, val).items()}
 
+    @property
+    def best_file(self) -> Location:
+        """The file of the trial's best set."""
+        return best_set_file(self.folder, self.trial_name)
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the run, its best set and its first set, and the best metrics last."""
+        """Write the run, and the best metrics last."""
         folder = Path(checkpoint_dir)
         if self.refusal is None:
             self.run.save(folder / _CHECKPOINT)
-            self.best_set.save(folder / BEST_SET)
-            self.initial_set.save(folder / INITIAL_SET)
         write_json(folder / _PROGRESS, {"best": self.best})
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from what ``save_checkpoint`` wrote; where that is damaged, begin again, to the same end."""
+        """Continue from what ``save_checkpoint`` wrote; begin again where that or the best set is damaged."""
         if self.refusal is not None:
             return
         try:
-            self._load(Path(checkpoint_dir))
+            self.best = read_json(Path(checkpoint_dir) / _PROGRESS)["best"]
+            if self.best:
+                load_set(self.best_file)
+            self.run.load(Path(checkpoint_dir) / _CHECKPOINT)
         except (ValueError, KeyError, OSError) as error:
+            check_answers(self.specification.storage)  # a store that is away damages nothing
             print(f"The trial begins again, since its checkpoint is damaged: {error}")
             self.reset_config(self.config)
 
-    def _load(self, folder: Path) -> None:
-        self.best = read_json(folder / _PROGRESS)["best"]
-        self.best_set = load_set(folder / BEST_SET)
-        self.initial_set = load_set(folder / INITIAL_SET)
-        self.run.load(folder / _CHECKPOINT)
+
+def best_set_file(folder: Location, trial: str) -> Location:
+    """Return the file of a trial's best set in the folder of its study."""
+    return folder / "trials" / trial / BEST_SET
 
 
 def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int, ...]]:
-    """Return the epochs of the first ``count`` experts that a registry has."""
+    """Return the epochs of the first ``count`` experts of a registry."""
     index: dict[ExpertId, tuple[int, ...]] = ray.get(registry.index.remote())
     return {expert: epochs for expert, epochs in index.items() if expert < count}
 
 
 def averages(seen: list[Metrics]) -> Metrics:
-    """Return the mean of each metric over outer steps, for a single step's is mostly noise; none of no steps."""
+    """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
     return {name: statistics.fmean(metrics[name] for metrics in seen) for name in (seen[-1] if seen else ())}
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most bytes that this process has held so far: on the GPU where it uses one, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,11 +1,10 @@
-"""The search: trials of distillation over a study's domains, with Optuna and ASHA, resumed where they had stopped."""
+"""Hyper-parameter search: Ray Tune trials with Optuna and ASHA, resumed from Tune's own state."""
 
 import json
-import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray import tune
@@ -16,77 +15,90 @@ from engine.cluster.errors import as_plain_error, died, last_line_of_traceback
 from engine.cluster.runtime import Cluster
 from engine.cluster.search.callbacks import TrialReports, trial_name
 from engine.cluster.search.noise import quiet, unwrapped, uploads_awaited
-from engine.cluster.search.trial import DistillTrial
+from engine.cluster.search.trial import DistillTrial, best_set_file
 from engine.config.load import Study
 from engine.config.search import Choice, Domain
 from engine.io.storage import Location, check_answers, matching, remove_tree
 from engine.resources import how_many_fit
 from engine.specification import Specification
 
-Result: TypeAlias = Any
-"""A trial as it ended, which Tune calls ``tune.Result``."""
-
 ROUNDS = 5
-"""How often Tune is asked to finish a search in which processes die."""
+"""How often a search is run again when processes of its trials died."""
+
+_EVERYTHING_LEFT = tune.ResumeConfig(
+    unfinished=tune.ResumeConfig.ResumeType.RESUME, errored=tune.ResumeConfig.ResumeType.RESUME
+)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many trials run, how many at once, and with what each."""
+    """Number of trials in all and at once, and the resources of each."""
 
     samples: int
     concurrent: int
     resources: dict[str, float]
 
     def leaves(self, cluster: Cluster, resources: dict[str, float]) -> int:
-        """Return how many tasks that take ``resources`` run beside the trials."""
+        """Return how many tasks with ``resources`` each fit beside the trials."""
         total = {"cpu": cluster.cpus, "gpu": cluster.gpus}
         free = {kind: total[kind] - self.concurrent * self.resources[kind] for kind in total}
         return int(max(0, min(how_many_fit(resources, free), free["cpu"])))
 
 
 def plan(resources: dict[str, float], cluster: Cluster, samples: int) -> Plan:
-    """Return how ``samples`` trials are spread over a cluster."""
+    """Return a plan that runs as many of ``samples`` trials at once as the cluster can hold."""
     return Plan(samples=samples, concurrent=min(samples, cluster.slots(resources)), resources=resources)
 
 
-def search(specification: Specification, chosen: Plan, folder: Location, reports: TrialReports) -> list[Result]:
-    """Run the trials of a study, or what is left of them, and return those that have a best value, best first.
+@dataclass(frozen=True)
+class Distilled:
+    """A trial with a synthetic set: its last result, Tune's columns among it, and the file of its best set."""
 
-    ``folder`` holds Tune's own state of the study (its pickles are the owner's own); trials in it go on from their
-    checkpoints. A trial that Tune gives up because its process died is taken up again: Tune does so itself, up to
-    ``max_failures`` times, but gives up at once where a second call of the same dead process, the writing of a
-    checkpoint, is outstanding.
+    metrics: dict[str, Any]
+    best_file: Location
+
+
+def search(specification: Specification, chosen: Plan, folder: Location, reports: TrialReports) -> list[Distilled]:
+    """Run the missing part of a study's trials, and return those that have a set, best first.
+
+    ``folder`` is the study's; Tune's state, pickled by and for its owner, lies in ``tune`` in it. Unfinished trials
+    resume from their checkpoints. Tune restarts a trial whose process died up to ``max_failures`` times, but gives it
+    up at once if a second call of that process (writing a checkpoint) is pending; then the search is run again.
 
     Raises:
         ValueError: no trial can run as it is configured.
-        StorageError: a trial failed and the storage is away; the others are not tried in vain.
-        RuntimeError: no trial came to a validation.
+        StorageError: a trial failed and the storage is away; other trials are not started.
+        RuntimeError: no trial was validated.
     """
-    study = specification.study
     for _ in range(ROUNDS):
         with quiet(), unwrapped(), uploads_awaited():
             results = _run(specification, chosen, folder, reports)
         if not any(isinstance(result.error, BaseException) and died(result.error) for result in results):
             break
-    return _ranked(results, study)
+    return _ranked(results, specification.study, folder)
 
 
-def _run(specification: Specification, chosen: Plan, folder: Location, reports: TrialReports) -> list[Result]:
-    """Let Tune run what is left of the trials.
-
-    ``tune.run`` is called rather than ``Tuner``, which would resume with callbacks of the dead process.
-    """
-    study = specification.study
+def _run(specification: Specification, chosen: Plan, folder: Location, reports: TrialReports) -> list[tune.Result]:
+    """Run unfinished trials with ``tune.run``, because ``Tuner`` would restore the callbacks of the dead process."""
+    study, state = specification.study, folder / "tune"
+    cpus, gpus = chosen.resources["cpu"], chosen.resources["gpu"]
     searching = chosen.samples > 1 and bool(study.search)
     scheduler = _scheduler(study) if searching else FIFOScheduler()
-    resuming = _can_resume(folder)
+    resuming = _can_resume(state)
     if not resuming:
-        remove_tree(folder)
+        remove_tree(state)
+        remove_tree(folder / "trials")
+    if isinstance(folder, Path):
+        where = {"storage_path": str(folder)}
+    else:
+        where = {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
     analysis = tune.run(
-        _trainable(specification, chosen),
-        name=folder.name,
-        **_where(folder.parent),
+        tune.with_resources(
+            tune.with_parameters(DistillTrial, specification=specification, folder=folder, cpus=cpus),
+            tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}]),
+        ),
+        name=state.name,
+        **where,
         metric=study.budget.metric,
         mode="max",
         config={key: tune_domain(domain) for key, domain in study.search.items()} if searching else {},
@@ -108,88 +120,68 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
     return list(tune.ResultGrid(analysis))
 
 
-_EVERYTHING_LEFT = tune.ResumeConfig(
-    unfinished=tune.ResumeConfig.ResumeType.RESUME, errored=tune.ResumeConfig.ResumeType.RESUME
-)
-
-
 class SchedulerState(tune.Callback):
-    """Keeps with Tune's own state what the scheduler has seen of trials, which Tune alone would forget."""
+    """Saves the scheduler's state with that of Tune, which omits it."""
 
     def __init__(self, scheduler: TrialScheduler) -> None:
         self.scheduler = scheduler
 
     def get_state(self) -> dict[str, Any]:
-        """Return what the scheduler knows."""
+        """Return the scheduler's attributes."""
         return dict(self.scheduler.__dict__)
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Let the scheduler know what it knew."""
+        """Restore the scheduler's attributes."""
         self.scheduler.__dict__.update(state)
 
 
 class StorageWatch(tune.Callback):
-    """Ends the search where a trial fails while the storage is away; another attempt would fail too, and all others."""
+    """Ends the search when a trial fails while the storage is away, since all other attempts would fail too."""
 
     def __init__(self, storage: Location) -> None:
         self.storage = storage
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Look before a trial is started again."""
+        """Check the storage before a trial is restarted."""
         check_answers(self.storage)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Look before other trials are started."""
+        """Check the storage before other trials are started."""
         check_answers(self.storage)
 
 
-def _trainable(specification: Specification, chosen: Plan) -> Any:
-    cpus, gpus = chosen.resources["cpu"], chosen.resources["gpu"]
-    return tune.with_resources(
-        tune.with_parameters(DistillTrial, specification=specification, cpus=cpus),
-        tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}]),
-    )
-
-
-def _where(folder: Location) -> dict[str, Any]:
-    """Return how Tune is told of a folder; an object store is one that pyarrow reaches through fsspec."""
-    if isinstance(folder, Path):
-        return {"storage_path": str(folder)}
-    return {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
-
-
-def _can_resume(folder: Location) -> bool:
-    """Say whether ``folder`` holds the whole state of a search that has trials."""
-    states = sorted(matching(folder, "experiment_state-*.json"), key=lambda file: file.name)  # they have the time in it
+def _can_resume(state: Location) -> bool:
+    """Return whether a folder holds the complete state of a search that has trials."""
+    files = sorted(matching(state, "experiment_state-*.json"), key=lambda file: file.name)  # by the time in their names
     try:
-        return bool(states) and bool(json.loads(states[-1].read_text(encoding="utf-8"))["trial_data"])
-    except (ValueError, KeyError):  # cut off as it was written
+        return bool(files) and bool(json.loads(files[-1].read_text(encoding="utf-8"))["trial_data"])
+    except (ValueError, KeyError):  # cut off while it was written
         return False
 
 
 def _searcher(study: Study) -> Searcher:
-    """Return Optuna's tree-structured Parzen estimator, whose first trial is at the defaults."""
+    """Return Optuna's tree-structured Parzen estimator, whose first trial has the defaults."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A choice may be a mapping; Optuna's own storage could not keep it, but Tune's keeps what is drawn.
+    # A choice may be a mapping, which only Optuna's own storage cannot keep.
     warnings.filterwarnings("ignore", message="Choices for a categorical distribution", category=UserWarning)
-    # A search that is taken up again after a kill hears of what it has already heard.
+    # A resumed search reports results to Optuna again.
     warnings.filterwarnings("ignore", message="The reported value is ignored because this `step=", category=UserWarning)
     defaults = {key: domain.default for key, domain in study.search.items()}
     return OptunaSearch(seed=study.seed, points_to_evaluate=[defaults])
 
 
 def _scheduler(study: Study) -> ASHAScheduler:
-    """Return successive halving over validations; a trial is stopped after a quarter of its budget at the earliest."""
-    validations = math.ceil(study.budget.outer_steps / study.budget.evaluate_every)
-    return ASHAScheduler(
-        time_attr="training_iteration",
-        max_t=max(validations, 1),
-        grace_period=max(1, validations // 4),
-        reduction_factor=2,
-    )
+    """Return successive halving over outer steps, which stops no trial before a quarter of its validations.
+
+    Its clock is the outer step and not Tune's ``training_iteration``, which a trial that begins again does not reset.
+    """
+    steps, every = study.budget.outer_steps, study.budget.evaluate_every
+    validations = -(-steps // every)
+    grace = min(max(1, validations // 4) * every, steps)
+    return ASHAScheduler(time_attr="outer_step", max_t=steps, grace_period=grace, reduction_factor=2)
 
 
 def tune_domain(domain: Domain) -> Any:
@@ -201,28 +193,30 @@ def tune_domain(domain: Domain) -> Any:
     return (tune.loguniform if domain.log else tune.uniform)(domain.low, domain.high)
 
 
-def _ranked(results: list[Result], study: Study) -> list[Result]:
-    """Return the trials that have a best value, best first.
+def _ranked(results: list[tune.Result], study: Study, folder: Location) -> list[Distilled]:
+    """Return the trials that have a set, best first; those that diverged later are among them.
 
     Raises:
-        ValueError: there is none, for a reason that the user can mend.
-        RuntimeError: there is none; the message tells of the first trial.
+        ValueError: there is none, because of an error of the user.
+        RuntimeError: there is none for another reason, which is that of the first trial.
     """
-    usable = [result for result in results if result.checkpoint and result.metrics and "best" in result.metrics]
-    if usable:
-        return sorted(usable, key=lambda result: -float((result.metrics or {})["best"]))
-    refused = [result.metrics["failure"] for result in results if result.metrics and result.metrics.get("refused")]
+    ended = [(result.metrics or {}, Path(result.path).name) for result in results]
+    distilled = [Distilled(metrics, best_set_file(folder, name)) for metrics, name in ended if "best" in metrics]
+    if distilled:
+        return sorted(distilled, key=lambda one: -float(one.metrics["best"]))
+    refused = [metrics["failure"] for metrics, _ in ended if metrics.get("refused")]
     if refused:
         raise ValueError(refused[0])
     reasons = [_reason(result) for result in results] or ["no trial was started"]
     raise RuntimeError(f"none of {len(results)} trials gave {study.budget.metric}; the first: {reasons[0]}")
 
 
-def _reason(result: Result) -> str:
+def _reason(result: tune.Result) -> str:
+    """Return why a trial has no set."""
     if isinstance(result.error, BaseException):
         return str(as_plain_error(result.error))
     if result.error is not None:
         return last_line_of_traceback(
             str(result.error)
-        )  # what Tune could not pickle comes as the text of its traceback
+        )  # the text of the traceback of an error that Tune could not pickle
     return str((result.metrics or {}).get("failure", "it never ran."))
