@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from engine.config import components
-from engine.config.load import Resolved, Study, Tower, assign
+from engine.config.load import assign
+from engine.config.schema import Resolved, Study, Tower
 from engine.data.cache import cached_array, caption_embeddings, caption_tokens
 from engine.data.pairs import PairDataset, Size
 from engine.data.prepared import PreparedPairs, write_features

@@ -14,7 +14,8 @@ PARSER.add_argument("--markdown", action="store_true", help="as Markdown instead
 
 def main(args: Namespace) -> int:
     """Print every finished study that fits the arguments, or the published rows of a space alone."""
-    from engine.config.load import load, published_in
+    from engine.config.load import load
+    from engine.config.published import published_in
     from engine.io.storage import location
     from engine.results.published import PublishedRow
     from engine.results.report import render, render_published

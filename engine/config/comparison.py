@@ -9,8 +9,9 @@ from pydantic import Field, ValidationError
 
 from engine.config.errors import ConfigError, issues
 from engine.config.load import Resolved, change, load, resolve
-from engine.config.schema import PublishedTable, Strict
+from engine.config.published import PublishedTable
 from engine.config.spaces import SPACES, parse_yaml
+from engine.config.strict import Strict
 from engine.ranges import Count
 
 Overrides = dict[str, Any]

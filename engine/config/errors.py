@@ -217,7 +217,7 @@ def _issue(item: ErrorDetails, kind: type, data: Any) -> ConfigIssue:
         case "invalid_key":
             return unknown_key(dotted((*parts[:-1], value)), reduce(getitem, parts[:-1], data).get(value), known)
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return unknown_key(key, value, known)
+            return unknown_key(key, value, known, elsewhere=_keys_of(kind, ""))
         case "missing":
             strangers = [key for key in value if isinstance(key, str) and key not in known]
             if misspelt := nearest(str(parts[-1]), strangers):
@@ -234,6 +234,15 @@ def _issue(item: ErrorDetails, kind: type, data: Any) -> ConfigIssue:
         close = nearest(value, choices)
         expected += f"; the nearest known name is {close}" if close else ""
     return ConfigIssue((key,), value, expected.format(**item.get("ctx", {})) if item["type"] in _EXPECTED else expected)
+
+
+def _keys_of(kind: type, prefix: str) -> Iterator[str]:
+    """Yield the dotted keys of a model and of the records in it."""
+    for name, annotation in fields_of(kind).items():
+        key = dotted((prefix, name))
+        yield key
+        if inner := record_in(annotation):
+            yield from _keys_of(inner, key)
 
 
 def _wanted(annotation: Any) -> str:

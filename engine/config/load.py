@@ -3,7 +3,7 @@
 Reading a configuration loads no torch; only ``resolve`` imports the components that it names.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +17,16 @@ from engine.config.errors import (
     ConfigIssue,
     Given,
     booleans_as_numbers,
-    dotted,
     fields_of,
     inside,
     issues,
     one_of,
-    record_in,
     shown,
     unknown_key,
 )
-from engine.config.schema import Published, Resolved, Study, Tower, searchable
+from engine.config.schema import Resolved, Study, searchable
 from engine.config.search import Choice, Domain, probes
-from engine.config.spaces import parse_yaml, read_space, spaces
-from engine.io.storage import Location, as_file
-
-__all__ = [
-    "ConfigError",
-    "Resolved",
-    "Study",
-    "Tower",
-    "as_yaml",
-    "assign",
-    "change",
-    "experts_identity",
-    "identity",
-    "load",
-    "parse_overrides",
-    "published_in",
-    "resolve",
-    "spaces",
-]
+from engine.config.spaces import parse_yaml, read_space
 
 _COMPONENTS = {
     "data": ("data", "name"),
@@ -123,22 +103,6 @@ def experts_identity(study: Resolved) -> str:
     return study.experts_identity
 
 
-def published_in(path: Location) -> list[Published]:
-    """Return the published rows of a configuration file of any version; none if there is no file.
-
-    Raises:
-        ConfigError: the file is no YAML, or its rows are not such rows.
-    """
-    if not path.is_file():
-        return []
-    with as_file(path) as file:
-        rows = read_space(file)[1].get("published", [])
-    try:
-        return [Published.model_validate(row) for row in rows]
-    except (ValidationError, TypeError) as error:
-        raise ConfigError(f"{path}: published holds {shown(rows)}, expected rows of a published table.") from error
-
-
 def as_yaml(study: Study) -> str:
     """Return the configuration as YAML that ``load`` reads back."""
     text: str = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
@@ -193,31 +157,13 @@ def _validated(tree: dict[str, Any], given: Given) -> Study:
     try:
         study = Study.model_validate(tree)
     except ValidationError as error:
-        keys = list(_keys_of(Study, ""))
-        found = [_beside(issue, keys) if issue.kind == "unknown" else issue for issue in issues(error, Study, tree)]
-        raise given.error(found) from error
+        raise given.error(issues(error, Study, tree)) from error
     except RecursionError as error:
         raise ConfigError(f"{given.file}: the configuration is nested too deeply, expected a few levels.") from error
     if found := list(booleans_as_numbers(tree, study)):
         raise given.error(found)
     study._given = given
     return study
-
-
-def _beside(issue: ConfigIssue, keys: Sequence[str]) -> ConfigIssue:
-    """Return the issue of an unknown key with the nearest of its siblings, or of all ``keys``."""
-    parent = issue.key.rpartition(".")[0]
-    siblings = {key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == parent}
-    return unknown_key(issue.key, issue.value, siblings, elsewhere=keys)
-
-
-def _keys_of(kind: type, prefix: str) -> Iterator[str]:
-    """Yield the dotted keys of a model and of the records in it."""
-    for name, annotation in fields_of(kind).items():
-        key = dotted((prefix, name))
-        yield key
-        if inner := record_in(annotation):
-            yield from _keys_of(inner, key)
 
 
 def _resolved(study: Study, changed: Collection[str]) -> Resolved:

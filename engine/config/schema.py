@@ -10,22 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from pydantic_core import PydanticCustomError
 
 from engine.config.errors import Given
+from engine.config.published import Published
 from engine.config.search import Domain, DomainError, parse, spell
+from engine.config.strict import Name, Strict, require
 from engine.io.files import digest
 from engine.ranges import Count, NonNegative, Positive, Share, Whole
 from engine.recipes import Lora, Schedule, StudentRecipe
-
-Name = Annotated[str, Field(min_length=1)]
-Recall = Literal["IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall"]
-Percent = Annotated[float, Field(ge=0, le=100)]
-
-
-class Strict(BaseModel):
-    """A frozen model that refuses unknown keys and numbers that are not finite."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, protected_namespaces=()
-    )
 
 
 def _parse_domain(given: Any) -> Domain:
@@ -36,12 +26,6 @@ def _parse_domain(given: Any) -> Domain:
 
 
 SearchDomain = Annotated[Domain, PlainValidator(_parse_domain), PlainSerializer(spell)]
-
-
-def require(holds: bool, *keys: str, value: Any, expected: str) -> None:
-    """Refuse a combination of fields; the error names the first of ``keys``."""
-    if not holds:
-        raise PydanticCustomError("related", "related", {"keys": keys, "value": value, "expected": expected})
 
 
 class Component(Strict):
@@ -250,38 +234,6 @@ class Resources(Strict):
     expert: Request = Field(default_factory=lambda: Request(gpu=0.5))
     trial: Request = Field(default_factory=Request)
     evaluation: Request = Field(default_factory=lambda: Request(gpu=0.5))
-
-
-class Recalls(Strict):
-    """A row of a published table: recalls in percent, with ``std`` if the source has it."""
-
-    name: Name
-    pairs: Count
-    mean: dict[Recall, Percent] = Field(min_length=1)
-    std: dict[Recall, Percent] = Field(default_factory=dict)
-
-
-class Published(Recalls):
-    """A published row with its source; ``protocol`` is a short description of how it was scored.
-
-    Reports print such rows below ours; they change no run.
-    """
-
-    source: Name
-    protocol: Name
-
-
-class PublishedTable(Strict):
-    """Published rows that share their source and protocol."""
-
-    source: Name
-    protocol: Name
-    recalls: list[Recalls] = Field(min_length=1)
-
-    def rows(self) -> list[Published]:
-        """Return the rows with source and protocol."""
-        shared = {"source": self.source, "protocol": self.protocol}
-        return [Published.model_validate({**row.model_dump(), **shared}) for row in self.recalls]
 
 
 class Study(Strict):

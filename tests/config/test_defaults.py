@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.config import schema
+from engine.config.strict import Strict
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation.full_data import train_on_everything
 from engine.evaluation.protocol import Protocol
@@ -29,7 +30,7 @@ PAIRS: list[tuple[type, Callable[..., Any], Mapping[str, str]]] = [
 
 def defaults(kind: Callable[..., Any]) -> dict[str, Any]:
     """Return the defaults of a dataclass, a model or a function."""
-    if isinstance(kind, type) and issubclass(kind, schema.Strict):
+    if isinstance(kind, type) and issubclass(kind, Strict):
         fields = {name: field for name, field in kind.model_fields.items() if not field.is_required()}
         return {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
     if dataclasses.is_dataclass(kind):

@@ -18,11 +18,11 @@ from engine.config.load import (
     experts_identity,
     identity,
     load,
-    published_in,
     resolve,
-    spaces,
 )
+from engine.config.published import published_in
 from engine.config.schema import Experts
+from engine.config.spaces import spaces
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = """\

@@ -1,0 +1,22 @@
+"""The base of all configuration models, and the refusal of fields that contradict each other."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and numbers that are not finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, protected_namespaces=()
+    )
+
+
+def require(holds: bool, *keys: str, value: Any, expected: str) -> None:
+    """Refuse a combination of fields; the error names the first of ``keys``."""
+    if not holds:
+        raise PydanticCustomError("related", "related", {"keys": keys, "value": value, "expected": expected})
