@@ -117,8 +117,8 @@ def build(
     """Load the frozen encoder ``model`` from its folder below the weights folder, else by its name from the hub.
 
     Only safetensors are read. States are pooled by their ``mean``, by the first token (``cls``), or as the model's
-    authors do (``auto``). Captions are cut after ``max_length`` tokens. ``normalize`` scales embeddings to unit norm, for
-    which sentence encoders are made.
+    authors do (``auto``). Captions are cut after ``max_length`` tokens. ``normalize`` scales embeddings to unit norm,
+    which sentence encoders are made for.
 
     Raises:
         ValueError: ``max_length`` is too small, the model cannot be found or loaded, or its own pooling is unknown.
