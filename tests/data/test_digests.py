@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.data import digests as digests_module
 from engine.data.digests import file_digests
 from engine.io.files import digest
 
@@ -24,7 +25,7 @@ class Reader:
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trust files from the moment of their last change."""
-    monkeypatch.setattr(contents, "UNSETTLED", -1.0)
+    monkeypatch.setattr(digests_module, "UNSETTLED", -1.0)
 
 
 def written(folder: Path, **texts: str) -> list[Path]:
@@ -58,7 +59,7 @@ def test_what_changed_alone_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_changed_just_now_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "UNSETTLED", 3600.0)
+    monkeypatch.setattr(digests_module, "UNSETTLED", 3600.0)
     files = written(tmp_path, a="one")
     seen(files, tmp_path / "cache")
     assert seen(files, tmp_path / "cache")[1] == ["a"]

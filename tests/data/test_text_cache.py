@@ -22,6 +22,9 @@ class LengthEncoder:
     def fit(self, captions: Sequence[str]) -> None:
         """Nothing to fit."""
 
+    def to(self, device: torch.device) -> "LengthEncoder":
+        return self
+
     def embed(self, captions: Sequence[str]) -> Tensor:
         self.asked.extend(captions)
         return torch.tensor([[len(caption), 1.0] for caption in captions])

@@ -118,7 +118,7 @@ def build(
 
     Only safetensors are read. States are pooled by their ``mean``, by the first token (``cls``), or as the model's
     authors do (``auto``). Captions are cut after ``max_length`` tokens. ``normalize`` scales embeddings to unit norm,
-    for which sentence encoders are made.
+    which sentence encoders are made for.
 
     Raises:
         ValueError: ``max_length`` is too small, the model cannot be found or loaded, or its own pooling is unknown.
