@@ -1,4 +1,4 @@
-"""What is told of a trial that fails, by a search of Tune's own."""
+"""Reports of trials that fail, in a search by Tune alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,10 +28,11 @@ class Failing(tune.Trainable):
 
 
 class Notebook:
-    """A tracker that keeps what it is told."""
+    """A tracker that keeps tags, statuses and names of files in memory."""
 
     def __init__(self) -> None:
         self.told: dict[str, str] = {}
+        self.files: list[str] = []
         self.children: dict[str, Notebook] = {}
 
     def child(self, name: str, key: str) -> "Notebook":
@@ -45,6 +46,9 @@ class Notebook:
 
     def tags(self, values: Mapping[str, str]) -> None:
         self.told |= values
+
+    def artifact(self, path: Path) -> None:
+        self.files.append(path.name)
 
     def finish(self, status: str) -> None:
         self.told["status"] = status

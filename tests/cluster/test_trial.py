@@ -214,7 +214,8 @@ def test_the_best_set_is_written_when_it_became_better(
     sets = []
     for _ in range(3):
         result = one.step()
-        sets.append((one.best_file.stat().st_ino, best_set(one), state(one)))
+        now = {name: value.clone() for name, value in state(one).items()}
+        sets.append((one.best_file.stat().st_ino, best_set(one), now))
     assert result["best"] == 30
     assert same(sets[1][1], sets[1][2])
     assert same(sets[2][1], sets[1][2])
