@@ -35,17 +35,11 @@ def render_markdown(rows: Sequence[PublishedRow]) -> str:
 
 
 def _plain(rows: Sequence[PublishedRow]) -> list[Row]:
-    return [
-        Row(
-            name=row.name,
-            pairs=row.pairs,
-            mean=row.mean,
-            std=row.std,
-            seeds=0,
-            protocol=f"{row.source}; {row.protocol}.",
-        )
-        for row in rows
-    ]
+    plain = []
+    for row in rows:
+        protocol = f"{row.source}; {row.protocol}."
+        plain.append(Row(name=row.name, pairs=row.pairs, mean=row.mean, std=row.std, seeds=0, protocol=protocol))
+    return plain
 
 
 def _sources(rows: Sequence[Row]) -> list[str]:

@@ -28,15 +28,21 @@ def render_text(rows: Sequence[Row]) -> str:
 
 def render_markdown(rows: Sequence[Row]) -> str:
     """Return a Markdown table; the largest mean of a column is bold among small sets of equal pairs and protocol."""
-    body, best = [row_cells(row) for row in rows], _best(rows)
+    body = [row_cells(row) for row in rows]
+    rivals: dict[tuple[int, str], list[dict[str, str]]] = {}
     for row, cells in zip(rows, body, strict=True):
+        if not row.full:
+            rivals.setdefault((row.pairs, row.protocol), []).append(cells)
+    competing = [group for group in rivals.values() if len(group) > 1]
+    for group in competing:
         for title in METRICS.values():
-            if not row.full and cells[title].partition("±")[0] == best.get((row.pairs, row.protocol, title)):
-                cells[title] = f"**{cells[title]}**"
-    legend = (
-        ["Bold is the largest mean among sets with as many pairs; differences may be smaller than ±."] if best else []
-    )
-    return "\n\n".join([markdown_table(LONG, body), *map(escaped, [*remarks(rows), *legend])]) + "\n"
+            means = [cells[title].partition("±")[0] for cells in group]
+            largest = max((mean for mean in means if mean != MISSING), key=float, default=None)
+            for cells, mean in zip(group, means, strict=True):
+                cells[title] = f"**{cells[title]}**" if mean == largest else cells[title]
+    legend = "Bold is the largest mean among sets with as many pairs; differences may be smaller than ±."
+    below = [*remarks(rows), *([legend] if competing else [])]
+    return "\n\n".join([markdown_table(LONG, body), *map(escaped, below)]) + "\n"
 
 
 def text_table(rows: Sequence[Row], titles: Sequence[str]) -> str:
@@ -120,19 +126,6 @@ def _duration(seconds: float) -> str:
 
 def _size(size: int) -> str:
     return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
-
-
-def _best(rows: Sequence[Row]) -> dict[tuple[int, str, str], str]:
-    """Return the largest printed mean by pairs, protocol and column, where at least two small sets compete."""
-    small = [row for row in rows if not row.full]
-    rivals = Counter((row.pairs, row.protocol) for row in small)
-    best: dict[tuple[int, str, str], str] = {}
-    for row in small:
-        for key, title in METRICS.items():
-            group, value = (row.pairs, row.protocol, title), row.mean.get(key, math.nan)
-            if rivals[group[:2]] > 1 and math.isfinite(value):
-                best[group] = max(best.get(group, "-inf"), f"{value:.1f}", key=float)
-    return best
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:

@@ -111,8 +111,7 @@ def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
             temporary.write_text(as_yaml(job.study), encoding="utf-8")
         keep(tracker, job.folder / "configuration.yaml")
         tracker.params(job.study.model_dump(mode="json", exclude={"search", "note", "published"}))
-        made_by = provenance()
-        tracker.tags({**made_by, **made_by.pop("versions")})
+        tracker.tags(provenance())
         yield tracker
     except BaseException as error:
         with suppress(ConnectionError, ValueError):  # the first error is the one to report

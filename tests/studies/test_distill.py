@@ -7,8 +7,8 @@ import pytest
 from engine.cluster.search.trial import BEST_SET
 from engine.io.files import read_json
 from engine.results.row import Row
+from engine.studies.coresets import coreset_rows
 from engine.studies.distill import distill
-from engine.studies.evaluate import coreset_rows
 from tests.finished import Finished
 from tests.runs import recorded
 from tests.tiny import STEPS, tiny_job
