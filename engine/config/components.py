@@ -125,7 +125,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
     Pydantic takes no configuration for a dataclass, but does for a ``NewType`` of one.
     """
-    alias = NewType("alias", kind)
+    alias = NewType("alias", kind)  # type: ignore[valid-newtype]
     return TypeAdapter(alias, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 
 
