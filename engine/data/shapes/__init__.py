@@ -1,1 +1,1 @@
-"""A drawn world of captioned scenes: what is in them, how they look, and how people would word them."""
+"""Captioned scenes: their content, their drawing and their captions."""

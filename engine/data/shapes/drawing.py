@@ -1,4 +1,4 @@
-"""Scenes as pixels: drawn with numpy at a multiple of the wanted size and averaged down."""
+"""Drawing scenes with numpy, at a multiple of the wanted size and averaged down."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ OUTLINE = 0.16  # width of the outline as a fraction of a thing's radius
 
 
 def draw(scene: Scene, *, image_px: int, rng: np.random.Generator) -> UInt8[np.ndarray, "3 h w"]:
-    """Draw one picture of a scene; ``rng`` decides everything the scene leaves open."""
+    """Draw one picture of a scene; ``rng`` draws positions, sizes and shades."""
     scale = 3 if image_px < 96 else 2
     px = image_px * scale
     axis = (np.arange(px, dtype=np.float32) + 0.5) / px
@@ -48,11 +48,8 @@ def reduced(canvas: Canvas, scale: int) -> UInt8[np.ndarray, "3 less_h less_w"]:
     return np.round((total / scale**2).clip(0, 1) * 255).astype(np.uint8).transpose(2, 0, 1)
 
 
-# --- things -----------------------------------------------------------------------------------------------------------
-
-
 def draw_thing(canvas: Canvas, axis: Float32[np.ndarray, " h"], thing: Thing, placement: Placement) -> None:
-    """Paint one thing with its outline onto ``canvas``, in place; only the pixels around it are computed."""
+    """Paint one thing with its outline onto ``canvas`` in place; only the pixels around it are computed."""
     reach = placement.radius * 1.5
     rows = slice(*np.searchsorted(axis, (placement.y - reach, placement.y + reach)))
     columns = slice(*np.searchsorted(axis, (placement.x - reach, placement.x + reach)))
@@ -71,13 +68,13 @@ def draw_thing(canvas: Canvas, axis: Float32[np.ndarray, " h"], thing: Thing, pl
 
 
 def contrast(colour: str) -> Float32[np.ndarray, " 3"]:
-    """Colour of a thing's outline: light around dark things, dark around light ones."""
+    """Return the colour of an outline: light around dark things, dark around light ones."""
     bright = float(np.dot(RGB[colour], (0.3, 0.6, 0.1))) > 0.35
     return np.full(3, 0.1 if bright else 0.92, np.float32)
 
 
 def second_colour(colour: Float32[np.ndarray, " 3"]) -> Float32[np.ndarray, " 3"]:
-    """Colour of stripes, dots and checks: the thing's own, much lighter or much darker."""
+    """Return the colour of stripes, dots and checks: the thing's own, much lighter or much darker."""
     bright = float(colour @ np.asarray((0.3, 0.6, 0.1), np.float32)) > 0.55
     return colour * np.float32(0.45) if bright else colour * np.float32(0.35) + np.float32(0.62)
 
@@ -132,14 +129,7 @@ def moon(u: Plane, v: Plane) -> Plane:
 
 
 DISTANCES: dict[str, Callable[[Plane, Plane], Plane]] = {
-    "circle": circle,
-    "square": square,
-    "triangle": triangle,
-    "star": star,
-    "cross": cross,
-    "heart": heart,
-    "ring": ring,
-    "moon": moon,
+    shape.__name__: shape for shape in (circle, square, triangle, star, cross, heart, ring, moon)
 }
 
 
@@ -166,18 +156,12 @@ def checked(u: Plane, v: Plane) -> Mask:
 
 
 TEXTURES: dict[str, Callable[[Plane, Plane], Mask]] = {
-    "plain": plain,
-    "striped": striped,
-    "dotted": dotted,
-    "checked": checked,
+    texture.__name__: texture for texture in (plain, striped, dotted, checked)
 }
 
 
-# --- backdrops --------------------------------------------------------------------------------------------------------
-
-
 def draw_backdrop(name: str, axis: Float32[np.ndarray, " h"], rng: np.random.Generator) -> Canvas:
-    """Return a fresh canvas with one of the ``BACKDROPS``, its brightness a little random."""
+    """Return a new canvas with one of the ``BACKDROPS`` and a random shift of its colour."""
     x, y = np.meshgrid(axis, axis)
     canvas = np.empty((len(axis), len(axis), 3), np.float32)
     BACKDROPS[name](canvas, x, y, rng)
@@ -191,7 +175,7 @@ def colour(*values: float) -> Float32[np.ndarray, " 3"]:
 
 
 def gradient(y: Plane, *stops: Float32[np.ndarray, " 3"]) -> Float32[np.ndarray, "h 1 3"]:
-    """Return colours that change evenly from the top of the image to its bottom, one a row."""
+    """Interpolate colours linearly from the top to the bottom row of the image."""
     position = y[:, :1] * (len(stops) - 1)
     index = np.minimum(position.astype(int), len(stops) - 2)
     table = np.stack(stops)
@@ -279,14 +263,5 @@ def tiles(canvas: Canvas, x: Plane, y: Plane, rng: np.random.Generator) -> None:
 
 
 BACKDROPS: dict[str, Callable[[Canvas, Plane, Plane, np.random.Generator], None]] = {
-    "sky": sky,
-    "night": night,
-    "grass": grass,
-    "sand": sand,
-    "sea": sea,
-    "snow": snow,
-    "bricks": bricks,
-    "planks": planks,
-    "sunset": sunset,
-    "tiles": tiles,
+    paint.__name__: paint for paint in (sky, night, grass, sand, sea, snow, bricks, planks, sunset, tiles)
 }

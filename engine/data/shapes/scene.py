@@ -1,4 +1,4 @@
-"""What a scene is made of, and how scenes are drawn at random."""
+"""The content of scenes and their random generation."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows; two equal scenes are the same scene, however they are drawn."""
+    """The content of a picture; equal scenes may be drawn differently."""
 
     backdrop: str
     layout: str
@@ -51,7 +51,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how one thing is drawn: centre and radius as fractions of the image, tilt in radians."""
+    """The position of one thing: centre and radius as fractions of the image, tilt in radians."""
 
     x: float
     y: float
@@ -61,7 +61,7 @@ class Placement:
 
 
 def distinct_scenes(count: int, rng: np.random.Generator) -> list[Scene]:
-    """Draw ``count`` scenes of which no two are equal."""
+    """Draw ``count`` different scenes."""
     scenes: dict[Scene, None] = {}
     while len(scenes) < count:
         scenes[draw_scene(rng)] = None
@@ -82,7 +82,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 
 def place(scene: Scene, rng: np.random.Generator) -> list[Placement]:
-    """Draw where the things of a scene lie, close to the centres of its layout."""
+    """Draw the positions of a scene's things near the centres of its layout."""
     diameters = DIAMETERS if len(scene.things) == 2 else DIAMETERS_OF_THREE
     shift_x, shift_y = rng.uniform(-0.03, 0.03, 2).tolist()
     placements = []
@@ -103,7 +103,7 @@ def _draw_thing(rng: np.random.Generator) -> Thing:
 
 
 def _small_before_large(things: list[Thing]) -> list[Thing]:
-    """The thing in front is small and the one behind it large, so that both are seen."""
+    """Return the things with a small one in front and a large one behind, so that both are visible."""
     front, back = things
     return [
         Thing(front.shape, front.colour, "small", front.texture),

@@ -1,4 +1,4 @@
-"""Scenes in words: differently worded captions, most of which leave something out."""
+"""Captions of scenes: differently worded, most of them incomplete."""
 
 from dataclasses import dataclass
 
@@ -90,20 +90,20 @@ RELATED = {
         "{b} beside {c} and {a} over both",
     ),
 }
-"""Sentences that say where the things are; a, b, c are the scene's things in order."""
+"""Sentences with the positions of the things; a, b, c are the scene's things in order."""
 
 UNRELATED = {
     2: ("{a} and {b}", "{b} and {a}", "{a} with {b}", "{b} together with {a}"),
     3: ("{a} , {b} and {c}", "{c} , {a} and {b}", "{b} with {a} and {c}", "three shapes : {c} , {b} and {a}"),
 }
-"""Sentences that do not say where the things are."""
+"""Sentences without the positions of the things."""
 
 FRAMES = ("{} .", "there is {} .", "a picture of {} .", "we see {} .", "{} can be seen .")
 
 
 @dataclass(frozen=True)
 class Detail:
-    """How probable it is that a caption mentions each attribute."""
+    """Probability that a caption mentions each attribute."""
 
     shape: float
     colour: float
@@ -118,7 +118,7 @@ USUAL = Detail(shape=0.92, colour=0.88, size=0.4, texture=0.55, backdrop=0.75, r
 
 
 def captions_of(scene: Scene, *, count: int, rng: np.random.Generator) -> list[str]:
-    """Return ``count`` different captions in random order; one of them says everything the scene holds."""
+    """Return ``count`` different captions in random order; one of them is complete."""
     captions = {caption(scene, COMPLETE, rng): None}
     while len(captions) < count:
         captions[caption(scene, USUAL, rng)] = None
@@ -127,7 +127,7 @@ def captions_of(scene: Scene, *, count: int, rng: np.random.Generator) -> list[s
 
 
 def caption(scene: Scene, detail: Detail, rng: np.random.Generator) -> str:
-    """Word one scene; every attribute is mentioned with the probability in ``detail``."""
+    """Return a caption that mentions each attribute with its probability in ``detail``."""
     names = dict(zip("abc", (noun_phrase(thing, detail, rng) for thing in scene.things), strict=False))
     related = rng.random() < detail.relation
     text = one_of(RELATED[scene.layout] if related else UNRELATED[len(scene.things)], rng).format(**names)
@@ -140,7 +140,7 @@ def caption(scene: Scene, detail: Detail, rng: np.random.Generator) -> str:
 
 
 def noun_phrase(thing: Thing, detail: Detail, rng: np.random.Generator) -> str:
-    """Name one thing, e.g. ``a small striped red star``; colour is said where the shape is not."""
+    """Name one thing, e.g. ``a small striped red star``; the colour is always named if the shape is not."""
     words = []
     says_shape = rng.random() < detail.shape
     if rng.random() < detail.size:
@@ -160,5 +160,5 @@ def common_word(words: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 def one_of(words: tuple[str, ...], rng: np.random.Generator) -> str:
-    """Return one of the words, each as probable as the others."""
+    """Return one of the words, with equal probability."""
     return words[int(rng.integers(len(words)))]
