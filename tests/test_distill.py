@@ -1,10 +1,23 @@
-"""The outer optimiser takes each group's own rate."""
+"""The outer optimiser, and checkpoints that belong to one run."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
-from engine.distill import outer_optimiser
+from engine.distill import Distillation, outer_optimiser
+from engine.experts.trajectory import MemorySource
+from engine.io.paths import Paths
+from engine.methods import Learn, Sources, State, learned_groups
+from engine.rng import named_generator
+from engine.synthetic.initialisation import Init
+from engine.synthetic.set import SyntheticSet
+from tests.toys import tiny_pairs, tiny_student
 
 RATES = {"image": 0.5, "text": 0.25, "log": 1.0}
 
@@ -14,8 +27,8 @@ def groups() -> list[dict]:
     return [{"name": "image", "params": [image]}, {"name": "text", "params": [text]}]
 
 
-def rollout(optimiser: torch.optim.Optimizer, gradients: list[float]) -> list[list[float]]:
-    """Return, a step, how far each parameter moved under the same gradient."""
+def moves_of(optimiser: torch.optim.Optimizer, gradients: list[float]) -> list[list[float]]:
+    """Return how far each parameter moved in each step under the same gradient."""
     parameters = [value for group in optimiser.param_groups for value in group["params"]]
     moves = []
     for gradient in gradients:
@@ -28,14 +41,14 @@ def rollout(optimiser: torch.optim.Optimizer, gradients: list[float]) -> list[li
 
 
 def test_sgd_moves_by_rate_times_velocity() -> None:
-    moves = rollout(outer_optimiser(groups(), RATES, name="sgd", momentum=0.5), [0.25, 1.0])
+    moves = moves_of(outer_optimiser(groups(), RATES, name="sgd", momentum=0.5), [0.25, 1.0])
     # Velocities 0.25 and 0.5 * 0.25 + 1 = 1.125.
     assert moves == [[-0.125, -0.0625], [-0.5625, -0.28125]]
 
 
 def test_adam_moves_by_the_rate_whatever_the_gradient() -> None:
     for gradient in (1e-3, 1e3):
-        (move,) = rollout(outer_optimiser(groups(), RATES), [gradient])
+        (move,) = moves_of(outer_optimiser(groups(), RATES), [gradient])
         assert move == pytest.approx([-0.5, -0.25], rel=1e-4)
 
 
@@ -48,3 +61,98 @@ def test_the_groups_given_are_not_changed() -> None:
 def test_a_group_without_a_rate_is_named() -> None:
     with pytest.raises(ValueError, match=r"^optimiser\.text_lr: the method learns 'text', so it needs a rate\.$"):
         outer_optimiser(groups(), {"image": 0.1})
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """A method that shrinks its images."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    num_pairs: int = 2
+    factor: float = 1.0
+    init: Init = field(default_factory=Init)
+
+    def epochs(self) -> range:
+        return range(1)
+
+    def initial_state(self, images: Any, texts: Any, sources: Any, generator: torch.Generator) -> State:
+        return State(SyntheticSet(images, texts, {"image": 0.1, "text": 0.1}))
+
+    def param_groups(self, state: State) -> list[dict[str, Any]]:
+        return learned_groups(state.synthetic, Learn(texts=False, learning_rates=False))
+
+    def backward(self, state: State, sources: Any, generator: torch.Generator) -> dict[str, float]:
+        loss = self.factor * state.synthetic.images.square().sum()
+        loss.backward()
+        return {"loss": loss.item()}
+
+
+class Other(Shrink):
+    """The same in another file."""
+
+    __module__ = "engine.methods.other"
+
+
+def run_of(method: Shrink | None = None, *, seed: int = 1, ema: float | None = None, note: str = "a") -> Distillation:
+    method, student = method or Shrink(), tiny_student(Paths(data=Path(), weights=Path(), cache=Path()))
+    sources = Sources(student, MemorySource([]), tiny_pairs(student))
+    state = method.initial_state(torch.ones(2, 3, 4, 4), torch.ones(2, 3), sources, named_generator(0, "init"))
+    state.synthetic.metadata["note"] = note
+    optimiser = outer_optimiser(method.param_groups(state), {"image": 0.1})
+    return Distillation(method, state, optimiser, sources, seed=seed, ema=ema)
+
+
+def saved(path: Path, **changes: str) -> Path:
+    """Save a run after three steps, with some entries of its header changed."""
+    run = run_of()
+    run.run(3)
+    run.save(path)
+    with safe_open(path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata={**header, **changes})
+    return path
+
+
+def test_a_checkpoint_of_the_same_run_is_continued(tmp_path: Path) -> None:
+    again, whole = run_of(), run_of()
+    again.load(saved(tmp_path / "checkpoint"))
+    whole.run(5)
+    again.run(2)
+    assert again.step == 5
+    assert torch.equal(again.synthetic.images, whole.synthetic.images)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"seed": 2}, "with seed 2, found 1"),
+        ({"method": Other()}, "with method other, found test_distill"),
+        ({"method": Shrink(factor=2.0)}, r"with method\.factor 2\.0, found 1\.0"),
+        ({"ema": 0.5}, r"with ema 0\.5, found None"),
+        ({"note": "b"}, 'with metadata {"note": "b"}, found {"note": "a"}'),
+    ],
+    ids=["seed", "method", "option", "average", "metadata"],
+)
+def test_a_checkpoint_of_another_run_is_refused(options: dict[str, Any], found: str, tmp_path: Path) -> None:
+    run = run_of(**options)
+    path, before = saved(tmp_path / "checkpoint"), run.synthetic.images.clone()
+    with pytest.raises(ValueError, match=rf"checkpoint: expected a checkpoint {found}\.$"):
+        run.load(path)
+    assert run.step == 0
+    assert torch.equal(run.synthetic.images, before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"format_version": "1"}, "with format_version 2, found 1"),
+        ({"format_version": "3"}, "with format_version 2, found 3"),
+        ({"step": "-1"}, "with a step, found '-1'"),
+        ({"step": ""}, "with a step, found ''"),
+    ],
+)
+def test_a_checkpoint_of_another_format_is_refused(changes: dict[str, str], found: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / "checkpoint", **changes)
+    with pytest.raises(ValueError, match=rf"checkpoint: expected a checkpoint {found}\.$"):
+        run_of().load(path)

@@ -1,4 +1,4 @@
-"""Pairs: images, their captions, and which caption belongs to which image."""
+"""Pairs of images and captions: a data set in memory, and its checks."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,7 +14,7 @@ JPEG_QUALITY = 90
 
 
 class Size(NamedTuple):
-    """How many images a split has, and how many pairs."""
+    """The numbers of images and of pairs in a split."""
 
     images: int
     pairs: int
@@ -46,7 +46,7 @@ class PairDataset:
         return len(self.image_names)
 
     def stored_bytes(self, pairs: Int64[Tensor, " n"]) -> int:
-        """Return the bytes of real pairs as people store them: each image once as a JPEG, captions as UTF-8."""
+        """Return the bytes of real pairs: each image once as a JPEG of quality 90, captions as UTF-8."""
         images = np.unique(self.caption_image[pairs.numpy()])
         texts = sum(len(self.captions[pair].encode()) for pair in pairs.tolist())
         return texts + sum(_jpeg_bytes(self.images[index]) for index in images)
@@ -64,9 +64,6 @@ class PairDataset:
         if self.caption_image.shape != (len(self),) or self.caption_image.dtype != np.int64:
             given = f"{self.caption_image.dtype} {self.caption_image.shape}"
             raise ValueError(f"caption_image: expected int64 [{len(self)}], one index a caption, got {given}.")
-        self._validate_indices()
-
-    def _validate_indices(self) -> None:
         if np.any((self.caption_image < 0) | (self.caption_image >= self.num_images)):
             raise ValueError(f"caption_image: expected indices of {self.num_images} images, got others.")
         counts = np.bincount(self.caption_image, minlength=self.num_images)
@@ -76,13 +73,13 @@ class PairDataset:
 
 
 def _jpeg_bytes(image: UInt8[np.ndarray, "3 h w"]) -> int:
-    """Return how many bytes an image takes as a JPEG of quality 90."""
+    """Return the bytes of an image as a JPEG."""
     written = BytesIO()
     Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(written, "JPEG", quality=JPEG_QUALITY)
     return len(written.getvalue())
 
 
 def one_an_image(caption_image: Int64[np.ndarray, " m"], order: Int64[Tensor, " k"]) -> Int64[Tensor, " i"]:
-    """Return of the pairs in ``order`` the first one of each image, in that order."""
+    """Return the first pair of each image in ``order``, in that order."""
     _, first = np.unique(caption_image[order.numpy()], return_index=True)
     return order[torch.from_numpy(np.sort(first))]

@@ -1,1 +1,1 @@
-"""Losses: the contrast between towers and the match between trajectories."""
+"""Losses: contrastive losses of two towers, the matching loss of trajectories, and a kernel energy."""

@@ -1,4 +1,4 @@
-"""Contrast between the two towers, with pairs that simply belong together or to a learned degree."""
+"""Contrastive losses of two towers, towards the identity or a learned similarity of images and texts."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -12,15 +12,14 @@ LossName = Literal["info_nce", "bce", "wbce", "kl"]
 
 
 def similarities(images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Return the cosine of every image embedding with every text embedding."""
+    """Return the cosine similarity of every image embedding with every text embedding."""
     return normalize(images, dim=-1) @ normalize(texts, dim=-1).T
 
 
 def info_nce(images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], *, temperature: float) -> Float[Tensor, ""]:
     """Return the bidirectional contrastive loss of ``b`` pairs: the mean of both directions' cross entropies.
 
-    Row i of each side belongs together and every other row of the batch is a negative. The scale of the cosines is
-    1 / temperature for experts, students and evaluation alike.
+    Row i of each side belongs together and every other row is a negative. Cosines are divided by the temperature.
 
     References:
         arXiv 2308.07545, section 3.2.
@@ -31,9 +30,9 @@ def info_nce(images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], *, tempe
 
 
 def soft_info_nce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
-    """Return the contrastive loss whose targets are similarities: the cross entropy of both directions, averaged.
+    """Return the mean cross entropy of both directions towards similarities, which are not normalised.
 
-    With the identity as ``target`` it is ``info_nce``. Targets are not normalised.
+    With the identity as ``target`` it is ``info_nce``.
 
     References:
         arXiv 2406.03793, eNCE.
@@ -49,10 +48,10 @@ def bce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Ten
 
 
 def wbce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
-    """Return the binary cross entropy in which likely and unlikely pairs weigh the same.
+    """Return the binary cross entropy with equal weight for likely and unlikely pairs.
 
-    The mean over targets above 0.5 and the mean over the others, averaged; a side without any entry is left out. Which
-    side an entry belongs to takes no gradient. Published code adds 1e-6 inside of each logarithm; here it is exact.
+    The mean over targets above 0.5 and the mean over the others, averaged; a side without entries is left out. The
+    assignment to a side has no gradient. Published code adds 1e-6 inside of each logarithm; here it is exact.
 
     References:
         arXiv 2406.03793, weighted BCE.
@@ -67,18 +66,18 @@ KL_SHARPNESS = 10.0
 
 
 def kl(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
-    """Return the divergence of both directions' softmax from that of the target times 10, averaged over rows and ways.
+    """Return the KL divergence of both directions' softmax from that of the target times 10, averaged over rows.
 
-    Unlike ``soft_info_nce`` its targets are distributions whatever the similarity is, and it is bounded below.
+    Unlike in ``soft_info_nce``, targets are distributions for any similarity, and the loss is bounded below.
 
     References:
-        The KL loss among those of the code of arXiv 2406.03793.
+        The KL loss in the code of arXiv 2406.03793.
     """
-    ways = [
+    directions = [
         kl_div(z.log_softmax(dim=1), (KL_SHARPNESS * s).log_softmax(dim=1), reduction="batchmean", log_target=True)
         for z, s in ((logits, target), (logits.T, target.T))
     ]
-    return 0.5 * torch.stack(ways).sum()
+    return 0.5 * torch.stack(directions).sum()
 
 
 SOFT: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
@@ -97,7 +96,7 @@ def contrastive_loss(
     similarity: Float[Tensor, "b b"] | None = None,
     loss: LossName = "info_nce",
 ) -> Float[Tensor, ""]:
-    """Return the loss named ``loss`` of embedded pairs; ``similarity`` None stands for the identity."""
+    """Return the loss named ``loss`` of embedded pairs; ``similarity`` None is the identity."""
     if similarity is None and loss == "info_nce":
         return info_nce(images, texts, temperature=temperature)
     logits = similarities(images, texts) / temperature

@@ -1,4 +1,4 @@
-"""The distance between where a student ended and where the expert went."""
+"""Matching loss: the distance of a student's last parameters to the expert's, relative to the expert's movement."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from engine.tensors import MODALITIES, Modality, Params, of_modality
 
 Distance = Literal["per_modality", "joint"]
-"""What a modality's distance is relative to: how far the expert moved in that modality, or in both."""
+"""The movement that a modality's distance is divided by: the expert's in that modality, or the sum of both."""
 
 
 def squared_distance(a: Params, b: Params) -> Tensor:
@@ -20,14 +20,14 @@ def squared_distance(a: Params, b: Params) -> Tensor:
 def matching_losses(
     end: Params, start: Params, target: Params, *, distance: Distance = "per_modality"
 ) -> dict[Modality, Tensor]:
-    """Return, a modality, the squared distance of ``end`` to ``target`` relative to that of ``start``.
+    """Return, per modality, the squared distance of ``end`` to ``target`` relative to that of ``start``.
 
-    A modality whose expert did not move between ``start`` and ``target`` is left out, rather than divided by zero.
-    With ``together`` both distances are relative to the sum of both movements, so that their sum is one ratio.
+    A modality in which the expert did not move is left out. With ``joint``, both distances are divided by the sum of
+    both movements, so that their sum is one ratio.
 
     References:
-        arXiv 2308.07545, equation 3 (the sum of both entries is the bi-trajectory matching loss); ``together`` is the
-        merged loss of arXiv 2406.03793 on COCO, whose code uses it for the data but not for the rates: here for both.
+        arXiv 2308.07545, equation 3 (the sum of both entries is the bi-trajectory matching loss); ``joint`` is the
+        merged loss of arXiv 2406.03793 on COCO, whose code uses it for the data but not for the learning rates.
     """
     moved, distances = {}, {}
     for modality in MODALITIES:
@@ -35,7 +35,7 @@ def matching_losses(
         if not start_part:
             continue
         movement = squared_distance(start_part, target_part)
-        if movement != 0:  # not a number where the expert diverged, which is to show in the loss
+        if movement != 0:  # NaN for a diverged expert, which must show in the loss
             moved[modality] = movement
             distances[modality] = squared_distance(of_modality(end, modality), target_part)
     if distance == "joint":

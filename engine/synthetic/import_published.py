@@ -1,4 +1,4 @@
-"""Reading what published code leaves behind: distilled sets and expert buffers, as files of ``torch.save``."""
+"""Import of distilled sets and expert buffers that published code wrote with ``torch.save``."""
 
 import math
 import re
@@ -34,7 +34,6 @@ _RATES: Mapping[Modality, tuple[str, ...]] = {
 }
 _PARTS = ("similarity_params", "sim_params")
 _MATRIX = ("similarity_mat", "similarity", "sim_mat")
-_PREFIX: Mapping[Modality, str] = {"image": "img", "text": "txt"}
 
 
 def read_published_set(
@@ -43,22 +42,23 @@ def read_published_set(
     """Read a distilled set of LoRS, RepBlend, or code that saves as these do.
 
     The file is a dictionary. Accepted names: ``image``, ``images`` or ``image_syn`` [n, 3, h, w]; ``text``, ``texts``
-    or ``text_syn`` [n, d]; the learned rates ``syn_lr_img`` (``syn_lr_image``) and ``syn_lr_txt`` (``syn_lr_text``), or
-    one ``syn_lr`` for both; the similarity as ``similarity_params`` (``sim_params``), a list of the diagonal [n] and L
-    and R [n, r], or of one matrix [n, n], and as ``similarity_mat`` (``similarity``, ``sim_mat``), the whole matrix.
+    or ``text_syn`` [n, d]; the learning rates ``syn_lr_img`` (``syn_lr_image``) and ``syn_lr_txt`` (``syn_lr_text``),
+    or one ``syn_lr`` for both; the similarity as ``similarity_params`` (``sim_params``), a list of the diagonal [n] and
+    L and R [n, r], or of one matrix [n, n], and as ``similarity_mat`` (``similarity``, ``sim_mat``), the whole matrix.
 
-    ``alpha`` is the factor of the low-rank part, S = diag(a) + (alpha / r) L R^T, which the file does not name. Where
-    the whole matrix lies beside its parts, alpha is what makes them agree. ``normalisation`` is what pixels were
-    normalised with; they become RGB in [0, 1]. ``loss`` None: wbce with a similarity, as all published scripts have
-    it, and info_nce without. The set's metadata do not name its text encoder: the caller knows that.
+    Args:
+        alpha: The factor of the low-rank part, S = diag(a) + (alpha / r) L R^T, which the file does not name. If the
+            file has the whole matrix beside its parts, alpha is the value with which they agree.
+        normalisation: The statistics that pixels were normalised with; they become RGB in [0, 1].
+        loss: None is wbce with a similarity, as in all published scripts, and info_nce without.
 
-    Not certain: that L comes before R in the list holds for the published code of LoRS as it was read; of RepBlend's
-    files no more is known than that its code builds on that one; published code normalises with the statistics of CLIP,
-    whatever the encoder.
+    The set's metadata do not name its text encoder, which the caller knows. Not certain: L comes before R in the list
+    in the published code of LoRS; of RepBlend's files we only know that its code builds on that one; published code
+    normalises with the statistics of CLIP, whatever the encoder.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is none of this kind, runs code, lacks an entry, or its shapes do not fit each other.
+        ValueError: the file is of another kind, runs code, lacks an entry, or its shapes do not fit each other.
 
     References:
         arXiv 2406.03793, equation 4.
@@ -80,7 +80,7 @@ def read_published_set(
     return SyntheticSet(
         images * std + mean,
         texts,
-        {modality: _rate(path, content, modality) for modality in MODALITIES},
+        {modality: _learning_rate(path, content, _RATES[modality]) for modality in MODALITIES},
         {"published": {"file": path.name, "normalisation": normalisation}},
         similarity=similarity,
         loss=loss or ("info_nce" if isinstance(similarity, Identity) else "wbce"),
@@ -91,12 +91,12 @@ def import_buffers(folder: Path, student: TwoTower, store: ExpertStore) -> dict[
     """Write every expert of ``img_replay_buffer_<n>.pt`` and its ``txt_replay_buffer_<n>.pt`` into an empty ``store``.
 
     A buffer is a list of experts, each a list of snapshots from epoch 0 on, each a list of tensors without names: these
-    take the names of ``student``'s parameters in their order, as far as every shape fits. Images and texts are paired
-    by the number in the files' names. Everything is read and checked before anything is written, and an error while
-    writing leaves nothing behind. Returns the last epoch of each expert.
+    take the names of ``student``'s parameters in their order, if every shape fits. Images and texts are paired by the
+    number in the files' names. Everything is read and checked before anything is written, and an error while writing
+    leaves nothing behind. Returns the last epoch of each expert.
 
     Not certain: tensors of one shape in another order cannot be told apart; experts have seen pixels normalised by the
-    statistics of published code, which need not be those of this student's encoder.
+    statistics of published code, which may not be those of this student's encoder.
 
     Raises:
         FileNotFoundError: there are no such files, or one lacks its partner.
@@ -123,7 +123,7 @@ def import_buffers(folder: Path, student: TwoTower, store: ExpertStore) -> dict[
 
 
 def _loaded(path: Path) -> Any:
-    """Read tensors and plain containers, and nothing that would run code."""
+    """Read a file of tensors and plain containers; one that would run code is refused."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
@@ -138,27 +138,34 @@ def _loaded(path: Path) -> Any:
 
 
 def _entry(path: Path, content: Mapping[Any, Any], names: Sequence[str], *, dimensions: int) -> Tensor:
-    """Return the tensor under the first of ``names`` that is there, as finite 32-bit numbers."""
-    name = next((name for name in names if name in content), None)
+    """Return the tensor under the first of ``names`` that the file has."""
+    name = _first(content, names)
     if name is None:
         found = ", ".join(map(str, content)) or "nothing"
         raise ValueError(f"{path}: expected one of the entries {', '.join(names)}, found {found}.")
-    return _tensor(path, name, content[name], dimensions=dimensions)
+    return _tensor(path, name, content[name], *[None] * dimensions)
 
 
-def _tensor(path: Path, name: str, value: Any, *, dimensions: int) -> Tensor:
-    if not isinstance(value, Tensor) or value.ndim != dimensions or not value.is_floating_point():
+def _first(content: Mapping[Any, Any], names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in content), None)
+
+
+def _tensor(path: Path, name: str, value: Any, *shape: int | None) -> Tensor:
+    """Return ``value`` in float32 if it is a tensor of finite numbers and of this shape (None: any length)."""
+    if not isinstance(value, Tensor) or value.ndim != len(shape) or not value.is_floating_point():
         found = f"{list(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"{path}: {name} is {found}, expected a tensor of numbers with {dimensions} dimensions.")
+        raise ValueError(f"{path}: {name} is {found}, expected a tensor of numbers with {len(shape)} dimensions.")
+    wanted = [length if own is None else own for own, length in zip(shape, value.shape, strict=True)]
+    if list(value.shape) != wanted:
+        raise ValueError(f"{path}: {name} has the shape {list(value.shape)}, expected {wanted}.")
     if not bool(value.isfinite().all()):
         raise ValueError(f"{path}: {name} holds numbers that are not finite.")
     return value.detach().float()
 
 
-def _rate(path: Path, content: Mapping[Any, Any], modality: Modality) -> float:
-    """Return a learned rate, which has to be above zero: we keep its logarithm."""
-    names = _RATES[modality]
-    name = next((name for name in names if name in content), None)
+def _learning_rate(path: Path, content: Mapping[Any, Any], names: Sequence[str]) -> float:
+    """Return a learning rate, which must be above zero because sets store its logarithm."""
+    name = _first(content, names)
     value = None if name is None else content[name]
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     if not isinstance(number, int | float) or not math.isfinite(number) or number <= 0:
@@ -167,48 +174,31 @@ def _rate(path: Path, content: Mapping[Any, Any], modality: Modality) -> float:
 
 
 def _similarity(path: Path, content: Mapping[Any, Any], size: int, alpha: float | None) -> nn.Module:
-    """Return the similarity of a set: its parts where they are there, else its matrix, else the identity."""
-    parts = next((content[name] for name in _PARTS if name in content), None)
-    whole = next((name for name in _MATRIX if name in content), None)
-    matrix = None if whole is None else _tensor(path, whole, content[whole], dimensions=2)
-    if isinstance(parts, Tensor):
-        parts = [parts]
-    if parts is not None and not isinstance(parts, list | tuple):
-        raise ValueError(f"{path}: {_PARTS[0]} is a {type(parts).__name__}, expected a list of one or three tensors.")
-    if parts is not None and len(parts) == 3:
-        return _low_rank(path, parts, matrix, size, alpha)
-    if parts is not None and len(parts) != 1:
-        raise ValueError(f"{path}: {_PARTS[0]} has {len(parts)} entries, expected one matrix, or a, L and R.")
-    full = matrix if parts is None else _tensor(path, _PARTS[0], parts[0], dimensions=2)
-    if full is None:
-        return Identity()
-    _check_shape(path, "the similarity", full, (size, size))
-    return similarity_of({"matrix": full})
-
-
-def _low_rank(path: Path, parts: Sequence[Any], matrix: Tensor | None, size: int, alpha: float | None) -> nn.Module:
-    """Return diag(a) + scale L R^T with the scale that is given, or that the whole matrix has."""
-    diagonal = _tensor(path, f"{_PARTS[0]}[0]", parts[0], dimensions=1)
-    left, right = (_tensor(path, f"{_PARTS[0]}[{i}]", parts[i], dimensions=2) for i in (1, 2))
-    for name, value, shape in (
-        ("the diagonal", diagonal, (size,)),
-        ("L", left, (size, left.shape[1])),
-        ("R", right, (size, left.shape[1])),
-    ):
-        _check_shape(path, name, value, shape)
+    """Return the similarity of a set: from its parts if the file has them, else its matrix, else the identity."""
+    name, whole = _first(content, _PARTS), _first(content, _MATRIX)
+    matrix = None if whole is None else _tensor(path, whole, content[whole], size, size)
+    if name is None:
+        return Identity() if matrix is None else similarity_of({"matrix": matrix})
+    parts = [content[name]] if isinstance(content[name], Tensor) else content[name]
+    if not isinstance(parts, list | tuple):
+        raise ValueError(f"{path}: {name} is a {type(parts).__name__}, expected a list of one or three tensors.")
+    if len(parts) == 1:
+        return similarity_of({"matrix": _tensor(path, name, parts[0], size, size)})
+    if len(parts) != 3:
+        raise ValueError(f"{path}: {name} has {len(parts)} entries, expected one matrix, or a, L and R.")
+    diagonal = _tensor(path, f"{name}[0]", parts[0], size)
+    left = _tensor(path, f"{name}[1]", parts[1], size, None)
+    right = _tensor(path, f"{name}[2]", parts[2], *left.shape)
+    scale = None if alpha is None else alpha / left.shape[1]
     if matrix is not None:
-        _check_shape(path, "the similarity", matrix, (size, size))
-    given = None if alpha is None else alpha / left.shape[1]
-    scale = _scale(path, left @ right.T, None if matrix is None else matrix - diagonal.diag(), given)
+        scale = _scale(path, left @ right.T, matrix - diagonal.diag(), scale)
+    if scale is None:
+        raise ValueError(f"{path}: it does not name the alpha of its low-rank similarity, expected it as --alpha.")
     return similarity_of({"diagonal": diagonal, "left": left, "right": right, "scale": torch.tensor(scale)})
 
 
-def _scale(path: Path, product: Tensor, rest: Tensor | None, given: float | None) -> float:
-    """Return the factor of the low-rank part: the given one, or that with which it makes up the rest of the matrix."""
-    if rest is None:
-        if given is None:
-            raise ValueError(f"{path}: it does not name the alpha of its low-rank similarity, expected it as --alpha.")
-        return given
+def _scale(path: Path, product: Tensor, rest: Tensor, given: float | None) -> float:
+    """Return ``given``, or the factor with which ``product`` is nearest to ``rest``, if it makes them equal."""
     square = float(product.square().sum())
     fitting = float((rest * product).sum()) / square if square > 0 else 1.0
     scale = fitting if given is None else given
@@ -218,41 +208,36 @@ def _scale(path: Path, product: Tensor, rest: Tensor | None, given: float | None
     return scale
 
 
-def _check_shape(path: Path, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(value.shape) != shape:
-        raise ValueError(f"{path}: {name} has the shape {list(value.shape)}, expected {list(shape)}.")
-
-
 def _buffer_files(folder: Path) -> list[tuple[Path, Path]]:
-    """Return the files of both modalities by their number."""
-    found = {m: {_number(path): path for path in folder.glob(f"{_PREFIX[m]}_replay_buffer_*.pt")} for m in MODALITIES}
-    if not any(found.values()):
+    """Return the files of both modalities, paired by their number."""
+    found: dict[str, dict[int, Path]] = {"img": {}, "txt": {}}
+    for prefix, files in found.items():
+        for path in folder.glob(f"{prefix}_replay_buffer_*.pt"):
+            word = path.stem.rpartition("_")[2]
+            if not (word.isascii() and word.isdigit()):
+                raise ValueError(f"{path}: expected a number at the end of its name, found {word!r}.")
+            files[int(word)] = path
+    images, texts = found.values()
+    if not images and not texts:
         raise FileNotFoundError(f"{folder}: expected img_replay_buffer_0.pt and txt_replay_buffer_0.pt, found neither.")
-    for number in sorted(found["image"].keys() ^ found["text"].keys()):
-        absent = next(m for m in MODALITIES if number not in found[m])
-        raise FileNotFoundError(f"{folder}: {_PREFIX[absent]}_replay_buffer_{number}.pt is absent, expected both.")
-    return [(found["image"][number], found["text"][number]) for number in sorted(found["image"])]
-
-
-def _number(path: Path) -> int:
-    word = path.stem.rpartition("_")[2]
-    if not (word.isascii() and word.isdigit()):
-        raise ValueError(f"{path}: expected a number at the end of its name, found {word!r}.")
-    return int(word)
+    for number in sorted(images.keys() ^ texts.keys()):
+        absent = "txt" if number in images else "img"
+        raise FileNotFoundError(f"{folder}: {absent}_replay_buffer_{number}.pt is absent, expected both.")
+    return [(images[number], texts[number]) for number in sorted(images)]
 
 
 def _trajectories(pairs: Sequence[tuple[Path, Path]], student: TwoTower) -> Iterator[list[Params]]:
-    """Yield the named snapshots of each expert; one file of each modality is in memory at a time."""
-    like = {tower.modality: tower.init_params(named_generator(0, "names")) for tower in student.towers()}
-    for images, texts in pairs:
-        sides = [_experts(images), _experts(texts)]
+    """Yield the named snapshots of each expert, with one file of each modality in memory at a time."""
+    like = [tower.init_params(named_generator(0, "names")) for tower in student.towers()]
+    for files in pairs:
+        sides = [_experts(path) for path in files]
         if [len(one) for one in sides[0]] != [len(one) for one in sides[1]]:
-            raise ValueError(f"{texts}: its experts have other numbers of epochs than those of {images.name}.")
+            raise ValueError(f"{files[1]}: its experts have other numbers of epochs than those of {files[0].name}.")
         for number, (image, text) in enumerate(zip(*sides, strict=True)):
             yield [
                 {
-                    **_named(images, f"[{number}][{epoch}]", image[epoch], like["image"]),
-                    **_named(texts, f"[{number}][{epoch}]", text[epoch], like["text"]),
+                    **_named(files[0], f"[{number}][{epoch}]", image[epoch], like[0]),
+                    **_named(files[1], f"[{number}][{epoch}]", text[epoch], like[1]),
                 }
                 for epoch in range(len(image))
             ]
@@ -267,13 +252,11 @@ def _experts(path: Path) -> list[Any]:
 
 
 def _named(path: Path, where: str, snapshot: Any, like: Params) -> Params:
-    """Give the tensors of a snapshot the names of ``like``, in order."""
+    """Return copies of the tensors of a snapshot with the names of ``like``, in order."""
     if not isinstance(snapshot, list | tuple) or len(snapshot) != len(like):
         found = f"{len(snapshot)} tensors" if isinstance(snapshot, list | tuple) else type(snapshot).__name__
         raise ValueError(f"{path}: snapshot {where} has {found}, expected the {len(like)} of this space's student.")
-    named: Params = {}
-    for (name, own), value in zip(like.items(), snapshot, strict=True):
-        checked = _tensor(path, f"snapshot {where} at {name}", value, dimensions=own.ndim)
-        _check_shape(path, f"snapshot {where} at {name}", checked, tuple(own.shape))
-        named[name] = checked.clone()
-    return named
+    return {
+        name: _tensor(path, f"snapshot {where} at {name}", value, *own.shape).clone()
+        for (name, own), value in zip(like.items(), snapshot, strict=True)
+    }

@@ -1,4 +1,4 @@
-"""The synthetic set: images and text embeddings that are learned, and the student's learning rates with them."""
+"""The synthetic set: learned images, text embeddings and learning rates of the student, and its file."""
 
 import json
 import math
@@ -21,13 +21,13 @@ FORMAT_VERSION = 1
 
 
 class SyntheticSet(nn.Module):
-    """``n`` images and ``n`` texts; row i of each side belongs together, or as ``similarity`` has it.
+    """``n`` images and ``n`` texts; row i of each side belongs together, or as ``similarity`` says.
 
     ``images`` are RGB pixels nominally in [0, 1], not clamped. ``texts`` live in the embedding space of one text
     encoder, or are token embeddings with their mask as the last channel, [n, tokens, d + 1], where it is trained.
-    ``similarity()`` is what image i and text j are to be to each other, None for the identity, and ``loss``
-    is what students of the set are trained with. ``log_rates`` are the natural logarithms of the student's learning
-    rate a modality, so that a rate never turns negative. ``metadata`` holds plain JSON values (encoders, seed).
+    ``similarity()`` is the target of image i and text j, None for the identity, and ``loss`` the loss that students of
+    the set are trained with. ``log_rates`` are the natural logarithms of the student's learning rates, one per
+    modality, so that these stay positive. ``metadata`` holds plain JSON values (encoders, seed).
     """
 
     similarity: nn.Module
@@ -62,7 +62,7 @@ class SyntheticSet(nn.Module):
         return len(self.images)
 
     def learning_rates(self) -> dict[Modality, float]:
-        """Return the student's learning rate a modality."""
+        """Return the student's learning rate of each modality."""
         return {m: math.exp(self.log_rates[m].item()) for m in MODALITIES}
 
     def size_bytes(self) -> int:
@@ -100,39 +100,20 @@ def load_set(path: Location) -> SyntheticSet:
     loss = header.get("loss", "info_nce")
     if loss not in SOFT:
         raise ValueError(f"{path}: expected one of the losses {', '.join(SOFT)}, but the file names {loss!r}.")
-    return _from_tensors(path, tensors, loss=loss, metadata=_metadata(path, header))
-
-
-def _metadata(path: Location, header: Mapping[str, str]) -> dict[str, Any]:
-    """Return the metadata in a file's header."""
     try:
         metadata = json.loads(header.get("metadata", "{}"))
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: expected metadata in JSON, but it cannot be parsed ({error}).") from error
     if not isinstance(metadata, dict):
         raise ValueError(f"{path}: expected metadata that is a JSON object, but it is {metadata!r}.")
-    return metadata
-
-
-def _from_tensors(
-    path: Location, tensors: dict[str, Tensor], *, loss: LossName, metadata: dict[str, Any]
-) -> SyntheticSet:
-    """Build the set that ``tensors`` describe."""
-    learned = {name: value for name, value in tensors.items() if name.startswith("similarity.")}
-    expected = {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}
-    if tensors.keys() - learned.keys() != expected:
+    prefix, expected = "similarity.", {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}
+    learned = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if {name for name in tensors if not name.startswith(prefix)} != expected:
         raise ValueError(f"{path}: expected the tensors {sorted(expected)}, but it holds {sorted(tensors)}.")
     try:
-        similarity = similarity_of({name.removeprefix("similarity."): value for name, value in learned.items()})
-        synthetic = SyntheticSet(
-            tensors["images"],
-            tensors["texts"],
-            dict.fromkeys(MODALITIES, 1.0),
-            metadata,
-            similarity=similarity,
-            loss=loss,
-        )
-        synthetic.load_state_dict(tensors)  # the rates too, bitwise
+        rates, similarity = dict.fromkeys(MODALITIES, 1.0), similarity_of(learned)
+        synthetic = SyntheticSet(tensors["images"], tensors["texts"], rates, metadata, similarity=similarity, loss=loss)
+        synthetic.load_state_dict(tensors)  # the learning rates too, bitwise
     except (ValueError, RuntimeError, IndexError) as error:
         raise ValueError(f"{path}: its tensors make no synthetic set: {str(error).splitlines()[0]}") from error
     return synthetic

@@ -1,4 +1,4 @@
-"""How similar image i and text j of a synthetic set are to be: not at all, learned at low rank, or learned in full."""
+"""Target similarities of the images and texts of a synthetic set: the identity, of low rank, or full."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ Kind = Literal["identity", "low_rank", "full"]
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarityOptions:
-    """Which similarity a method learns; ``rank`` and ``alpha`` belong to ``low_rank``.
+    """The kind of similarity that a method learns; ``rank`` and ``alpha`` belong to ``low_rank``.
 
     References:
         arXiv 2406.03793 and its public code; rank 5 to 40 and alpha 0.01 to 3 in its scripts.
@@ -33,7 +33,7 @@ class Identity(nn.Module):
 
 
 class LowRank(nn.Module):
-    """S = diag(a) + (alpha / rank) L R^T, the identity at first; n (1 + 2 rank) numbers."""
+    """S = diag(a) + (alpha / rank) L R^T, initially the identity; n (1 + 2 rank) numbers."""
 
     scale: Tensor
 
@@ -50,7 +50,7 @@ class LowRank(nn.Module):
 
 
 class Full(nn.Module):
-    """Every entry is learned, from the identity on; n^2 numbers."""
+    """A matrix of which every entry is learned, initially the identity; n^2 numbers."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Full(nn.Module):
 
 
 def make_similarity(options: SimilarityOptions, size: int, generator: torch.Generator) -> nn.Module:
-    """Return the similarity of ``size`` pairs as it starts, the identity in each kind; L is standard normal."""
+    """Return the initial similarity of ``size`` pairs, which is the identity in each kind; L is standard normal."""
     if options.kind == "identity":
         return Identity()
     if options.kind == "full":
@@ -74,16 +74,15 @@ def similarity_of(tensors: dict[str, Tensor]) -> nn.Module:
     """Return the similarity whose ``state_dict`` is ``tensors``.
 
     Raises:
-        ValueError: the tensors are those of no kind.
+        ValueError: the tensors belong to no kind.
     """
     if not tensors:
         return Identity()
-    made: nn.Module | None = None
     if tensors.keys() == {"matrix"}:
-        made = Full(len(tensors["matrix"]))
+        made: nn.Module = Full(len(tensors["matrix"]))
     elif tensors.keys() == {"diagonal", "left", "right", "scale"}:
         made = LowRank(tensors["left"], scale=1.0)
-    if made is None:
+    else:
         raise ValueError(f"similarity: expected the tensors of a low_rank or a full one, found {sorted(tensors)}.")
     made.load_state_dict(tensors)
     return made

@@ -1,5 +1,8 @@
-"""Shortcut trajectories: straight lines, walked at the pace of the expert."""
+"""Shortcut trajectories: straight lines, at the pace of the expert."""
 
+import gc
+import weakref
+from collections import Counter
 from itertools import pairwise
 
 import torch
@@ -37,3 +40,35 @@ def test_what_did_not_move_stays() -> None:
 def test_only_whole_experts_are_listed() -> None:
     source = MemorySource([{0: {}, 1: {}, 2: {}, 3: {}}, {0: {}, 2: {}}, {0: {}, 1: {}}])
     assert ShortcutSource(source, 2).index() == {0: (0, 1, 2)}
+
+
+class Counting:
+    """Counts how often each snapshot is loaded."""
+
+    def __init__(self) -> None:
+        self.source, self.loaded = wandering(), Counter()
+
+    def index(self) -> dict[int, tuple[int, ...]]:
+        return self.source.index()
+
+    def load(self, expert: int, epoch: int) -> dict[str, torch.Tensor]:
+        self.loaded[epoch] += 1
+        return self.source.load(expert, epoch)
+
+
+def test_the_path_is_measured_once() -> None:
+    source = Counting()
+    shortcut = ShortcutSource(source, 4)
+    for _ in range(5):
+        shortcut.load(0, 2)
+    assert [source.loaded[epoch] for epoch in range(1, 4)] == [1, 1, 1]
+
+
+def test_a_source_that_nobody_uses_is_freed() -> None:
+    source = wandering()
+    shortcut = ShortcutSource(source, 4)
+    shortcut.load(0, 2)
+    freed = weakref.ref(source)
+    del source, shortcut
+    gc.collect()
+    assert freed() is None

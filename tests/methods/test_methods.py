@@ -1,6 +1,9 @@
 """Every method in its folder through one matrix."""
 
+import gc
+import weakref
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +11,14 @@ import torch
 
 from engine.config import components
 from engine.data.pairs import PairDataset
+from engine.data.prepared import PreparedPairs
 from engine.distill import Distillation, NonFiniteLossError, outer_optimiser
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.methods import Sources
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
+from engine.synthetic.set import SyntheticSet
 from tests.toys import tiny_sources, tiny_student
 
 METHODS = components.names("method")
@@ -53,25 +58,25 @@ def values(run: Distillation) -> dict[str, torch.Tensor]:
 TAME = {"through_training": {"inner_steps": 4, "inner_lr": {"image": 0.3, "text": 0.3}}}
 
 
-def loss_of(run: Distillation, draws: int = 16) -> float:
-    """Return the mean loss of the set as it is over the same draws each time; the run itself stays as it was."""
-    state = deepcopy(run.state)
-    return (
-        sum(run.method.backward(state, run.sources, named_generator(9, f"fixed/{k}"))["loss"] for k in range(draws))
-        / draws
-    )
+def loss_of(synthetic: SyntheticSet, first: Distillation, times: int = 16) -> float:
+    """Return the mean loss of a set in the state that ``first`` is in, over the same random choices each time."""
+    losses = []
+    for k in range(times):
+        state = deepcopy(first.state)
+        state.synthetic = deepcopy(synthetic)
+        losses.append(first.method.backward(state, first.sources, named_generator(9, f"fixed/{k}"))["loss"])
+    return sum(losses) / times
 
 
 @pytest.mark.parametrize(("name", "train"), [(name, train) for name in METHODS for train in scopes(name)])
 def test_every_learnable_gets_a_gradient_and_thirty_steps_descend(name: str, train: str, paths: Paths) -> None:
-    run = start(name, paths, train=train, **TAME.get(name, {}))
-    before = loss_of(run)
+    run, first = (start(name, paths, train=train, **TAME.get(name, {})) for _ in range(2))
     run.run(2)  # L of a low-rank L R^T waits for R
     learned = [value for entry in run.method.param_groups(run.state) for value in entry["params"]]
     assert learned
     assert all(value.grad is not None and value.grad.abs().max() > 0 for value in learned)
     run.run(28)
-    assert loss_of(run) < before
+    assert loss_of(run.synthetic, first) < loss_of(first.synthetic, first)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -122,14 +127,6 @@ def test_a_single_modality_leaves_the_other_as_it_started(learn: str, fixed: str
     assert not torch.equal(before[f"synthetic.{learn}"], values(run)[f"synthetic.{learn}"])
 
 
-def test_small_inner_batches_use_every_pair_equally_often(paths: Paths) -> None:
-    from engine.unroll.student import inner_batches
-
-    batches = inner_batches(10, 4, 5, named_generator(0, "batches"))
-    assert [len(batch.pairs) for batch in batches] == [4] * 5
-    assert torch.bincount(torch.cat([batch.pairs for batch in batches])).tolist() == [2] * 10
-
-
 def test_encoding_once_gives_the_gradient_of_encoding_at_every_step(paths: Paths) -> None:
     run = start("bi_trajectory", paths, train="frozen", inner_batch=2, inner_steps=2)
     run.state.zero_grad()
@@ -137,8 +134,6 @@ def test_encoding_once_gives_the_gradient_of_encoding_at_every_step(paths: Paths
     synthetic, student = run.state.synthetic, run.sources.student
     ours = synthetic.images.grad.clone()
     assert (ours.flatten(1).abs().amax(1) > 0).sum() == 4  # two steps of two of six pairs
-    from dataclasses import replace
-
     from torch import nn
 
     whole = replace(student.image, frozen=nn.Identity())
@@ -209,3 +204,41 @@ def test_the_loss_of_real_pairs_adds_to_the_match(paths: Paths) -> None:
     run = start("bi_trajectory", paths, real_weight=0.5, gradient="stored")
     run.run(1)
     assert all(torch.allclose(value, values(both)[name], atol=1e-5) for name, value in values(run).items())
+
+
+REAL = {
+    "bi_trajectory": {"real_weight": 0.5, "real_batch": 8},
+    "covmatch": {"batch": 8, "real_batch": 8},
+    "mdm": {"batch": 8},
+    "through_training": {"real_batch": 8},
+}
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_a_real_batch_holds_no_image_twice(name: str, paths: Paths) -> None:
+    run, seen = start(name, paths, **REAL[name]), []
+
+    class Recording(PreparedPairs):
+        def image_rows(self, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+            seen.append(rows.tolist())
+            return super().image_rows(rows, device)
+
+    pairs = run.sources.pairs
+    run.sources = replace(run.sources, pairs=Recording(pairs.images, pairs.texts, pairs.caption_image))
+    run.run(5)
+    assert len(seen) >= 5
+    assert all(len(rows) == 8 == len(set(rows)) for rows in seen)
+
+
+def test_a_run_keeps_its_shortcuts_and_frees_them_with_itself(paths: Paths) -> None:
+    run = start("lors", paths, max_start=1, span=2, shortcut=3)
+    run.run(2)
+    assert run.sources.trajectories(3) is run.sources.trajectories(3)
+    freed = weakref.ref(run.sources.experts)
+    del run
+    gc.collect()
+    assert freed() is None
+
+
+def test_no_method_inherits_another() -> None:
+    assert all(components.find("method", name).__bases__ == (object,) for name in METHODS)

@@ -93,7 +93,7 @@ def test_alpha_is_given_where_the_whole_matrix_is_not(file: Path) -> None:
 
 
 class Harmful:
-    """What runs a command when it is unpickled carelessly."""
+    """Runs a command when it is unpickled without care."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.system, ("touch harmed",)
@@ -115,19 +115,19 @@ REFUSED = [
     (published_set(similarity_params=[torch.ones(3)] * 2), "similarity_params has 2 entries"),
     (
         published_set(similarity_params=[torch.ones(PAIRS), torch.ones(PAIRS, 2), torch.ones(PAIRS, 3)]),
-        "R has the shape .5, 3., expected .5, 2.",
+        "similarity_params.2. has the shape .5, 3., expected .5, 2.",
     ),
-    (published_set(similarity_mat=torch.eye(3)), "the similarity has the shape .3, 3., expected .5, 5."),
+    (published_set(similarity_mat=torch.eye(3)), "similarity_mat has the shape .3, 3., expected .5, 5."),
     (published_set(similarity_mat=torch.zeros(PAIRS, PAIRS)), "not made of its parts for any alpha"),
     ({"image": Harmful()}, "holds tensors and nothing else, but it cannot be read as such"),
 ]
 
 
-@pytest.mark.parametrize(("content", "told"), REFUSED, ids=range(len(REFUSED)))
-def test_another_file_is_one_sentence(content: Any, told: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("content", "found"), REFUSED, ids=range(len(REFUSED)))
+def test_another_file_is_one_sentence(content: Any, found: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
     torch.save(content, file)
-    with pytest.raises(ValueError, match=told) as caught:
+    with pytest.raises(ValueError, match=found) as caught:
         read_published_set(file)
     assert str(caught.value).startswith(f"{file}: ")
     assert str(caught.value).count("\n") == 0
@@ -218,7 +218,7 @@ def broken(folder: Path, kind: str, student: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "found"),
     [
         ("absent", "txt_replay_buffer_10.pt is absent, expected both"),
         ("code", "holds tensors and nothing else"),
@@ -229,11 +229,11 @@ def broken(folder: Path, kind: str, student: Any) -> None:
     ],
 )
 def test_buffers_that_do_not_fit_leave_nothing(
-    kind: str, told: str, buffers: Path, paths: Paths, tmp_path: Path
+    kind: str, found: str, buffers: Path, paths: Paths, tmp_path: Path
 ) -> None:
     student = tiny_student(paths)
     broken(buffers, kind, student)
-    with pytest.raises((ValueError, FileNotFoundError), match=told) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=found) as caught:
         import_buffers(buffers, student, ExpertStore(tmp_path / "experts"))
     assert str(caught.value).count("\n") == 0
     assert not (tmp_path / "experts").exists()

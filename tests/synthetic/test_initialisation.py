@@ -1,10 +1,12 @@
 """Where a synthetic set starts."""
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import MiniBatchKMeans
 
 from engine.data.pairs import PairDataset
 from engine.rng import named_generator
@@ -22,11 +24,11 @@ def dataset(images: int = 10) -> PairDataset:
     return PairDataset(pixels, names, tuple(f"caption {number}" for number in range(len(owners))), owners)
 
 
-def unasked() -> torch.Tensor:
-    raise AssertionError("only kmeans needs features")
+def no_features() -> torch.Tensor:
+    raise AssertionError("only kmeans may ask for features")
 
 
-def seed_pairs(features: Callable[[], torch.Tensor] = unasked, images: int = 10) -> SeedPairs:
+def seed_pairs(features: Callable[[], torch.Tensor] = no_features, images: int = 10) -> SeedPairs:
     """Return pairs whose text embedding is the number of the caption."""
     data = dataset(images)
     texts = np.repeat(np.arange(len(data), dtype=np.float32)[:, None], 5, axis=1)
@@ -87,6 +89,30 @@ def test_a_central_pair_is_the_nearest_to_its_centre_and_taken_once() -> None:
     assert sorted(image[pairs[:6]]) == list(range(6))  # no image twice before each was taken once
 
 
+def test_wide_features_come_in_chunks_and_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners, directions = dataset().caption_image, torch.randn(10, 2000, generator=named_generator(0, "wide"))
+    alive, shapes, fit = [], [], MiniBatchKMeans.fit
+
+    def chunks() -> Iterator[torch.Tensor]:
+        for first in range(0, 30, 4):
+            rows = (clusters()[first : first + 4] @ directions).half()
+            alive.append(weakref.ref(rows))
+            yield rows
+            del rows
+            assert all(one() is None for one in alive), "one chunk at a time"
+
+    def recorded(self: MiniBatchKMeans, values: np.ndarray) -> MiniBatchKMeans:
+        shapes.append((values.shape, values.dtype))
+        return fit(self, values)
+
+    monkeypatch.setattr(MiniBatchKMeans, "fit", recorded)
+    chosen = central_pairs(chunks(), owners, 10, named_generator(0, "pairs"))
+    assert shapes == [((30, 256), np.float32)]
+    assert sorted(owners[chosen.numpy()]) == list(range(10))
+    whole = central_pairs((clusters() @ directions).half(), owners, 10, named_generator(0, "pairs"))
+    assert torch.equal(chosen, whole)
+
+
 def test_real_takes_image_and_caption_of_the_same_pairs() -> None:
     seeds = seed_pairs()
     images, texts = initial_tensors(Init(), seeds, 8, named_generator(0, "init"))
@@ -124,7 +150,7 @@ def test_noise_has_the_moments_of_the_data() -> None:
     names = tuple(str(number) for number in range(300))
     data = PairDataset(np.ascontiguousarray(pixels), names, names, np.arange(300))
     init = Init(image="noise", text="noise")
-    images, drawn = initial_tensors(init, SeedPairs(data, texts, unasked), 300, named_generator(0, "init"))
+    images, drawn = initial_tensors(init, SeedPairs(data, texts, no_features), 300, named_generator(0, "init"))
     torch.testing.assert_close(images.mean((0, 2, 3)), torch.tensor(mean / 255).float(), rtol=0, atol=0.005)
     torch.testing.assert_close(images.std((0, 2, 3)), torch.tensor(std / 255).float(), rtol=0.05, atol=0)
     assert drawn.mean().item() == pytest.approx(0.5, abs=0.02)
@@ -142,7 +168,7 @@ def test_tokens_start_as_prepared_and_noise_has_their_moments_and_lengths() -> N
         present = (rows >= 0).unsqueeze(-1)
         return torch.cat([table[rows.clamp(min=0)] * present, present.float()], dim=-1)
 
-    seeds = SeedPairs(data, ids, unasked, prepare)
+    seeds = SeedPairs(data, ids, no_features, prepare)
     _, real = initial_tensors(Init(), seeds, 12, named_generator(0, "init"))
     chosen = torch.from_numpy(ids[random_pairs(data, 12, named_generator(0, "init")).numpy()])
     assert torch.equal(real, prepare(chosen))
