@@ -1,11 +1,10 @@
 """A lease on a store: one process at a time trains into it, on whichever machine it runs.
 
 The file ``lease.json`` names its holder, who rewrites it every ``BEAT_S`` seconds. Another process takes it over when
-the holder's process on the same machine has ended, or when the file has not changed for ``STALE_S`` seconds of the
-waiting process's own clock; clocks of machines are not compared. On disks this happens under a file lock, which a
-shared folder has to offer to all machines. Object stores have no locks. If there is no lease, one process creates it,
-provided that the store supports conditional writes; but two may take over the lease of a dead holder. A process that
-takes it there therefore looks again after ``SETTLE_S`` seconds whether it still has it. Two that train at once all the
+the holder's process on the same machine has ended, or when the file has not changed for ``STALE_S`` seconds of its own
+clock. On disks this happens under a file lock, which a shared folder has to offer to all machines. Object stores have
+no locks: only one process can create a lease there, if the store supports conditional writes, but two may take over
+that of a dead holder. So a process looks again ``SETTLE_S`` seconds after it took one. Two that train at once all the
 same write the same bytes.
 """
 
@@ -44,8 +43,7 @@ class Holder:
         return self == NOBODY or (self.machine == _machine() and _start_of(self.pid) != self.started)
 
 
-NOBODY = Holder("", "", "", 0, "")
-"""The holder of a lease file that cannot be read; leases are written whole, so nobody ever held that one."""
+NOBODY = Holder("", "", "", 0, "")  # leases are written whole, so a file that cannot be read was never held
 
 
 @dataclass
@@ -58,7 +56,7 @@ class Lease:
     me: Holder = field(default_factory=lambda: this_process())
 
     def holder(self) -> Holder | None:
-        """Return the holder of the lease, or None if there is no lease."""
+        """Return the holder, None without a lease file, or ``NOBODY`` if it cannot be read."""
         try:
             return Holder(**read_json(self.path))
         except FileNotFoundError:
@@ -96,15 +94,14 @@ class Lease:
                 free = found is None or found.is_gone() or time.monotonic() - since > self.stale_s
                 taken = free and self._take(found)
             if taken:
-                if on_disk(self.path):
-                    return
-                time.sleep(SETTLE_S)
+                if not on_disk(self.path):
+                    time.sleep(SETTLE_S)
                 if self._is_mine():
                     return
-                continue
-            if not free and found is not None:
-                on_wait(found)
-            time.sleep(min(0.5, self.beat_s))
+            else:
+                if not free and found is not None:
+                    on_wait(found)
+                time.sleep(min(0.5, self.beat_s))
 
     def _take(self, before: Holder | None) -> bool:
         """Write this process into the lease in place of ``before``, and return whether it is the holder."""

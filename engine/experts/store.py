@@ -47,17 +47,13 @@ class ExpertStore:
 
     def index(self) -> dict[ExpertId, tuple[int, ...]]:
         """Return the epochs of each expert that its manifest names."""
-        found = {expert: self.epochs_in(self._expert_folder(expert)) for expert in self.experts()}
+        found = {expert: tuple(_snapshots(self._expert_folder(expert))) for expert in self.experts()}
         return {expert: epochs for expert, epochs in found.items() if epochs}
 
     def experts(self) -> list[ExpertId]:
         """Return the experts that have a folder, also an empty one."""
         names = [folder.name.removeprefix("expert_") for folder in self.folder.glob("expert_*") if folder.is_dir()]
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
-
-    def epochs_in(self, folder: Location) -> tuple[int, ...]:
-        """Return the epochs that the manifest in one expert's ``folder`` names."""
-        return tuple(sorted(int(epoch) for epoch in _snapshots(folder)))
 
     def save(self, expert: ExpertId, epoch: int, params: Params) -> None:
         """Write one snapshot and then name it in the expert's manifest.
@@ -68,11 +64,11 @@ class ExpertStore:
         data = save({name: value.detach().cpu().contiguous() for name, value in params.items()})
         entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         with exclusive(folder / LOCK):
-            if _snapshots(folder).get(str(epoch), entry) != entry:
+            if _snapshots(folder).get(epoch, entry) != entry:
                 _forget_from(folder, epoch)
             with atomic_path(folder / _file_name(epoch)) as temporary:
                 temporary.write_bytes(data)
-            _write_manifest(folder, {**_snapshots(folder), str(epoch): entry})
+            _write_manifest(folder, {**_snapshots(folder), epoch: entry})
 
     def load(self, expert: ExpertId, epoch: int) -> Params:
         """Read one snapshot and compare it with its checksum; names are sorted, so that sums repeat bitwise.
@@ -91,12 +87,13 @@ class ExpertStore:
             DamagedError: a file is absent or differs from what was written; the message names the first one.
             ValueError: the manifest is of a later format.
         """
-        for expected, epoch in enumerate(self.epochs_in(self._expert_folder(expert))):
+        folder = self._expert_folder(expert)
+        for expected, epoch in enumerate(_snapshots(folder)):
             if epoch != expected:
-                path = self._expert_folder(expert) / MANIFEST
-                raise DamagedError(
-                    f"{path}: expected an entry of epoch {expected} before that of {epoch}; {ADVICE}.", epoch=expected
+                message = (
+                    f"{folder / MANIFEST}: expected an entry of epoch {expected} before that of {epoch}; {ADVICE}."
                 )
+                raise DamagedError(message, epoch=expected)
             try:
                 self._bytes(expert, epoch)
             except FileNotFoundError as error:
@@ -124,14 +121,13 @@ class ExpertStore:
     def _bytes(self, expert: ExpertId, epoch: int) -> bytes:
         """Return the bytes of one snapshot, after comparing them with their checksum."""
         folder = self._expert_folder(expert)
-        path, entry = folder / _file_name(epoch), _snapshots(folder).get(str(epoch))
+        path, entry = folder / _file_name(epoch), _snapshots(folder).get(epoch)
         if entry is None or not path.is_file():
             raise FileNotFoundError(f"{path}: expert {expert} has no snapshot of epoch {epoch}.")
         data = read_whole(path)
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise DamagedError(
-                f"{path}: its checksum is not the one in manifest.json, so the file is damaged; {ADVICE}.", epoch=epoch
-            )
+            message = f"{path}: its checksum is not the one in manifest.json, so the file is damaged; {ADVICE}."
+            raise DamagedError(message, epoch=epoch)
         return data
 
     def _expert_folder(self, expert: ExpertId) -> Location:
@@ -147,19 +143,20 @@ def _forget_from(folder: Location, epoch: int) -> None:
     if epoch == 0:
         (folder / MANIFEST).unlink(missing_ok=True)
     else:
-        _write_manifest(folder, {key: entry for key, entry in _snapshots(folder).items() if int(key) < epoch})
+        _write_manifest(folder, {key: entry for key, entry in _snapshots(folder).items() if key < epoch})
     for path in folder.glob("epoch_*.safetensors"):
         number = path.stem.removeprefix("epoch_")
         if not number.isdigit() or int(number) >= epoch:
             path.unlink(missing_ok=True)
 
 
-def _write_manifest(folder: Location, snapshots: Mapping[str, Any]) -> None:
-    write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, "snapshots": dict(snapshots)})
+def _write_manifest(folder: Location, snapshots: Mapping[int, Any]) -> None:
+    entries = {str(epoch): entry for epoch, entry in snapshots.items()}
+    write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, "snapshots": entries})
 
 
-def _snapshots(folder: Location) -> dict[str, Any]:
-    """Return the entries of the manifest in ``folder`` by epoch, none without a manifest.
+def _snapshots(folder: Location) -> dict[int, Any]:
+    """Return the entries of the manifest in ``folder`` by epoch in ascending order, none without a manifest.
 
     Raises:
         DamagedError: the manifest differs from what was written.
@@ -181,4 +178,4 @@ def _snapshots(folder: Location) -> dict[str, Any]:
     for epoch, entry in snapshots.items():
         if not (epoch.isascii() and epoch.isdigit() and isinstance(entry, dict) and "sha256" in entry):
             raise DamagedError(f"{path}: {EXPECTED}, but it has no checksum for {epoch!r}; {ADVICE}.", epoch=0)
-    return snapshots
+    return {int(epoch): snapshots[epoch] for epoch in sorted(snapshots, key=int)}

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary name, fsync, rename; in object stores, one upload."""
+"""Write files so that they are either whole or absent: temporary name, fsync, rename; one upload to object stores."""
 
 import errno
 import fcntl
@@ -21,11 +21,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def atomic_path(path: Location) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block ends without an error.
 
-    The folder is made when absent. After an error the temporary file is deleted and ``path`` is as it was. In an object
-    store the temporary file lies on this machine, and is uploaded.
+    An absent folder is made. After an error the temporary file is deleted and ``path`` is unchanged. For an object
+    store, the temporary file is on this machine and is uploaded.
 
     Raises:
-        OSError: the file cannot be written; where the disk is full, the message says so and names ``path``.
+        OSError: the file cannot be written; the message names ``path`` if the disk is full.
     """
     if not isinstance(path, Path):
         with tempfile.TemporaryDirectory(prefix="vldd-") as folder:
@@ -49,9 +49,9 @@ def atomic_path(path: Location) -> Iterator[Path]:
 
 @contextmanager
 def exclusive(path: Location) -> Iterator[None]:
-    """Hold the lock file ``path`` against other threads and processes; waits until it is free.
+    """Wait for the lock file ``path`` and hold it against other threads and processes.
 
-    Object stores have no locks: nothing is held there, and whoever writes has to bear another writer.
+    Object stores have no locks: nothing is held there, and writers have to tolerate each other.
     """
     if not isinstance(path, Path):
         yield
@@ -90,7 +90,7 @@ def read_json(path: Location) -> Any:
 
 
 def digest(*parts: str | bytes) -> str:
-    """Return 16 hexadecimal characters that identify ``parts``, their order and their borders."""
+    """Return 16 hexadecimal characters that identify ``parts`` with their order and borders."""
     state = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

@@ -1,4 +1,4 @@
-"""Where data, weights and caches lie on this machine; no path of a machine is ever in a file."""
+"""Folders of data, weights and caches on this machine; results never contain these paths."""
 
 import os
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Paths:
-    """Folders below which relative names are looked up."""
+    """The folders of relative names."""
 
     data: Path
     weights: Path
     cache: Path
 
     def data_path(self, name: str) -> Path:
-        """Return ``name`` itself when absolute, else below the data folder; it need not exist."""
+        """Return the path of ``name`` in the data folder, or an absolute ``name`` itself; it need not exist."""
         return self.data / Path(name).expanduser()
 
     def weights_path(self, name: str) -> Path | None:
-        """Return the file or folder called like the last part of ``name``, or None when there is none here.
+        """Return the file or folder in the weights folder with the last part of ``name``, or None if there is none.
 
-        An absolute path stands for itself; ``sentence-transformers/all-MiniLM-L6-v2`` is looked up as
-        ``<weights>/all-MiniLM-L6-v2`` and otherwise left to the hub.
+        An absolute path is returned itself; ``sentence-transformers/all-MiniLM-L6-v2`` becomes
+        ``<weights>/all-MiniLM-L6-v2``. The hub is asked for names that are not here.
         """
         given = Path(name).expanduser()
         local = given if given.is_absolute() else self.weights / given.name
@@ -29,7 +29,7 @@ class Paths:
 
 
 def default_paths(storage: Path) -> Paths:
-    """Return the places given by ``VLDD_DATA``, ``VLDD_WEIGHTS`` and ``VLDD_CACHE`` or their defaults.
+    """Return the folders of ``VLDD_DATA``, ``VLDD_WEIGHTS`` and ``VLDD_CACHE``.
 
     The defaults are ``./data``, ``./weights`` and ``<storage>/cache``.
     """

@@ -1,4 +1,4 @@
-"""Where results lie: a folder, or a place in an object store that fsspec reaches, as paths of one kind of methods."""
+"""Paths of results: a folder on disk, or a prefix in an object store that fsspec reaches."""
 
 import errno
 import shutil
@@ -17,18 +17,18 @@ Location: TypeAlias = Path | UPath
 _PACKAGES = frozenset(
     {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "pyarrow", "s3fs"}
 )
-"""What stands between us and an object store; what these raise is seldom an OSError."""
+"""Packages that reach object stores; their errors are seldom an OSError."""
 
 
 class StorageError(OSError):
-    """An object store that is away, or that refuses; the sentence names it."""
+    """An object store does not answer or refuses a request; the message names it."""
 
 
 def location(text: str, *, key: str = "storage") -> Location:
-    """Return the absolute place that ``key`` names: a path, ``file://`` or any URI that fsspec knows.
+    """Return the absolute location of ``text``: a path, ``file://`` or any URI that fsspec knows; ``key`` holds it.
 
     Raises:
-        ValueError: the URI's kind is not known, or the package that it needs is not installed.
+        ValueError: the protocol of the URI is not known, or its package is not installed.
     """
     if "://" not in text:
         return Path(text).expanduser().absolute()
@@ -45,24 +45,23 @@ def location(text: str, *, key: str = "storage") -> Location:
 
 
 def on_disk(where: Location) -> bool:
-    """Tell whether ``where`` is a path of this machine's file system, a shared folder included."""
+    """Return whether ``where`` is a path of this machine's file system; shared folders are."""
     return isinstance(where, Path)
 
 
 def matching(folder: Location, pattern: str) -> list[Location]:
-    """Return what lies in a folder under names of a pattern, in no order."""
+    """Return the files and folders in ``folder`` that match a pattern, in no order."""
     return list(folder.glob(pattern))
 
 
 def read_whole(where: Location) -> bytes:
-    """Return the bytes of one file, as one writer left them.
+    """Return the bytes of one file as one writer wrote them.
 
-    The methods of ``pathlib`` ask an object store for the size first, and fail where the object is replaced before they
-    read it.
+    The methods of ``pathlib`` ask an object store for the size first, and fail if the object is replaced in between.
 
     Raises:
         FileNotFoundError: there is no such file.
-        StorageError: the store is away, or refuses.
+        StorageError: the store does not answer or refuses.
     """
     if isinstance(where, Path):
         return where.read_bytes()
@@ -77,7 +76,7 @@ def read_whole(where: Location) -> bytes:
 
 @contextmanager
 def as_file(where: Location) -> Iterator[Path]:
-    """Yield a file as one that can be opened: itself, or a copy of the same name that is gone afterwards."""
+    """Yield a file on this machine: ``where`` itself, or a temporary copy with its name."""
     if isinstance(where, Path):
         yield where
         return
@@ -89,7 +88,7 @@ def as_file(where: Location) -> Iterator[Path]:
 
 @contextmanager
 def staged(folder: Location) -> Iterator[Path]:
-    """Yield a folder to write files into: itself, or one whose files are put there when the block ends."""
+    """Yield a folder for new files: ``folder`` itself, or a temporary one whose files are uploaded at the end."""
     if isinstance(folder, Path):
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
@@ -101,10 +100,10 @@ def staged(folder: Location) -> Iterator[Path]:
 
 
 def put(file: Path, where: Location) -> None:
-    """Upload a file; object stores show it when it is whole.
+    """Upload a file to an object store, which shows it once it is whole.
 
     Raises:
-        StorageError: it cannot be uploaded, for whatever reason the store's own package gives.
+        StorageError: the upload failed; the message has the reason of the store's package.
     """
     assert not isinstance(where, Path)
     try:
@@ -114,13 +113,13 @@ def put(file: Path, where: Location) -> None:
 
 
 def create(where: Location, data: bytes) -> bool:
-    """Put bytes into an object store where nothing lies yet, and say whether they are there now.
+    """Create an object, and return False if it exists already.
 
-    Of several that try at once, one does it, where the store writes on a condition (S3's ``If-None-Match``). One that
-    does not know of conditions is just written to.
+    Of several writers at once, only one creates it, if the store supports conditional writes (``If-None-Match`` of S3).
+    In other stores, the object is overwritten.
 
     Raises:
-        StorageError: the store is away, or refuses.
+        StorageError: the store does not answer or refuses.
     """
     assert not isinstance(where, Path)
     try:
@@ -128,7 +127,7 @@ def create(where: Location, data: bytes) -> bool:
     except FileExistsError:
         return False
     except Exception as error:
-        if "ConditionalRequestConflict" in str(error):  # S3's word where another request is still under way
+        if "ConditionalRequestConflict" in str(error):  # S3 while another request is under way
             return False
         if not isinstance(error, OSError) or error.errno != errno.ENOSYS:
             raise StorageError(f"{where}: the upload failed ({_reason(error)})") from error
@@ -137,10 +136,10 @@ def create(where: Location, data: bytes) -> bool:
 
 
 def check_answers(storage: Location) -> None:
-    """Write a small file into an object store and delete it again; of a folder on disks, nothing is asked.
+    """Write a small file into an object store and delete it; do nothing for a folder on disk.
 
     Raises:
-        StorageError: the store is away, or refuses.
+        StorageError: the store does not answer or refuses.
     """
     if isinstance(storage, Path):
         return
@@ -153,9 +152,9 @@ def check_answers(storage: Location) -> None:
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Say whether a package that reaches object stores raised an error, or made an OSError of it.
+    """Return whether an error, or the cause of an OSError, is of a package that reaches object stores.
 
-    That a file is not there is no such error.
+    A FileNotFoundError is not.
     """
     if isinstance(error, FileNotFoundError):
         return False
@@ -164,7 +163,7 @@ def is_of_store(error: BaseException) -> bool:
 
 
 def storage_error(storage: Location, error: BaseException) -> StorageError:
-    """Return what a package that reaches object stores had to say, as one sentence that names the storage."""
+    """Return an error of a package that reaches object stores as one sentence that names the storage."""
     return StorageError(f"storage: {storage} failed ({_reason(error)})")
 
 
@@ -174,7 +173,7 @@ def _reason(error: BaseException) -> str:
 
 
 def remove_tree(folder: Location) -> None:
-    """Delete a folder and everything in it, if it is there."""
+    """Delete a folder and everything in it; do nothing if it is absent."""
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
     elif folder.exists():

@@ -1,4 +1,4 @@
-"""Lines at the terminal, and sizes and times as words."""
+"""Print lines, and format sizes and times."""
 
 import sys
 
@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 
 def echo(sentence: str) -> None:
-    """Print a line without breaking a progress bar that is shown."""
+    """Print a line without breaking a visible progress bar."""
     tqdm.write(sentence, file=sys.stdout)
 
 

@@ -126,11 +126,11 @@ def test_a_registry_of_other_code_is_not_asked_and_ends_when_idle(
     ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_name, old = registry_name(tmp_path), get_registry(tmp_path, idle_s=2.0)
-    assert ray.get(old.index.remote()) == {}
+    old_process = ray.get(old.describe.remote())["pid"]
     monkeypatch.setattr("engine.cluster.experts.registry.code_digest", lambda: "newer")
     assert registry_name(tmp_path) != old_name
     newer = get_registry(tmp_path)
-    assert ray.get(newer.describe.remote())["pid"] != ray.get(old.describe.remote())["pid"]
+    assert ray.get(newer.describe.remote())["pid"] != old_process
     deadline = time.monotonic() + 30
     while old_name in (names := {actor.name for actor in stale_actors()}):
         assert time.monotonic() < deadline

@@ -46,7 +46,7 @@ def test_every_step_of_the_commit_was_one_to_be_killed_at(outcomes: list[list[st
     }
     for module, statement in (
         ("experts.store", "temporary.write_bytes(data)"),
-        ("experts.store", "_write_manifest(folder, {**_snapshots(folder), str(epoch): entry})"),
+        ("experts.store", "_write_manifest(folder, {**_snapshots(folder), epoch: entry})"),
         ("io.files", "sync(temporary)"),
         ("io.files", "os.fsync(descriptor)"),
         ("io.files", "os.replace(temporary, path)"),
