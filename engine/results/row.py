@@ -54,7 +54,7 @@ class Row:
         size: Bytes of the set.
         memory: Peak bytes of the process (of the GPU, where there is one) that learned the set.
         by_student: Metrics of the single students in percent, a list per distillation, as far as they are known.
-        made_by: Distinct provenances of the averaged scores.
+        made_by: Provenance of each score that the row averages.
     """
 
     name: str

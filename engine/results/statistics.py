@@ -27,7 +27,6 @@ def replicated(name: str, rows: Sequence[Row]) -> Row:
             f"mean of {len(rows)} distillations, whose mean recalls have a standard deviation of {between:.2f}; "
             "± is the mean of their ±"
         )
-    made_by = [one for row in rows for one in row.made_by]
     return replace(
         first,
         name=name,
@@ -44,7 +43,7 @@ def replicated(name: str, rows: Sequence[Row]) -> Row:
             for key in first.by_student
             if all(key in row.by_student for row in rows)
         },
-        made_by=[one for index, one in enumerate(made_by) if one not in made_by[:index]],
+        made_by=[one for row in rows for one in row.made_by],
     )
 
 

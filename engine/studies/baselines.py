@@ -109,14 +109,9 @@ def full_row(job: Job, results: list[Result]) -> Row:
 
 
 def made_by(job: Job, results: list[Result]) -> list[Provenance]:
-    """Return the distinct provenances of scores with the digests of the job's weights."""
-    weights = job.specification.setup().weights
-    found = []
-    for recorded in (result.get("provenance") for result in results):
-        one = Provenance(**recorded, weights=weights) if recorded else Provenance()
-        if one not in found:
-            found.append(one)
-    return found
+    """Return the provenance of each score, as its process recorded it, with digests of the job's weights."""
+    weights, recorded = job.specification.setup().weights, [result.get("provenance") for result in results]
+    return [Provenance(**one, weights=weights) if one else Provenance() for one in recorded]
 
 
 def finished_sentence(rows: list[Row]) -> str:
