@@ -24,14 +24,17 @@ class Specification:
         """Return the folder of the trajectories that belong to this configuration."""
         return self.storage / "experts" / experts_identity(self.study)
 
-    def setup(self) -> "Setup":
-        """Return the data and the student of the study; each process keeps the last one that was built."""
+    def setup(self, device: str | None = None) -> "Setup":
+        """Return the data and the student of the study on ``device``; each process keeps the last one that was built.
+
+        Workers pass no device and get their GPU; the driver passes the CPU, so that it holds no memory of a GPU.
+        """
         from engine.build import build_setup  # the registry reads specifications, but never builds a model
 
-        key = digest(repr(self.study.data), repr(self.study.student), repr(self.paths))
+        key = digest(repr(self.study.data), repr(self.study.student), repr(self.paths), device or "")
         if key not in _built:
             _built.clear()
-            _built[key] = build_setup(self.study, self.paths)
+            _built[key] = build_setup(self.study, self.paths, device)
         return _built[key]
 
 

@@ -50,7 +50,7 @@ def fitting_set(job: Job, file: Location) -> SyntheticSet:
     Raises:
         ValueError: the texts are embeddings of an encoder that is not known, or the images have another size.
     """
-    setup = job.specification.setup()
+    setup = job.specification.setup(device="cpu")
     synthetic = build.reworded(job.study, setup, job.specification.paths, load_set(file))
     for name, found, wanted in (
         ("images", tuple(synthetic.images.shape[1:]), setup.datasets["train"].images.shape[1:]),
@@ -88,7 +88,7 @@ def _coreset_folder(job: Job) -> Location:
 
 def _write_pairs(job: Job, path: Location, result: Result) -> None:
     """Write the chosen pairs as a table that the data set ``table`` reads."""
-    train = job.specification.setup().datasets["train"]
+    train = job.specification.setup(device="cpu").datasets["train"]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "caption"])

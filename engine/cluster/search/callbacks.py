@@ -100,7 +100,7 @@ class TrialReports(tune.Callback):
             (folder / "configuration.yaml").write_text(as_yaml(assign(self.study, trial.config)), encoding="utf-8")
             best, initial = load_set(checkpoint / BEST_SET), load_set(checkpoint / INITIAL_SET)
             best.save(folder / BEST_SET)
-            setup = self.specification.setup()
+            setup = self.specification.setup(device="cpu")
             captions, texts = setup.datasets["train"].captions, setup.pairs["train"].texts
             write_set_pictures(folder, initial, best, captions=captions, texts=texts, prepare=setup.prepared_texts)
             for path in sorted(folder.iterdir()):
