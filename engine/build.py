@@ -79,9 +79,9 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build_setup(study: Study, paths: Paths) -> Setup:
+def build_setup(study: Study, paths: Paths, device_name: str | None = None) -> Setup:
     """Load the data, build the student, and compute the outputs of its frozen encoders (cached on disk)."""
-    device = default_device()
+    device = torch.device(device_name) if device_name else default_device()
     set_policy()
     datasets = load_data(study, paths)
     encoder = build_text_encoder(study, paths)

@@ -24,14 +24,18 @@ class Specification:
         """Return the folder of this configuration's expert trajectories."""
         return self.storage / "experts" / experts_identity(self.study)
 
-    def setup(self) -> "Setup":
-        """Return the data and the student of the study; a process keeps the last ones built."""
-        from engine.build import build_setup  # the registry reads specifications and never loads torch's models
+    def setup(self, device: str | None = None) -> "Setup":
+        """Return the data and the student of the study on ``device``; a process keeps the last ones built.
 
-        key = digest(repr(self.study.data), repr(self.study.student), repr(self.paths))
+        Workers pass no device and get their GPU; the driver passes the CPU, so that it holds no memory of a GPU.
+        """
+        from engine import build  # the registry reads specifications and never loads torch's models
+
+        name = device or str(build.default_device())
+        key = digest(repr(self.study.data), repr(self.study.student), repr(self.paths), name)
         if key not in _built:
             _built.clear()
-            _built[key] = build_setup(self.study, self.paths)
+            _built[key] = build.build_setup(self.study, self.paths, name)
         return _built[key]
 
 

@@ -97,7 +97,7 @@ def full_row(job: Job, results: list[Result]) -> Row:
     """Return the row of the full-data students, one per result; ``seconds`` is the mean time to train one."""
     return Row.of_seeds(
         "all pairs",
-        len(job.specification.setup().pairs["train"]),
+        len(job.specification.setup(device="cpu").pairs["train"]),
         [seed for result in results for seed in result["seeds"]],
         full=True,
         learning_rate=results[0]["learning_rates"]["image"],
@@ -110,7 +110,7 @@ def full_row(job: Job, results: list[Result]) -> Row:
 
 def made_by(job: Job, results: list[Result]) -> list[Provenance]:
     """Return the provenance of each score, as its process recorded it, with digests of the job's weights."""
-    weights, recorded = job.specification.setup().weights, [result.get("provenance") for result in results]
+    weights, recorded = job.specification.setup(device="cpu").weights, [result.get("provenance") for result in results]
     return [Provenance(**one, weights=weights) if one else Provenance() for one in recorded]
 
 

@@ -35,7 +35,7 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
     baselines.start_rest()
     with one_sentence_errors(), tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
         rows = with_recovery(baselines.rows(bar))
-    train = job.specification.setup().datasets["train"]
+    train = job.specification.setup(device="cpu").datasets["train"]
     for (name, pairs), score in baselines.coresets.items():
         path = _folder(job) / f"{name}_{pairs}.csv"
         with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -35,8 +35,7 @@ from engine.studies.preflight.checks import (
     check_study,
 )
 from engine.studies.preflight.dry_run import estimate
-from engine.studies.preflight.dummy_inputs import dummy_inputs
-from engine.studies.preflight.memory import trial_bytes
+from engine.studies.preflight.memory import TrialBytes, trial_bytes
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -59,7 +58,7 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
             check_here(job)
             ahead = estimate(job)
             echo(ahead.sentence())
-            rows = _run_missing(job, ahead.step, local=local, fresh=fresh)
+            rows = _run_missing(job, ahead.trial, local=local, fresh=fresh)
         conclude(job, rows, f"synthetic set:  {job.folder / BEST_SET}")
     return rows
 
@@ -69,7 +68,7 @@ def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
     if job.finished:
         return read_table(job.folder)
     check_here(job)
-    return _run_missing(job, trial_bytes(job, dummy_inputs(job)), local=local, fresh=False)
+    return _run_missing(job, trial_bytes(job, job.specification.setup(device="cpu")), local=local, fresh=False)
 
 
 def start(job: Job, *, local: bool) -> runtime.Cluster:
@@ -120,10 +119,11 @@ def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
     return cluster, nodes
 
 
-def _run_missing(job: Job, step: int | None, *, local: bool, fresh: bool) -> list[Row]:
-    """Run what is missing of a study that was checked here, and whose outer steps take ``step`` bytes."""
+def _run_missing(job: Job, trial: TrialBytes, *, local: bool, fresh: bool) -> list[Row]:
+    """Run what is missing of a study that was checked here, and whose trials need the memory and disk of ``trial``."""
     cluster, nodes = _connect(job, local=local)
-    check_memory(job, step, runtime.granted(job.study.resources.trial, cluster), nodes)
+    check_disk(job, trial.checkpoint)
+    check_memory(job, trial.step, runtime.granted(job.study.resources.trial, cluster), nodes)
     if fresh:
         forget(job)
     baselines = _begin(job, cluster)

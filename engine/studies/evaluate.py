@@ -46,7 +46,7 @@ def fitting_set(job: Job, file: Location) -> SyntheticSet:
     Raises:
         ValueError: The encoder of the set's texts is unknown, or the shape of its images or texts does not fit.
     """
-    setup = job.specification.setup()
+    setup = job.specification.setup(device="cpu")
     synthetic = build.reworded(job.study, setup, job.specification.paths, load_set(file))
     for name, found, expected in (
         ("images", tuple(synthetic.images.shape[1:]), setup.datasets["train"].images.shape[1:]),

@@ -7,11 +7,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from engine.cluster.devices import Node
 
-from engine.cluster.nodes import Node, check_nodes
+from engine.cluster.nodes import check_nodes, compare, ours
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.search.tuner import Plan, plan, tune_domain
 from engine.config.load import as_yaml, load, resolve
@@ -48,21 +50,6 @@ def searching(tmp_path: Path, **domains: object) -> Job:
     return make_job(str(path), resolve(load(path)), samples=2)
 
 
-@pytest.mark.parametrize(
-    ("key", "domain"),
-    [
-        ("student__embed_dim", {"choice": [16, 32], "default": 16}),
-        ("data__seed", {"int": [0, 5], "default": 0}),
-        ("experts__lr__image", {"loguniform": [0.01, 0.1], "default": 0.03}),
-        ("experts__epochs", {"int": [2, 4], "default": 3}),
-        ("protocol__epochs", {"int": [2, 4], "default": 3}),
-    ],
-)
-def test_a_search_may_not_change_what_trials_share(key: str, domain: dict[str, object], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=rf"search\.{key.replace('__', '.')} is .*: all trials share data, .*\.$"):
-        searching(tmp_path, **{key: domain})
-
-
 def test_experts_are_trained_as_far_as_any_trial_reads(tmp_path: Path) -> None:
     spans = {"choice": [1, 3, 2], "default": 1}
     job = searching(tmp_path, method__span=spans, method__max_start={"int": [1, 4], "default": 1})
@@ -97,19 +84,37 @@ def test_a_request_that_can_never_be_served_is_refused(tmp_path: Path) -> None:
     assert granted(Request(cpu=1, gpu=2), SMALL) == {"cpu": 1, "gpu": 0}
 
 
-def test_trajectories_that_do_not_fit_are_told(tmp_path: Path) -> None:
+def test_trajectories_that_exceed_the_object_store_are_warned_of(tmp_path: Path) -> None:
     job = tiny_job(tmp_path)
     assert buffer_warning(job, SMALL) is None
-    told = buffer_warning(job, Cluster(joined=False, cpus=2, gpus=0, object_store_bytes=1000))
-    assert told is not None
-    assert "object store" in told
-    assert told.count("\n") == 0
+    warning = buffer_warning(job, Cluster(joined=False, cpus=2, gpus=0, object_store_bytes=1000))
+    assert warning is not None
+    assert "object store" in warning
+    assert "to the disk and back" not in warning  # Ray never moves what a trial still holds
+    assert warning.count("\n") == 0
 
 
 def test_trajectories_have_room_on_the_disk(tmp_path: Path) -> None:
     check_disk(tiny_job(tmp_path / "not" / "there"))
     with pytest.raises(ValueError, match=r"^storage: the trajectories take .* GiB, but the disk of .* GiB free; .*\.$"):
         check_disk(tiny_job(tmp_path, "experts.count=1000000", "experts.epochs=1000000"))
+
+
+def test_checkpoints_have_room_on_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100 * 2**20))
+    job = tiny_job(tmp_path, samples=5)
+    check_disk(job, 9 * 2**20)
+    with pytest.raises(
+        ValueError,
+        match=r"^storage: the trajectories take 0\.1 MiB and the checkpoints of trials 110\.0 MiB, but the disk "
+        r"of .* has 100\.0 MiB free; train fewer experts \(experts\.count\), run fewer trials or name another "
+        r"folder\.$",
+    ):
+        check_disk(job, 11 * 2**20)
+    written = job.folder / "tune" / "trial" / "checkpoint_000001" / "checkpoint.safetensors"
+    Path(written.parent).mkdir(parents=True)
+    written.write_bytes(bytes(11 * 2**20))  # of a study that is resumed
+    check_disk(job, 11 * 2**20)
 
 
 ON_CPU, HALF_A_GPU = {"cpu": 1.0, "gpu": 0.0}, {"cpu": 1.0, "gpu": 0.5}
@@ -211,6 +216,24 @@ def test_the_storage_has_to_be_writable(tmp_path: Path) -> None:
         ValueError, match=r"^storage: .*/file/runs cannot be written to \(.*\), expected another folder\.$"
     ):
         check_nodes(tmp_path / "file" / "runs")
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"torch": "1.0"}, r"^versions: the node far has torch 1\.0, expected .* as here\.$"),
+        ({"engine": "another"}, r"^versions: the node far has engine another, expected .* as here\.$"),
+        (
+            {"error": "does not see it"},
+            r"^storage: /runs has to be one folder for all nodes, but far does not see it\.$",
+        ),
+    ],
+)
+def test_nodes_have_to_agree(told: dict[str, str], sentence: str) -> None:
+    here = ours()
+    compare(Path("/runs"), here, [{**here, "name": "far", "error": ""}])
+    with pytest.raises(ValueError, match=sentence):
+        compare(Path("/runs"), here, [{**here, "name": "far", "error": "", **told}])
 
 
 def test_trials_share_the_cluster() -> None:

@@ -1,4 +1,4 @@
-"""The bytes of an outer step, told from a step without numbers, are those of the real step."""
+"""The estimated bytes of an outer step and of a checkpoint are those of the real ones."""
 
 from pathlib import Path
 
@@ -7,23 +7,17 @@ import torch
 from torch import Tensor
 
 from engine import build
+from engine.build import Setup
 from engine.config.components import names
+from engine.io.terminal import format_bytes
 from engine.studies.job import Job
-from engine.studies.preflight.dummy_inputs import TEXTS, DummyInputs
-from engine.studies.preflight.memory import (
-    META,
-    LiveBytes,
-    ShapesAlone,
-    format_bytes,
-    peak_bytes,
-    step_bytes,
-    trial_bytes,
-)
+from engine.studies.preflight.dummy_inputs import dummy_run, dummy_setup, with_method
+from engine.studies.preflight.memory import META, LiveBytes, ShapesOnly, peak_bytes, stepped, trial_bytes
 from engine.studies.preflight.requirements import heaviest
-from engine.unroll import GRADIENTS
-from tests.studies.test_costs import LEARNED, SHORTCUT, dummy
 from tests.tiny import tiny_job
 
+SHORTCUT = "method={name: lors, num_pairs: 6, span: 1, max_start: 2, shortcut: 3}"
+LEARNED = "optimiser.similarity_lr=0.1"
 HERE = ("student.image.width=16", "search={}", LEARNED)
 TRAINED, FROZEN = "student.image.train=full", "student.image.train=frozen"
 
@@ -32,12 +26,22 @@ def job_of(tmp_path: Path, *words: str) -> Job:
     return tiny_job(tmp_path / "runs", *HERE, *words)
 
 
-def real_bytes(one: DummyInputs) -> int:
+def setup_of(job: Job) -> Setup:
+    paths = job.specification.paths
+    return dummy_setup(job.study, paths, build.build_text_encoder(job.study, paths), torch.device("cpu"))
+
+
+def step_bytes(job: Job) -> int:
+    found = trial_bytes(job, setup_of(job)).step
+    assert found is not None
+    return found
+
+
+def real_bytes(job: Job) -> int:
     """Take one whole outer step, with numbers, and return the most bytes that live in it."""
-    method = build.method(one.study)
-    pairs = one.pairs(max(TEXTS, getattr(method, "real_batch", 0)))
-    sources = one.sources(method, one.params(), pairs)
-    return peak_bytes(one.distillation(method, one.state(method, sources), sources), one.student)
+    setup = setup_of(job)
+    study = with_method(job.study, num_pairs=job.study.method.num_pairs)
+    return peak_bytes(stepped(dummy_run(study, setup)), setup.student)
 
 
 def unrolled(gradient: str) -> str:
@@ -47,7 +51,7 @@ def unrolled(gradient: str) -> str:
 
 STEPS = [
     *((f"method={{name: {name}, num_pairs: 24}}", FROZEN) for name in names("method")),
-    *((unrolled(gradient), FROZEN) for gradient in sorted(GRADIENTS)),
+    *((unrolled(gradient), FROZEN) for gradient in names("gradient")),
     (SHORTCUT, FROZEN),
     ("method={name: bi_trajectory, num_pairs: 200}", FROZEN),  # more than the encoder takes at once
     ("method={name: lors, num_pairs: 24, similarity: {kind: full}, gradient: stored, loss: kl}", FROZEN),
@@ -58,35 +62,40 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("method", "train"), STEPS)
-def test_the_bytes_told_are_those_of_the_whole_step(method: str, train: str, tmp_path: Path) -> None:
-    one, _ = dummy(job_of(tmp_path, method, train))
-    told, real = step_bytes(one), real_bytes(one)
-    assert told is not None
-    assert told == pytest.approx(real, rel=0.03)
+def test_the_estimated_bytes_are_those_of_the_whole_step(method: str, train: str, tmp_path: Path) -> None:
+    job = job_of(tmp_path, method, train)
+    assert step_bytes(job) == pytest.approx(real_bytes(job), rel=0.03)
 
 
 @pytest.mark.parametrize("words", [("optimiser.ema=0.9", "optimiser.clip=1.0"), ("optimiser.name=sgd",)], ids=str)
 def test_the_optimiser_and_its_average_count(words: tuple[str, ...], tmp_path: Path) -> None:
-    one, _ = dummy(job_of(tmp_path, *words))
-    assert step_bytes(one) == pytest.approx(real_bytes(one), rel=0.02)
+    job = job_of(tmp_path, *words)
+    assert step_bytes(job) == pytest.approx(real_bytes(job), rel=0.02)
+
+
+@pytest.mark.parametrize("words", [("optimiser.ema=0.9",), ("optimiser.name=sgd", "optimiser.momentum=0.5")], ids=str)
+def test_a_checkpoint_has_the_bytes_of_its_files(words: tuple[str, ...], tmp_path: Path) -> None:
+    job = job_of(tmp_path, "method.num_pairs=200", *words)
+    setup = setup_of(job)
+    run = stepped(dummy_run(with_method(job.study, num_pairs=200), setup))
+    run.save(tmp_path / "checkpoint")
+    run.synthetic.save(tmp_path / "set")
+    written = sum((tmp_path / name).stat().st_size for name in ("checkpoint", "set"))
+    assert trial_bytes(job, setup).checkpoint == pytest.approx(written, rel=0.02)
 
 
 def test_a_stored_step_grows_with_its_length_and_an_exact_one_hardly(tmp_path: Path) -> None:
-    def told(gradient: str, steps: int) -> int:
+    def bytes_of(gradient: str, steps: int) -> int:
         words = f"method={{name: bi_trajectory, num_pairs: 24, inner_steps: {steps}, gradient: {gradient}}}"
-        found = step_bytes(dummy(job_of(tmp_path, words))[0])
-        assert found is not None
-        return found
+        return step_bytes(job_of(tmp_path, words))
 
-    assert told("stored", 32) > 3 * told("stored", 8)
-    assert told("exact", 32) < 1.5 * told("exact", 8)
+    assert bytes_of("stored", 32) > 3 * bytes_of("stored", 8)
+    assert bytes_of("exact", 32) < 1.5 * bytes_of("exact", 8)
 
 
-def test_a_set_too_large_for_this_machine_is_weighed_nonetheless(tmp_path: Path) -> None:
-    one, _ = dummy(job_of(tmp_path, "method={name: bi_trajectory, num_pairs: 2000}", "data.image_px=2048"))
-    told = step_bytes(one)
-    assert told is not None
-    assert told > 5 * 2000 * 3 * 2048**2 * 4  # the images, their gradient, what Adam keeps and what a step copies
+def test_a_set_too_large_for_this_machine_is_measured_nonetheless(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "method={name: bi_trajectory, num_pairs: 2000}", "data.image_px=2048")
+    assert step_bytes(job) > 5 * 2000 * 3 * 2048**2 * 4  # images, their gradient, Adam's moments, a step's copies
 
 
 def test_of_a_search_the_largest_trial_counts(tmp_path: Path) -> None:
@@ -95,11 +104,7 @@ def test_of_a_search_the_largest_trial_counts(tmp_path: Path) -> None:
     one, several = (tiny_job(tmp_path, *words, samples=samples) for samples in (1, 2))
     study = heaviest(several.study)
     assert (study.method.options["inner_steps"], study.method.num_pairs) == (9, 30)
-    steps, _ = dummy(several)
-    assert trial_bytes(one, steps) == step_bytes(steps)
-    largest = trial_bytes(several, steps)
-    assert largest is not None
-    assert largest > 2 * step_bytes(steps)
+    assert step_bytes(several) > 2 * step_bytes(one)
 
 
 def test_null_and_stored_are_the_largest_of_their_kind(tmp_path: Path) -> None:
@@ -138,22 +143,25 @@ def test_what_autograd_keeps_counts() -> None:
 
 def test_tensors_without_numbers_meet_real_ones() -> None:
     phantom = torch.empty(5, 3, device=META)
-    with ShapesAlone():
+    with ShapesOnly():
         chosen = phantom[torch.tensor([0, 2])] + torch.ones(3)
         assert (chosen.is_meta, chosen.shape) == (True, (2, 3))
         assert phantom.sum().item() == 1
         assert torch.tensor(4.0).item() == 4
+        assert phantom.cpu().is_meta
 
 
-def test_a_method_that_looks_at_numbers_is_not_weighed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    one, _ = dummy(job_of(tmp_path))
+def test_a_method_that_reads_numbers_has_unknown_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    job = job_of(tmp_path)
 
     def backward(self: object, state: torch.nn.Module, *others: object) -> dict[str, float]:
         images: Tensor = state.get_parameter("synthetic.images")
         return {"loss": float(images.detach().numpy().sum())}
 
-    monkeypatch.setattr(type(build.method(one.study)), "backward", backward)
-    assert step_bytes(one) is None
+    monkeypatch.setattr(type(build.method(job.study)), "backward", backward)
+    found = trial_bytes(job, setup_of(job))
+    assert found.step is None
+    assert found.checkpoint is not None
 
 
 @pytest.mark.parametrize(("size", "words"), [(0, "0.0 MiB"), (3 * 2**19, "1.5 MiB"), (5 * 2**29, "2.5 GiB")])

@@ -1,4 +1,4 @@
-"""The estimate of a study: counts are those of the study, and who asks in a dry run is told without a file."""
+"""The estimate of a study: counts are those of the study, and a dry run writes no file."""
 
 import re
 from dataclasses import replace
@@ -8,27 +8,18 @@ import pytest
 
 from engine import build
 from engine.data.pairs import Size
+from engine.studies.preflight import minutes
 from engine.studies.preflight.costs import Costs
 from engine.studies.preflight.dry_run import describe, estimate
+from engine.studies.preflight.memory import TrialBytes
 from engine.studies.preflight.minutes import Parts, add_up
 from tests.tiny import tiny_job
 
-FREE = Costs(
-    image_cached=0.0,
-    caption_cached=0.0,
-    captions_fitted=0.0,
-    expert_batch=0.0,
-    outer_step=0.0,
-    student_step=0.0,
-    image_embedded=0.0,
-    caption_embedded=0.0,
-    score_compared=0.0,
-)
 SIZES = {"train": Size(100, 500), "val": Size(10, 50), "test": Size(20, 100)}
 WORDS = (
     "experts={count: 3, epochs: 4, batch_size: 50}",
     "method={name: bi_trajectory, num_pairs: 20, max_start: 1}",
-    "protocol={epochs: 10, batch_size: 8, seeds: 2, rates: [0.1, 0.2]}",
+    "protocol={epochs: 10, batch_size: 8, seeds: 2, learning_rates: [0.1, 0.2]}",
     "baselines={coresets: [random], pairs: [40], full_epochs: 5, warmup_epochs: 2, feature_epoch: 1, full_seeds: 1}",
     "budget={outer_steps: 60, evaluate_every: 20}",
     "search={}",
@@ -36,7 +27,7 @@ WORDS = (
 
 
 def counted(tmp_path: Path, *words: str, **costs: float) -> Parts:
-    return add_up(tiny_job(tmp_path / "runs", *WORDS, *words), replace(FREE, **costs), SIZES)
+    return add_up(tiny_job(tmp_path / "runs", *WORDS, *words), Costs(**costs), SIZES)
 
 
 def test_epochs_of_experts_and_of_all_pairs_are_counted(tmp_path: Path) -> None:
@@ -55,6 +46,13 @@ def test_outer_steps_and_validations_are_counted(tmp_path: Path) -> None:
     assert parts.scoring == pytest.approx((3 + 2) * three_batches + (2 + 2) * of_forty)
 
 
+def test_twice_the_outer_steps_are_twice_the_trials(tmp_path: Path) -> None:
+    costs = {"outer_step": 1.0, "student_step": 0.1, "image_embedded": 0.01}
+    one, two = (counted(tmp_path, f"budget.outer_steps={steps}", **costs) for steps in (60, 120))
+    assert two.trials == 2 * one.trials
+    assert (two.experts, two.scoring) == (one.experts, one.scoring)
+
+
 def test_scores_on_val_and_test_are_counted(tmp_path: Path) -> None:
     parts = counted(tmp_path, image_embedded=1.0)
     assert parts.trials == 3 * 10
@@ -70,17 +68,17 @@ def test_caches_are_counted(tmp_path: Path) -> None:
 
 def test_work_is_shared_but_a_chain_is_not(tmp_path: Path) -> None:
     parts = Parts(caches=100.0, experts=1000.0, trials=1000.0, scoring=1000.0, chain=1200.0)
-    assert parts.minutes(2) * 60 == pytest.approx(estimate.START + 50 + 1500)
-    assert parts.minutes(100) * 60 == pytest.approx(estimate.START + 1 + 1200)
+    assert parts.minutes(2) * 60 == pytest.approx(minutes.START + 50 + 1500)
+    assert parts.minutes(100) * 60 == pytest.approx(minutes.START + 1 + 1200)
 
 
-def test_a_dry_run_tells_minutes_and_writes_nothing(tmp_path: Path) -> None:
-    *_, memory, told = describe(tiny_job(tmp_path / "runs")).splitlines()
+def test_a_dry_run_estimates_minutes_and_writes_nothing(tmp_path: Path) -> None:
+    *_, memory, duration = describe(tiny_job(tmp_path / "runs")).splitlines()
     assert re.match(r"memory:        0\.\d MiB of memory in an outer step$", memory)
     assert re.match(
-        r"time:          about \d+\.\d min on \d+ CPUs( and \d+ GPUs)? \(timed here in \d+ s: caches .* min, "
+        r"time:          about \d+\.\d min on \d+ CPUs( and \d+ GPUs)? \(caches .* min, "
         r"experts .* min, trials .* min, scoring .* min; less what is cached already\)$",
-        told,
+        duration,
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -90,28 +88,28 @@ def test_without_its_data_a_dry_run_says_so(tmp_path: Path) -> None:
     assert "not estimated: data.root: 'nowhere' is not a folder" in describe(job)
 
 
-def test_a_distillation_is_told_minutes_and_bytes(tmp_path: Path) -> None:
-    ahead = estimate(tiny_job(tmp_path / "runs"))
-    assert ahead.trajectories == 2 * 3 * 4 * (1_992 + 576)  # experts, snapshots, bytes, and parameters of the towers
-    assert ahead.minutes is not None
-    assert ahead.minutes > estimate.START / 60
+def test_a_distillation_begins_with_minutes_and_bytes(tmp_path: Path) -> None:
+    found = estimate(tiny_job(tmp_path / "runs"))
+    assert found.trajectories == 2 * 3 * 4 * (1_992 + 576)  # experts, snapshots, bytes, and parameters of the towers
+    assert found.minutes is not None
+    assert found.minutes > minutes.START / 60
     assert re.match(
         r"Estimate: about \d+\.\d min on \d+ CPUs( and \d+ GPUs)?, \d+\.\d MiB of trajectories, "
         r"\d+\.\d MiB of memory in an outer step$",
-        ahead.sentence(),
+        found.sentence(),
     )
-    assert "memory that cannot be told" in replace(ahead, step=None).sentence()
+    assert "unknown memory" in replace(found, trial=TrialBytes(None, None)).sentence()
 
 
-def test_a_method_that_bears_no_random_numbers_is_not_estimated(
+def test_a_method_that_fails_on_random_numbers_is_not_estimated(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job = tiny_job(tmp_path / "runs")
 
     def backward(*given: object) -> dict[str, float]:
-        raise RuntimeError("these are no pairs of mine")
+        raise RuntimeError("expected other pairs")
 
     monkeypatch.setattr(type(build.method(job.study)), "backward", backward)
-    ahead = estimate(job)
-    assert (ahead.minutes, ahead.step) == (None, None)
-    assert "Estimate: minutes that cannot be told on " in ahead.sentence()
+    found = estimate(job)
+    assert (found.minutes, found.trial.step) == (None, None)
+    assert "Estimate: unknown time on " in found.sentence()

@@ -100,7 +100,7 @@ class TrialReports(tune.Callback):
         study, best_file = assign(self.study, trial.config), best_set_file(self.folder, trial_name(trial))
         best = load_set(best_file)
         images, texts, _ = read_initial_pairs(initial_file(study, self.folder / "initial"))
-        setup = self.specification.setup()
+        setup = self.specification.setup(device="cpu")
         with staged(best_file.parent) as folder:
             (folder / "configuration.yaml").write_text(as_yaml(study), encoding="utf-8")
             best.save(folder / best_file.name)

@@ -1,4 +1,4 @@
-"""What would go wrong late, found early: each check raises one sentence before anything is trained or written."""
+"""Checks of a study before it starts: each raises one sentence for what would otherwise fail late."""
 
 import math
 import shutil
@@ -8,9 +8,7 @@ from pathlib import Path
 from engine import build
 from engine.cluster.nodes import Node
 from engine.cluster.runtime import Cluster, granted
-from engine.config.errors import ConfigError, inside
-from engine.config.load import Resolved, assign, experts_identity
-from engine.config.search import Choice, Domain, probes
+from engine.config.errors import ConfigError
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_bytes
 from engine.resources import how_many_fit
@@ -18,46 +16,38 @@ from engine.studies.job import Job
 from engine.studies.preflight.requirements import epochs_read, largest_budget, snapshot_bytes
 
 HEADROOM = 0.9
-"""The share of its memory that a trial's process and its outer step may take: allocators keep more than is in use."""
+"""Share of its memory that a trial's process and outer step may take: allocators reserve more than is in use."""
 
 PROCESS_BYTES = 512 * 2**20
-"""Put down for the process of a trial before its first step: with all libraries loaded it has 382 MiB of its own on a
-CPU, and 297 MiB of their files, which trials share; a GPU's context was never measured."""
+"""Assumed memory of a trial's process before its first step. Measured on a CPU: 382 MiB of its own with all libraries,
+and 297 MiB of mapped files that trials share. The context of a GPU was never measured."""
+
+CHECKPOINTS = 2
+"""Checkpoints that Tune keeps of each trial."""
 
 
 def check_study(job: Job) -> None:
-    """Check what the configuration alone can tell.
+    """Check the configuration alone.
 
     Raises:
-        ValueError: a search would need several sets of experts or protocols, or experts are trained for too short, or
-            in a way that the student does not allow.
+        ValueError: experts are trained too short for the method, or in a way that the student does not allow.
     """
     build.expert_recipe(job.study)
-    for key, domain in job.study.search.items():
-        _check_shared(job.study, key, domain)
     given, read = job.study.experts.epochs, epochs_read(job.study)
     if given is not None and given < read:
         raise ConfigError(f"experts.epochs is {given}, expected at least {read}, the last epoch that the method reads.")
 
 
-def _check_shared(study: Resolved, key: str, domain: Domain) -> None:
-    """Refuse a searched key that would change what all trials of a search share."""
-    if inside(key, "protocol"):
-        raise ConfigError(f"search.{key}: all trials are compared under one protocol, expected one value.")
-    values = domain.values if isinstance(domain, Choice) else probes(domain)[:2]
-    same = all(experts_identity(assign(study, {key: value})) == experts_identity(study) for value in values)
-    if key == "experts.epochs" or not same:
-        raise ConfigError(f"search.{key}: all trials share the trajectories of one set of experts, expected one value.")
-
-
 def check_data(job: Job) -> None:
-    """Load the data and build the student here, before Ray is started, and compare them with the configuration.
+    """Load the data and build the student on the CPU before Ray starts, and compare them with the configuration.
+
+    Missing caches are filled here, on the CPU even where there is a GPU.
 
     Raises:
-        ValueError: something cannot be read or built, or more pairs are asked for than there are.
-        FileNotFoundError: the data or the weights are not there.
+        ValueError: something cannot be read or built, or the study needs more pairs than there are.
+        FileNotFoundError: the data or the weights are missing.
     """
-    pairs = len(job.specification.setup().pairs["train"])
+    pairs = len(job.specification.setup(device="cpu").pairs["train"])
     wanted = {"method.num_pairs": largest_budget(job.study)}
     if job.study.baselines.coresets and job.study.baselines.pairs:
         wanted["baselines.pairs"] = max(job.study.baselines.pairs)
@@ -67,61 +57,67 @@ def check_data(job: Job) -> None:
 
 
 def check_cluster(job: Job, cluster: Cluster) -> None:
-    """Check that every kind of task can be served.
+    """Check that the cluster is large enough for each kind of task.
 
     Raises:
-        ValueError: the cluster is too small for one of them.
+        ValueError: it is not.
     """
     resources = job.study.resources
     for request in (resources.expert, resources.trial, resources.evaluation):
         granted(request, cluster)
 
 
-def check_disk(job: Job) -> None:
-    """Check that the trajectories which are still to be trained fit on the disk of the storage folder, if it has one.
+def check_disk(job: Job, checkpoint: int | None = 0) -> None:
+    """Check that missing trajectories, and ``CHECKPOINTS`` of ``checkpoint`` bytes a trial, fit on the storage's disk.
+
+    An object store is not checked, and an unknown ``checkpoint`` (None) counts as 0.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they do not fit.
     """
+    storage, folder = job.specification.storage, job.folder
+    if not isinstance(storage, Path) or not isinstance(folder, Path):
+        return
     there = ExpertStore(job.specification.expert_folder()).index()
     done = sum(len([e for e in there.get(expert, ()) if e <= job.expert_epochs]) for expert in range(job.expert_count))
     missing = job.expert_count * (job.expert_epochs + 1) - done
-    size = missing * snapshot_bytes(job.specification.setup().student)
-    storage = job.specification.storage
-    if not isinstance(storage, Path):
-        return
+    trajectories = missing * snapshot_bytes(job.specification.setup(device="cpu").student)
+    written = sum(file.stat().st_size for file in folder.rglob("checkpoint_*/*"))
+    checkpoints = max(0, job.samples * CHECKPOINTS * (checkpoint or 0) - written)
     free = shutil.disk_usage(next(folder for folder in (storage, *storage.parents) if folder.exists())).free
-    if size > free:
+    if trajectories + checkpoints > free:
+        of_trials = f" and the checkpoints of trials {format_bytes(checkpoints)}" if checkpoints else ""
         raise ValueError(
-            f"storage: the trajectories take {size / 2**30:.2g} GiB, but the disk of {storage} has "
-            f"{free / 2**30:.2g} GiB free; train fewer experts (experts.count) or name another folder."
+            f"storage: the trajectories take {format_bytes(trajectories)}{of_trials}, but the disk of {storage} has "
+            f"{format_bytes(free)} free; train fewer experts (experts.count){', run fewer trials' * bool(checkpoints)} "
+            "or name another folder."
         )
 
 
 def buffer_warning(job: Job, cluster: Cluster) -> str | None:
-    """Return a sentence where the trajectories that trials read do not fit into a node's object store, else None."""
+    """Return a sentence if the trajectories that trials read exceed the object store of a node, else None."""
     snapshots = job.expert_count * (epochs_read(job.study) + 1)
-    size = snapshots * snapshot_bytes(job.specification.setup().student)
+    size = snapshots * snapshot_bytes(job.specification.setup(device="cpu").student)
     if size <= cluster.object_store_bytes:
         return None
     return (
-        f"The trajectories take {size / 2**30:.2g} GiB and the object store of a node has "
-        f"{cluster.object_store_bytes / 2**30:.2g} GiB: Ray will move them to the disk and back, which is slow."
+        f"The trajectories take {format_bytes(size)} and the object store of a node has "
+        f"{format_bytes(cluster.object_store_bytes)}: trials will read snapshots from the storage again and again, "
+        "which is slow."
     )
 
 
 def check_memory(job: Job, step: int | None, resources: Mapping[str, float], nodes: Sequence[Node]) -> None:
-    """Check that an outer step of ``step`` bytes fits wherever a trial with these ``resources`` can run.
+    """Check that an outer step of ``step`` bytes fits on every node that can run a trial with these ``resources``.
 
     A trial has its share of the smallest GPU, or without one its share of a node's memory beside other trials.
-    Where the bytes of the step or of the device are not known, nothing is checked.
+    Nothing is checked where the bytes of the step or of the device are unknown.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does not fit.
     """
-    rooms = [
-        _room(job, resources, node) for node in nodes if all(getattr(node, f"{k}s") >= v for k, v in resources.items())
-    ]
+    able = (node for node in nodes if all(getattr(node, f"{name}s") >= amount for name, amount in resources.items()))
+    rooms = [_room(job, resources, node) for node in able]
     if step is None or not rooms:
         return
     room, where = min(rooms)
@@ -134,7 +130,7 @@ def check_memory(job: Job, step: int | None, resources: Mapping[str, float], nod
 
 
 def _room(job: Job, resources: Mapping[str, float], node: Node) -> tuple[float, str]:
-    """Return the bytes that a trial has on a node, and what they are."""
+    """Return the bytes that a trial has on a node, and a description of them."""
     cpu, gpu = resources["cpu"], resources["gpu"]
     if gpu:
         room = min(1.0, gpu) * min(node.gpu_bytes, default=math.inf)
@@ -145,7 +141,7 @@ def _room(job: Job, resources: Mapping[str, float], node: Node) -> tuple[float, 
 
 
 def _remedies(job: Job, resources: Mapping[str, float]) -> str:
-    """Return what can be changed in a study whose outer step does not fit."""
+    """Return the changes to a study that lower the memory of its outer step, or give it more."""
     options = job.study.method.options
     remedies = ["take fewer pairs"]
     if options.get("gradient") == "stored":

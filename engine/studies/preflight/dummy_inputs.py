@@ -1,158 +1,40 @@
-"""A study's steps on random numbers of its own shapes, so that they can be timed and weighed before any work."""
+"""Random data of a study's shapes, on which its own code can be timed and measured before any work."""
 
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.functional import normalize
 
 from engine import build
-from engine.config.load import Study
+from engine.build import SPLITS, Setup
+from engine.config.load import Resolved
 from engine.data.pairs import PairDataset
 from engine.data.prepared import PreparedPairs
-from engine.distill import Distillation, outer_optimiser
-from engine.evaluation.student import StudentRecipe, TrainingSet, train_student
-from engine.experts.train import ExpertRecipe, train_epoch
+from engine.distill import Distillation
 from engine.experts.trajectory import ExpertId
-from engine.methods import Method, Sources, State
+from engine.io.paths import Paths
 from engine.models.text import TextEncoder, TrainableTextEncoder
-from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
-from engine.studies.job import Job
-from engine.synthetic.initialisation import Init, SeedPairs, initial_tensors
+from engine.studies.preflight.requirements import BATCH_SIZES, largest_budget
 from engine.tensors import Params
 
-WORDS = (
-    "small",
-    "brown",
-    "dog",
-    "runs",
-    "over",
-    "green",
-    "grass",
-    "towards",
-    "two",
-    "children",
-    "red",
-    "ball",
-    "river",
-)
-TEXTS = 256
+PAIRS = 1024
+"""Random pairs in each split; more where a synthetic set or a batch of the method has more."""
 
-
-@dataclass(frozen=True)
-class DummyInputs:
-    """The steps of a study with its own student; ``texts`` are some rows of what the text tower takes."""
-
-    study: Study
-    student: TwoTower
-    texts: np.ndarray
-
-    @property
-    def pixels(self) -> int:
-        """The side of an image."""
-        return int(self.study.data.options["image_px"])
-
-    @property
-    def device(self) -> torch.device:
-        """Where the student is."""
-        return self.student.device
-
-    def params(self) -> Params:
-        """Return the parameters of a fresh student."""
-        return self.student.init_params(named_generator(0, "rehearsal"))
-
-    def pairs(self, number: int) -> PreparedPairs:
-        """Return ``number`` pairs, each of an image of its own, as the student's trained parts take them."""
-        images = self._images(number)
-        return PreparedPairs(images, self.texts[np.arange(number) % len(self.texts)], np.arange(number))
-
-    def _images(self, number: int) -> np.ndarray:
-        """Return pixels, or features where the image encoder is frozen."""
-        random, shape = np.random.default_rng(0), (3, self.pixels, self.pixels)
-        if self.study.student.image.train != "frozen":
-            return random.integers(0, 256, (number, *shape), dtype=np.uint8)
-        with torch.no_grad():
-            width = self.student.image.prepare(torch.zeros(1, *shape, device=self.device)).shape[1]
-        return random.normal(size=(number, width)).astype(np.float32)
-
-    def inputs(self, pairs: PreparedPairs, number: int) -> tuple[Tensor, Tensor]:
-        """Return ``number`` prepared images and texts; pairs come again where there are fewer."""
-        rows = torch.arange(number) % len(pairs)
-        with torch.no_grad():
-            texts = self.student.text.prepare(pairs.text_rows(rows, self.device))
-        return pairs.image_rows(rows, self.device), texts
-
-    def expert_batch(self, params: Params, pairs: PreparedPairs) -> Params:
-        """Train an expert on one batch that holds all ``pairs``."""
-        recipe: ExpertRecipe = replace(build.expert_recipe(self.study), batch_size=len(pairs))
-        return train_epoch(self.student, params, pairs, recipe=recipe, generator=named_generator(0, "rehearsal/expert"))
-
-    def student_step(self, params: Params, images: Tensor, texts: Tensor) -> None:
-        """Train a student on one batch that holds all of the prepared ``images`` and ``texts``."""
-        recipe = StudentRecipe(epochs=1, batch_size=len(images), momentum=self.study.protocol.momentum)
-        learning_rates = {"image": 0.01, "text": 0.01}
-        generator = named_generator(0, "rehearsal/student")
-        training = TrainingSet(images, texts)
-        list(
-            train_student(
-                self.student, params, training, learning_rates=learning_rates, recipe=recipe, generator=generator
-            )
-        )
-
-    def sources(self, method: Method, params: Params, pairs: PreparedPairs) -> Sources:
-        """Return what a method reads: the student, an expert that moves from ``params``, and real pairs."""
-        return Sources(self.student, MovingExpert(params, tuple(method.epochs())), pairs)
-
-    def state(self, method: Method, sources: Sources) -> State:
-        """Return what ``method`` starts from.
-
-        That is random pairs in any case: cluster centres take time, and have the same shapes.
-        """
-        seeds, generator = self._seeds(sources.pairs, method.num_pairs), named_generator(0, "rehearsal/init")
-        images, texts = initial_tensors(Init(), seeds, method.num_pairs, generator)
-        return method.initial_state(images, texts, sources, generator).to(self.device)
-
-    def distillation(self, method: Method, state: State, sources: Sources) -> Distillation:
-        """Return a run with the study's optimiser before its first outer step.
-
-        Raises:
-            ValueError: the method learns something that the study has no rate for.
-        """
-        given, groups = self.study.optimiser, method.param_groups(state)
-        optimiser = outer_optimiser(groups, given.learning_rates, name=given.name, momentum=given.momentum)
-        return Distillation(method, state, optimiser, sources, seed=0, clip=given.clip, ema=given.ema)
-
-    def _seeds(self, pairs: PreparedPairs, number: int) -> SeedPairs:
-        """Return random real pairs that a synthetic set can start from."""
-        shape = (number, 3, self.pixels, self.pixels)
-        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        names = tuple(map(str, range(number)))
-
-        @torch.no_grad()
-        def prepare(rows: Tensor) -> Tensor:
-            prepared = self.student.text.prepare(rows.to(self.device))
-            return prepared if prepared.is_meta else prepared.cpu()
-
-        return SeedPairs(
-            PairDataset(images, names, names, np.arange(number)),
-            pairs.texts[np.arange(number) % len(pairs.texts)],
-            lambda: torch.randn(number, 8, generator=named_generator(0, "rehearsal/features")),
-            prepare,
-        )
+WORDS = ("small", "brown", "dog", "runs", "over", "green", "grass", "towards", "two", "children", "red", "river")
 
 
 @dataclass(frozen=True, eq=False)
 class MovingExpert:
-    """An expert that moves by a thousandth of its parameters in each epoch."""
+    """An expert whose parameters grow by a thousandth in each epoch; hashable by identity."""
 
     start: Params
     epochs: tuple[int, ...]
 
     def index(self) -> dict[ExpertId, tuple[int, ...]]:
-        """Return the epochs of the one expert."""
+        """Return the epochs of the only expert."""
         return {0: self.epochs}
 
     def load(self, expert: ExpertId, epoch: int) -> Params:
@@ -160,22 +42,60 @@ class MovingExpert:
         return {name: value * (1 + 0.001 * epoch) for name, value in self.start.items()}
 
 
-def dummy_inputs(job: Job) -> DummyInputs:
-    """Return the rehearsal of a study whose data are here, with texts of its own."""
-    setup = job.specification.setup()
-    return DummyInputs(job.study, setup.student, setup.pairs["train"].texts[:TEXTS])
+def dummy_setup(study: Resolved, paths: Paths, encoder: TextEncoder, device: torch.device) -> Setup:
+    """Build the study's student on ``device``, with random pairs as all three splits; no photo is read.
+
+    All images are views of one, so that a large set takes no memory. ``encoder`` need not be fitted.
+    """
+    student = build.build_student(study, paths, encoder=encoder).to(device)
+    batches = (study.method.options.get(name) or 0 for name in BATCH_SIZES)
+    number, pixels = max(PAIRS, largest_budget(study), *batches), int(study.data.options["image_px"])
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (1, 3, pixels, pixels), dtype=np.uint8)
+    images = np.broadcast_to(image, (number, *image.shape[1:]))
+    names = tuple(map(str, range(number)))
+    inputs = images
+    if study.student.image.train == "frozen":
+        with torch.no_grad():
+            width = student.image.prepare(torch.zeros(1, *image.shape[1:], device=device)).shape[1]
+        inputs = random.normal(size=(number, width)).astype(np.float32)
+    texts = _random_texts(study, encoder)
+    pairs = PreparedPairs(inputs, texts[np.arange(number) % len(texts)], np.arange(number))
+    dataset = PairDataset(images, names, names, np.arange(number))
+    return Setup(dict.fromkeys(SPLITS, dataset), dict.fromkeys(SPLITS, pairs), student, device, encoder.key)
+
+
+def _random_texts(study: Resolved, encoder: TextEncoder) -> np.ndarray:
+    """Return inputs of the text tower: unit vectors, or token ids where its encoder is trained."""
+    if study.student.text.train != "frozen":
+        tokens = cast(TrainableTextEncoder, encoder).tokens(captions(256))
+        return tokens[:, (tokens >= 0).any(axis=0)]
+    rows = torch.randn(256, encoder.dim, generator=named_generator(0, "dummy/texts"))
+    return normalize(rows, dim=1).numpy()
 
 
 def captions(number: int) -> list[str]:
-    """Return captions of a usual length, all different."""
+    """Return distinct captions of a usual length."""
     random = np.random.default_rng(0)
     return [f"{' '.join(random.permutation(WORDS)[:11])} {index}" for index in range(number)]
 
 
-def random_texts(study: Study, encoder: TextEncoder) -> np.ndarray:
-    """Return rows of what the text tower takes: unit vectors, or token ids where its encoder is trained."""
-    if study.student.text.train != "frozen":
-        tokens = cast(TrainableTextEncoder, encoder).tokens(captions(TEXTS))
-        return tokens[:, (tokens >= 0).any(axis=0)]
-    rows = torch.randn(TEXTS, encoder.dim, generator=named_generator(0, "rehearsal/texts"))
-    return normalize(rows, dim=1).numpy()
+def dummy_run(study: Resolved, setup: Setup) -> Distillation:
+    """Return the study's run before its first outer step, against an expert that moves evenly.
+
+    Raises:
+        ValueError: the method learns something that has no learning rate in the study.
+    """
+    epochs = tuple(build.method(study).epochs())
+    params = setup.student.init_params(named_generator(0, "dummy/expert"))
+    return build.distillation(study, setup, MovingExpert(params, epochs))
+
+
+def with_method(study: Resolved, *, num_pairs: int, **options: Any) -> Resolved:
+    """Return the study with other options of its method, and a set that starts from real pairs.
+
+    Cluster centres have the same shapes and take long to find.
+    """
+    start = {"init": {"image": "real", "text": "real"}} if "init" in study.method.options else {}
+    method = study.method.model_copy(update={"num_pairs": num_pairs, **start, **options})
+    return study.model_copy(update={"method": method})

@@ -1,40 +1,44 @@
-"""How many bytes an outer step of a study needs: the step itself, taken on tensors that have shapes but no numbers."""
+"""Memory of an outer step, found by taking the step on tensors that have shapes but no numbers.
+
+``torch.distributed._tools.mem_tracker`` under ``FakeTensorMode`` cannot do this: methods read drawn epochs and distinct
+pairs as integers, which tensors of that mode do not have. Here indices stay real, and only what meets a tensor of the
+device ``meta`` loses its numbers.
+"""
 
 import math
 import weakref
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import replace
-from functools import cache
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config as masks
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from engine import build
+from engine.build import Setup
+from engine.config.load import Resolved
 from engine.distill import Distillation
-from engine.methods import Method
-from engine.models.two_tower import Tower, TwoTower
+from engine.models.two_tower import TwoTower
 from engine.studies.job import Job
-from engine.studies.preflight.costs import pairs_a_step
-from engine.studies.preflight.dummy_inputs import TEXTS, DummyInputs
-from engine.studies.preflight.requirements import heaviest, snapshot_bytes
+from engine.studies.preflight.dummy_inputs import dummy_run, with_method
+from engine.studies.preflight.requirements import heaviest, pairs_per_step, snapshot_bytes
 
 META = torch.device("meta")
-FEW = 8
-"""Inner steps in which what grows with them has become the most of what lives."""
+FEW = 4
+"""Inner steps after which the memory of a further one no longer depends on how many came before."""
 
 MANY = 4096
-"""More than the tokens of any text, and not too many to be counted to."""
+"""An integer that is read from a tensor without numbers: more than the tokens of any text."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that the operations inside of the block read and make, for as long as they live.
+    """Count the bytes of all tensors that operations inside the block read or return, while they live.
 
-    Tensors that share a storage count once. What an operation allocates and frees within itself is not seen.
+    Tensors that share a storage count once. Memory that an operation allocates and frees itself is not seen.
     """
 
     def __init__(self) -> None:
@@ -43,15 +47,17 @@ class LiveBytes(TorchDispatchMode):
         self.peak = 0
         self._known: set[int] = set()
 
-    def watch(self, tensors: Iterable[Tensor]) -> None:
-        """Count ``tensors`` from now on."""
-        for tensor in tensors:
+    def watch(self, values: Any) -> None:
+        """Count the tensors in nested ``values`` from now on."""
+        for tensor in tree_leaves(values):
+            if not isinstance(tensor, Tensor):
+                continue
             storage = tensor.untyped_storage()
-            key = id(storage)
+            key, size = id(storage), storage.nbytes()
             if key not in self._known:
                 self._known.add(key)
-                self.live += storage.nbytes()
-                weakref.finalize(storage, self._forget, key, storage.nbytes())
+                self.live += size
+                weakref.finalize(storage, self._forget, key, size)
         self.peak = max(self.peak, self.live)
 
     def _forget(self, key: int, size: int) -> None:
@@ -59,161 +65,107 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.watch(_tensors((args, kwargs)))
+        self.watch((args, kwargs))
         result = func(*args, **(kwargs or {}))
-        self.watch(_tensors(result))
+        self.watch(result)
         return result
 
 
-class ShapesAlone(TorchDispatchMode):
-    """Lets tensors of the device ``meta``, which have shapes but no numbers, meet real ones: the result has none.
+class ShapesOnly(TorchDispatchMode):
+    """Run operations on shapes alone where one of their tensors is on the device ``meta``; others run as usual.
 
-    A count that is asked for is ``MANY``, any other number is 1, and a mask holds everywhere: what is cut to a number,
-    as texts are to the longest of a batch, stays whole. Torch takes long to find out the shape of a result, and the
-    steps of an unroll repeat each other, so that the shapes are kept.
+    A result stays on ``meta``, even of a copy to another device. An integer that is read from it is ``MANY``, any other
+    number 1, and masks hold everywhere: texts are as long as the longest.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._layouts: dict[Hashable, Any] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not any(tensor.is_meta for tensor in _tensors((args, kwargs))):
+        if not any(isinstance(value, Tensor) and value.is_meta for value in tree_leaves((args, kwargs))):
             return func(*args, **kwargs)
         if func is torch.ops.aten._local_scalar_dense.default:
             return MANY if args[0].dtype == torch.int64 else 1.0
-        key = (func, _signature((args, kwargs)))
-        if key in self._layouts:
-            return _made(self._layouts[key])
         args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to(META), (args, kwargs))
-        with cast(Any, masks).patch(meta_nonzero_assume_all_nonzero=True):
-            result = func(*args, **kwargs)
-        if _makes_new(func):
-            self._layouts[key] = _layout(result)
-        return result
+        with masks.patch(meta_nonzero_assume_all_nonzero=True):  # type: ignore[attr-defined]
+            return func(*args, **(kwargs | {"device": META} if "device" in kwargs else kwargs))
 
 
-@cache
-def _makes_new(func: Any) -> bool:
-    """Whether what an operation returns shares no storage with what it was given."""
-    schema = func._schema
-    shared = schema.is_mutable or any(value.alias_info is not None for value in schema.returns)
-    return not shared and "unsafe" not in schema.name  # which share without saying so
+@dataclass(frozen=True)
+class TrialBytes:
+    """Peak bytes of an outer step, and bytes of a checkpoint with its best set; None where they are unknown."""
+
+    step: int | None
+    checkpoint: int | None
 
 
-def _signature(values: Any) -> Hashable:
-    """Return what of an operation's arguments decides about the shapes of its results."""
-    if isinstance(values, Tensor):
-        return values.shape, values.stride(), values.dtype
-    if isinstance(values, list | tuple):
-        return tuple(_signature(value) for value in values)
-    if isinstance(values, Mapping):
-        return tuple((name, _signature(value)) for name, value in values.items())
-    return type(values), values
+def trial_bytes(job: Job, setup: Setup) -> TrialBytes:
+    """Return the bytes of the job's trial, in a search those of the one that needs most.
 
-
-def _layout(result: Any) -> Any:
-    """Return the shapes, strides and types of what an operation returned: a tensor, or several, or none."""
-    if isinstance(result, Tensor):
-        return torch.empty_strided, result.shape, result.stride(), result.dtype
-    return tuple, [_layout(value) for value in result] if isinstance(result, list | tuple) else result
-
-
-def _made(layout: Any) -> Any:
-    """Return tensors with a layout, without numbers."""
-    if layout[0] is torch.empty_strided:
-        return torch.empty_strided(layout[1], layout[2], dtype=layout[3], device=META)
-    return tuple(_made(value) for value in layout[1]) if isinstance(layout[1], list) else layout[1]
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested lists, tuples and mappings."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _tensors(value)
-    elif isinstance(values, Mapping):
-        yield from _tensors(list(values.values()))
-
-
-def trial_bytes(job: Job, dummy: DummyInputs) -> int | None:
-    """Return the ``step_bytes`` of a study, of a search those of the trial that needs most.
+    The step includes the student, the set and its optimiser. It uses all pairs. Of many inner steps few are taken,
+    enough to use every pair once, then one more, whose difference (at least a copy of the parameters) counts for each
+    of the others.
 
     Raises:
-        ValueError: the method learns something that the study has no rate for.
+        ValueError: the method learns something that has no learning rate in the study.
     """
-    return step_bytes(replace(dummy, study=heaviest(job.study)) if job.samples > 1 else dummy)
-
-
-def step_bytes(dummy: DummyInputs) -> int | None:
-    """Return the most bytes that live at one moment of an outer step, of the student, the set and its optimiser too.
-
-    The step has all of its pairs. Of many inner steps ``FEW`` are taken, or as many as use each pair once, and then one
-    more: what that one adds, a copy of the parameters at least, is added for each of the others. Returns None where
-    the method or an encoder needs numbers that these tensors do not have.
-
-    Raises:
-        ValueError: the method learns something that the study has no rate for.
-    """
-    method = build.method(dummy.study)
-    weightless = replace(dummy, student=deepcopy(dummy.student).to(META))
-    steps = int(getattr(method, "inner_steps", 1))
-    few = max(FEW, math.ceil(method.num_pairs / pairs_a_step(method)))
-    shapes = ShapesAlone()
+    study = heaviest(job.study) if job.samples > 1 else job.study
+    method = build.method(study)
+    steps, few = int(getattr(method, "inner_steps", 1)), max(FEW, math.ceil(method.num_pairs / pairs_per_step(method)))
+    taken = [steps] if steps <= 2 * few + 1 else [few, few + 1]
+    weightless = replace(setup, student=deepcopy(setup.student).to(META), device=META)
+    checkpoint = None
     try:
-        if steps <= 2 * few + 1:  # which is what the two below take together
-            return _peak(weightless, method, shapes)
-        shorter = (replace(cast(Any, method), inner_steps=number) for number in (few, few + 1))
-        first, second = (_peak(weightless, one, shapes) for one in shorter)
-    except (RuntimeError, TypeError):  # what torch raises where there are no numbers
-        return None
-    return first + (steps - few) * max(second - first, snapshot_bytes(weightless.student))
-
-
-def _peak(weightless: DummyInputs, method: Method, shapes: ShapesAlone) -> int:
-    """Return the most bytes that live at one moment of a step without numbers."""
-    with shapes:
-        return peak_bytes(_weightless_run(weightless, method), weightless.student)
+        with ShapesOnly():
+            runs = [_weightless_run(study, weightless, inner_steps=number) for number in taken]
+            checkpoint = sum(value.nbytes for value in _saved(runs[0])) + runs[0].synthetic.size_bytes()
+            peaks = [peak_bytes(run, weightless.student) for run in runs]
+    except (RuntimeError, TypeError):  # an operation that needs numbers
+        return TrialBytes(None, checkpoint)
+    further = max(peaks[-1] - peaks[0], snapshot_bytes(weightless.student))
+    return TrialBytes(peaks[-1] + (steps - taken[-1]) * further, checkpoint)
 
 
 def peak_bytes(run: Distillation, student: TwoTower) -> int:
-    """Take one outer step, with an optimiser that has stepped before, and return the most bytes that live in it."""
+    """Return the peak of live bytes in one outer step of a run whose optimiser has stepped before."""
     with LiveBytes() as live:
-        live.watch(value for tower in student.towers() for value in _weights(tower))
-        for entry in run.optimiser.param_groups:
-            for parameter in entry["params"]:
-                parameter.grad = torch.zeros_like(parameter)
-        run.optimiser.step()
-        live.watch(run.state.state_dict().values())
+        live.watch([list(part.state_dict().values()) for t in student.towers() for part in (t.frozen, t.trained)])
+        live.watch(_saved(run))
         run.run(1)
     return live.peak
 
 
-def _weights(tower: Tower) -> Iterator[Tensor]:
-    yield from tower.frozen.state_dict().values()
-    yield from tower.trained.state_dict().values()
+def stepped(run: Distillation) -> Distillation:
+    """Give the optimiser of a run its state by a step on gradients of zero, and return the run."""
+    for group in run.optimiser.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    run.optimiser.step()
+    run.state.zero_grad()
+    return run
 
 
-def _weightless_run(weightless: DummyInputs, method: Method) -> Distillation:
-    """Return a run whose tensors have no numbers.
-
-    Its shapes are read off two states of few pairs, so that the set is nowhere in memory.
-    """
-    pairs = weightless.pairs(max(TEXTS, int(getattr(method, "real_batch", 0))))
-    sources = weightless.sources(method, weightless.params(), pairs)
-    two, three = (weightless.state(replace(cast(Any, method), num_pairs=number), sources) for number in (2, 3))
-    _grow(two, three, method.num_pairs)
-    return weightless.distillation(method, two, sources)
+def _saved(run: Distillation) -> list[Tensor]:
+    """Return the tensors that ``Distillation.save`` writes: of the state, the average and the optimiser."""
+    modules: Iterable[nn.Module] = (run.state,) if run.average is None else (run.state, run.average)
+    moments = [value for state in run.optimiser.state.values() for value in state.values()]
+    return [value for module in modules for value in module.state_dict().values()] + [
+        value for value in moments if isinstance(value, Tensor)
+    ]
 
 
-def _grow(two: nn.Module, three: nn.Module, pairs: int) -> None:
-    """Give each tensor of ``two``, which has two pairs, its shape at ``pairs``; ``three`` has one pair more."""
-    longer = three.state_dict()
-    for name, value in two.state_dict(keep_vars=True).items():
-        shape = [a + (b - a) * (pairs - 2) for a, b in zip(value.shape, longer[name].shape, strict=True)]
-        grown = torch.empty(shape, dtype=value.dtype, device=META)
-        owner, _, own = name.rpartition(".")
-        learned = isinstance(value, nn.Parameter)
-        setattr(two.get_submodule(owner), own, nn.Parameter(grown, value.requires_grad) if learned else grown)
+def _weightless_run(study: Resolved, setup: Setup, *, inner_steps: int) -> Distillation:
+    """Return a run on ``meta`` with all pairs, extrapolated from runs of two and three pairs: no set is in memory."""
+    method = build.method(study)
+    changes = {"inner_steps": inner_steps} if hasattr(method, "inner_steps") else {}
+    two, three = (dummy_run(with_method(study, num_pairs=number, **changes), setup) for number in (2, 3))
+    for module, longer in ((two.state, three.state), (two.average, three.average)):
+        if module is None or longer is None:
+            continue
+        for value, other in zip(_tensors_of(module), _tensors_of(longer), strict=True):
+            shape = [a + (b - a) * (method.num_pairs - 2) for a, b in zip(value.shape, other.shape, strict=True)]
+            value.data = torch.empty(shape, dtype=value.dtype, device=META)
+    two.method = build.method(with_method(study, num_pairs=method.num_pairs, **changes))
+    return stepped(two)
+
+
+def _tensors_of(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]

@@ -1,4 +1,4 @@
-"""How long a study would take here: what its steps cost, times how many there are."""
+"""Time of a study on this machine: the costs of its steps times their number."""
 
 import math
 import os
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from engine import build
-from engine.config.schema import Request, Study
+from engine.config.load import Resolved
+from engine.config.schema import Request
 from engine.data.pairs import Size
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_minutes
@@ -17,12 +18,12 @@ from engine.studies.job import Job
 from engine.studies.preflight.costs import Costs
 
 START = 25.0
-"""Seconds in which Ray, its workers and MLflow come up on two cores, measured; a joined cluster takes less."""
+"""Seconds until Ray, its workers and MLflow run, measured on two cores; joining a cluster takes less."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Processor seconds of each part of a study, and of the longest chain of steps that wait for each other."""
+    """CPU seconds of each part of a study, and of its longest chain of tasks that wait for each other."""
 
     caches: float
     experts: float
@@ -31,18 +32,18 @@ class Parts:
     chain: float
 
     def minutes(self, at_once: int) -> float:
-        """Return the minutes on so many processors, or GPUs' shares, that have nothing else to do."""
+        """Return the minutes on ``at_once`` idle CPUs, or shares of GPUs."""
         work = self.experts + self.trials + self.scoring
         return (START + self.caches / at_once + max(self.chain, work / at_once)) / 60
 
     def shares(self, at_once: int) -> str:
-        """Return the minutes of each part on so many processors, as people say them."""
+        """Return the minutes of each part on ``at_once`` CPUs as text."""
         names = ("caches", "experts", "trials", "scoring")
         return ", ".join(f"{name} {format_minutes(getattr(self, name) / at_once / 60)}" for name in names)
 
 
 def split_sizes(job: Job) -> dict[str, Size]:
-    """Return how large the splits of the job's data are, without reading an image.
+    """Return the sizes of the splits without reading an image.
 
     Raises:
         FileNotFoundError: the data are not here.
@@ -53,66 +54,53 @@ def split_sizes(job: Job) -> dict[str, Size]:
 
 def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:
     """Return the seconds of each part: the costs times the counts of the study."""
-    study = job.study
-    given, baselines, budget = study.protocol, study.baselines, study.budget
-    pairs = sizes["train"].pairs
-    epoch = max(1, _each_epoch(study, sizes["train"]) // study.experts.batch_size) * costs.expert_batch
-    val, test = (_scored(costs, sizes[split]) for split in ("val", "test"))
-    eval_points = 1 if given.select_epoch == "last" else 10
-
-    def training(number: int) -> float:
-        return given.epochs * math.ceil(number / given.batch_size) * costs.student_step * _share(study, number)
-
-    def result(number: int, *, learned: bool) -> float:
-        """Choosing the rates, and then every seed."""
-        chosen = len(given.learning_rates) + learned
-        judged = test if given.select_epoch == "best_on_test" else val
-        watched = 0.0 if eval_points == 1 else eval_points * judged
-        students = (chosen if chosen > 1 else 0) + given.seeds
-        return students * (training(number) + watched + val) + given.seeds * test
-
-    own = study.method.num_pairs
+    study, baselines, budget, own = job.study, job.study.baselines, job.study.budget, job.study.method.num_pairs
+    train = sizes["train"]
+    per_epoch = train.images if study.experts.captions == "one" else train.pairs
+    epoch = max(1, per_epoch // study.experts.batch_size) * costs.expert_batch
+    val, test = (
+        sizes[split].images * costs.image_embedded
+        + sizes[split].pairs * costs.caption_embedded
+        + sizes[split].images * sizes[split].pairs * costs.score_compared
+        for split in ("val", "test")
+    )
+    eval_points = 0 if study.protocol.select_epoch == "last" else 10
     validations = math.ceil(budget.outer_steps / budget.evaluate_every)
-    watched = 0.0 if eval_points == 1 else eval_points * val
-    trial = budget.outer_steps * costs.outer_step + validations * (training(own) + watched + val)
-    full = baselines.full_epochs * (epoch + val) + test
+    trial = budget.outer_steps * costs.outer_step
+    trial += validations * (_student(study, own, costs) + (eval_points + 1) * val)
+
+    def scored(number: int, *, learned: int) -> float:
+        """Return the seconds of choosing learning rates and scoring every seed."""
+        rates = len(study.protocol.learning_rates) + learned
+        judged = test if study.protocol.select_epoch == "best_on_test" else val
+        students = (rates if rates > 1 else 0) + study.protocol.seeds
+        return students * (_student(study, number, costs) + eval_points * judged + val) + study.protocol.seeds * test
+
+    result = scored(own, learned=1)
+    coresets = sum(scored(number, learned=0) for number in baselines.pairs or [own]) * len(baselines.coresets)
     missing = _epochs_missing(job)
-    coresets = sum(result(number, learned=False) for number in baselines.pairs or [own]) * len(baselines.coresets)
+    chain = _rounds(job.expert_count, study.resources.expert) * job.expert_epochs * epoch if missing else 0.0
+    chain += _rounds(job.samples, study.resources.trial) * trial + _rounds(1, study.resources.evaluation) * result
     return Parts(
-        caches=sum(size.images for size in sizes.values()) * costs.image_cached
-        + sum(size.pairs for size in sizes.values()) * costs.caption_cached
-        + pairs * costs.captions_fitted,
+        caches=sum(size.images * costs.image_cached + size.pairs * costs.caption_cached for size in sizes.values()),
         experts=missing * epoch,
         trials=job.samples * trial,
-        scoring=result(own, learned=True) + coresets + baselines.full_seeds * full,
-        chain=(_rounds(job.expert_count, study.resources.expert) * job.expert_epochs * epoch if missing else 0.0)
-        + _rounds(job.samples, study.resources.trial) * trial
-        + _rounds(1, study.resources.evaluation) * result(own, learned=True),
+        scoring=result + coresets + baselines.full_seeds * (baselines.full_epochs * (epoch + val) + test),
+        chain=chain,
     )
 
 
-def _each_epoch(study: Study, size: Size) -> int:
-    """Return how many pairs an expert goes through in an epoch."""
-    return size.images if study.experts.captions == "one" else size.pairs
-
-
-def _share(study: Study, number: int) -> float:
-    """Return how full a student's batches are, against those that are timed."""
-    timed = min(study.protocol.batch_size, study.method.num_pairs)
-    return number / math.ceil(number / study.protocol.batch_size) / timed
-
-
-def _scored(costs: Costs, size: Size) -> float:
-    """Return the seconds of embedding a split and ranking all of it."""
-    embedded = size.images * costs.image_embedded + size.pairs * costs.caption_embedded
-    return embedded + size.images * size.pairs * costs.score_compared
+def _student(study: Resolved, number: int, costs: Costs) -> float:
+    """Return the seconds of training one student on ``number`` pairs; a smaller batch costs in proportion."""
+    timed_pairs = min(study.protocol.batch_size, study.method.num_pairs)
+    return study.protocol.epochs * costs.student_step * number / timed_pairs
 
 
 def _epochs_missing(job: Job) -> int:
     """Return the expert epochs that the store lacks."""
     index = ExpertStore(job.specification.expert_folder()).index()
-    there = [min(max(index.get(expert, (0,))), job.expert_epochs) for expert in range(job.expert_count)]
-    return sum(job.expert_epochs - last for last in there)
+    done = (min(max(index.get(expert, (0,))), job.expert_epochs) for expert in range(job.expert_count))
+    return job.expert_count * job.expert_epochs - sum(done)
 
 
 def _cpus() -> int:
@@ -120,24 +108,24 @@ def _cpus() -> int:
 
 
 def here() -> str:
-    """Return what this machine has to work with."""
+    """Return the CPUs and GPUs of this machine as text."""
     gpus = f" and {torch.cuda.device_count()} GPUs" if torch.cuda.is_available() else ""
     return f"{_cpus()} CPUs{gpus}"
 
 
-def workers(study: Study) -> int:
-    """Return by what the work of a study is divided: the processors, or the trials that the GPUs have room for."""
+def workers(study: Resolved) -> int:
+    """Return the number that divides the work of a study: the CPUs, or the trials that the GPUs have room for."""
     return _at_once(study.resources.trial) if torch.cuda.is_available() else _cpus()
 
 
 def _at_once(request: Request) -> int:
-    """Return how many holders of a request this machine has room for."""
+    """Return how many tasks of a request this machine runs at once."""
     gpus = torch.cuda.device_count()
     wanted = {"cpu": request.cpu, "gpu": request.gpu if gpus else 0.0}
     return int(max(1, min(how_many_fit(wanted, {"cpu": _cpus(), "gpu": gpus}), _cpus())))
 
 
 def _rounds(number: int, request: Request) -> float:
-    """Return how many of ``number`` tasks run one after the other, each shortened by its own threads."""
+    """Return how many of ``number`` tasks run one after the other, each divided by its own threads."""
     threads = 1 if torch.cuda.is_available() else max(1, int(request.cpu))
     return math.ceil(number / _at_once(request)) / threads

@@ -1,4 +1,4 @@
-"""What the trials of a study read: how many experts, how far they are trained, and how many bytes that makes."""
+"""Requirements of a study's trials: experts, epochs, pairs, and the bytes of a snapshot."""
 
 from itertools import product
 from typing import Any
@@ -9,53 +9,64 @@ from engine import build
 from engine.config.errors import inside
 from engine.config.load import Resolved, assign
 from engine.config.search import probes
+from engine.methods import Method
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
 from engine.tensors import MODALITIES, Modality
 
+BATCH_SIZES = ("inner_batch", "batch", "real_batch")
+"""Options of methods that hold a number of pairs."""
+
 
 def experts_read(study: Resolved) -> int:
-    """Return the number of experts that the trials can read; a searched number counts with its largest value."""
+    """Return the largest number of experts that a trial can read."""
     domain = study.search.get("experts.count")
     return study.experts.count if domain is None else int(max(probes(domain)))
 
 
 def epochs_read(study: Resolved) -> int:
-    """Return the last expert epoch that any trial can read, over all values of the method's searched options."""
-    searched = {key: probes(domain) for key, domain in study.search.items() if inside(key, "method")}
-    usual = _last_epoch(study, {})
-    matter = {k: values for k, values in searched.items() if any(_last_epoch(study, {k: v}) != usual for v in values)}
-    return max(_last_epoch(study, dict(zip(matter, values, strict=True))) for values in product(*matter.values()))
+    """Return the last expert epoch that a trial can read, over all combinations of searched options."""
 
+    def last(values: dict[str, Any]) -> int:
+        return build.method(assign(study, values) if values else study).epochs()[-1]
 
-def _last_epoch(study: Resolved, values: dict[str, Any]) -> int:
-    return build.method(assign(study, values) if values else study).epochs()[-1]
+    matter = [
+        [(key, value) for value in values]
+        for key, values in _searched_options(study).items()
+        if {last({key: value}) for value in values} != {last({})}
+    ]
+    return max(last(dict(combination)) for combination in product(*matter))
 
 
 def largest_budget(study: Resolved) -> int:
-    """Return the largest number of synthetic pairs that any trial learns."""
+    """Return the largest number of synthetic pairs that a trial can learn."""
     domain = study.search.get("method.num_pairs")
     return study.method.num_pairs if domain is None else int(max(probes(domain)))
 
 
 def heaviest(study: Resolved) -> Resolved:
-    """Return the study at those values of the method's searched options whose outer steps need the most memory.
+    """Return the study at the searched options of its method whose outer step needs the most memory.
 
-    These are the largest whole numbers, of which null is the largest since it stands for all, and ``stored`` among
-    gradients; whatever else is searched stays at its default.
+    These are the largest integers (null counts as the largest: it stands for all pairs) and the gradient ``stored``;
+    other searched keys keep their defaults.
     """
-    searched = {key: probes(domain) for key, domain in study.search.items() if inside(key, "method")}
-    chosen: dict[str, Any] = {key: _most(values) for key, values in searched.items() if _counts(values)}
-    chosen |= {key: "stored" for key, values in searched.items() if "stored" in values}
+    chosen: dict[str, Any] = {}
+    for key, values in _searched_options(study).items():
+        if all(value is None or type(value) is int for value in values):
+            chosen[key] = None if None in values else max(values)
+        elif "stored" in values:
+            chosen[key] = "stored"
     return assign(study, chosen) if chosen else study
 
 
-def _counts(values: tuple[Any, ...]) -> bool:
-    return all(value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in values)
+def _searched_options(study: Resolved) -> dict[str, tuple[Any, ...]]:
+    return {key: probes(domain) for key, domain in study.search.items() if inside(key, "method")}
 
 
-def _most(values: tuple[Any, ...]) -> int | None:
-    return None if None in values else max(values)
+def pairs_per_step(method: Method) -> int:
+    """Return the number of synthetic pairs in one inner step of a method, or in its outer step if it has no others."""
+    given = next((int(getattr(method, name)) for name in BATCH_SIZES if getattr(method, name, None)), method.num_pairs)
+    return min(given, method.num_pairs)
 
 
 def parameter_counts(student: TwoTower) -> dict[Modality, int]:
@@ -66,5 +77,5 @@ def parameter_counts(student: TwoTower) -> dict[Modality, int]:
 
 
 def snapshot_bytes(student: TwoTower) -> int:
-    """Return the bytes of one expert's snapshot, whose numbers have 32 bits."""
+    """Return the bytes of one snapshot of an expert, in float32."""
     return 4 * sum(parameter_counts(student).values())
