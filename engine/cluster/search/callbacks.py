@@ -10,7 +10,7 @@ from engine.cluster.errors import last_line_of_traceback
 from engine.cluster.search.trial import best_set_file
 from engine.config.load import as_yaml, assign
 from engine.initial_pairs import initial_file, read_initial_pairs
-from engine.io.storage import Location, staged
+from engine.io.storage import Location, check_answers, staged
 from engine.io.terminal import echo
 from engine.specification import Specification
 from engine.synthetic.set import SyntheticSet, load_set
@@ -25,7 +25,8 @@ class TrialReports(tune.Callback):
     """Records parameters, metrics and files of each trial in a tracker run, and shows progress in a bar.
 
     A trial finds its run again by its number, which stays the same when a search is resumed, unlike Tune's names.
-    ``folder`` is the study's.
+    ``folder`` is the study's. A trial that fails while the storage is away ends the search with a ``StorageError``,
+    since all other attempts would fail too.
     """
 
     def __init__(self, tracker: Tracker, specification: Specification, folder: Location, *, trials: int) -> None:
@@ -75,6 +76,7 @@ class TrialReports(tune.Callback):
         self._child(trial).tags({"interrupted_by": reason})
         where = "from its last checkpoint" if trial.checkpoint is not None else "from its beginning"
         echo(f"{trial_name(trial)} goes on {where} after {reason}")
+        check_answers(self.specification.storage)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Print why a trial is given up, and end its run."""
@@ -82,6 +84,7 @@ class TrialReports(tune.Callback):
         child.tags({"stopped": "by a failure", "failure": reason})
         child.finish("FAILED")
         echo(f"{trial_name(trial)} is given up after {reason}")
+        check_answers(self.specification.storage)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Close the bar."""

@@ -18,7 +18,7 @@ from engine.cluster.search.noise import quiet, unwrapped, uploads_awaited
 from engine.cluster.search.trial import DistillTrial, best_set_file
 from engine.config.load import Study
 from engine.config.search import Choice, Domain
-from engine.io.storage import Location, check_answers, matching, remove_tree
+from engine.io.storage import Location, matching, remove_tree
 from engine.resources import how_many_fit
 from engine.specification import Specification
 
@@ -111,7 +111,7 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
         checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
         resume=resuming,
         resume_config=_EVERYTHING_LEFT if resuming else None,
-        callbacks=[reports, SchedulerState(scheduler), StorageWatch(specification.storage)],
+        callbacks=[reports, SchedulerState(scheduler)],
         reuse_actors=True,
         max_failures=3,
         raise_on_failed_trial=False,
@@ -133,21 +133,6 @@ class SchedulerState(tune.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore the scheduler's attributes."""
         self.scheduler.__dict__.update(state)
-
-
-class StorageWatch(tune.Callback):
-    """Ends the search when a trial fails while the storage is away, since all other attempts would fail too."""
-
-    def __init__(self, storage: Location) -> None:
-        self.storage = storage
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Check the storage before a trial is restarted."""
-        check_answers(self.storage)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Check the storage before other trials are started."""
-        check_answers(self.storage)
 
 
 def _can_resume(state: Location) -> bool:
