@@ -99,7 +99,8 @@ class Distillation:
         tensors = {f"state.{name}": value for name, value in self.state.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        tensors |= {f"optimiser.{name}": value for name, value in _optimiser_tensors(self.optimiser).items()}
+        for index, entries in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{entry}": torch.as_tensor(value) for entry, value in entries.items()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={**self._header(), "step": str(self.step)})
@@ -129,24 +130,13 @@ class Distillation:
         except (SafetensorError, RuntimeError, KeyError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise ValueError(f"{path}: expected a checkpoint of this run, but {reason}.") from error
-        _load_optimiser(self.optimiser, parts["optimiser"])
-        self.step = int(step)
-
-
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as tensors named ``<parameter>.<entry>``."""
-    states = optimiser.state_dict()["state"]
-    return {f"{index}.{entry}": torch.as_tensor(value) for index, s in states.items() for entry, value in s.items()}
-
-
-def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restore the state that ``_optimiser_tensors`` returned; hyper-parameters stay those of ``optimiser``."""
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, _, entry = name.partition(".")
-        if index.isdigit():
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimiser"].items():
+            index, _, entry = name.partition(".")
             states.setdefault(int(index), {})[entry] = value
-    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+        groups = self.optimiser.state_dict()["param_groups"]  # hyper-parameters stay those of this run
+        self.optimiser.load_state_dict({"state": states, "param_groups": groups})
+        self.step = int(step)
 
 
 def outer_optimiser(

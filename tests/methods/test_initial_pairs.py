@@ -12,7 +12,13 @@ from tests.golden import STUDY
 
 
 def test_a_run_from_given_pairs_is_the_run_that_draws_them(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = resolve(load(STUDY, ["method.name=lors", "method.init={image: kmeans, text: kmeans}", "search={}"]))
+    words = [
+        "method.name=lors",
+        "method.init={image: kmeans, text: kmeans}",
+        "search={}",
+        "optimiser.similarity_lr=0.01",
+    ]
+    study = resolve(load(STUDY, words))
     setup = build.build_setup(study, paths)
     run = train_expert(setup.student, setup.pairs["train"], seed=0, name="expert/0", epochs=2)
     experts = MemorySource([dict(run)])
