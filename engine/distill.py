@@ -114,16 +114,16 @@ class Distillation:
         try:
             with safe_open(path, "pt") as file:
                 header = file.metadata() or {}
-                for key, value in self._header().items():
-                    if header.get(key) != value:
-                        raise ValueError(f"{path}: expected a checkpoint with {key} {value}, found {header.get(key)}.")
+                for key, own in self._header().items():
+                    if header.get(key) != own:
+                        raise ValueError(f"{path}: expected a checkpoint with {key} {own}, found {header.get(key)}.")
                 step = header.get("step", "")
                 if not (step.isascii() and step.isdigit()):
                     raise ValueError(f"{path}: expected a checkpoint with a step, found {step!r}.")
                 parts: dict[str, dict[str, Tensor]] = {"state": {}, "average": {}, "optimiser": {}}
                 for name in file.keys():  # noqa: SIM118  (not a mapping)
-                    part, _, own = name.partition(".")
-                    parts[part][own] = file.get_tensor(name)
+                    part, _, entry = name.partition(".")
+                    parts[part][entry] = file.get_tensor(name)
             self.state.load_state_dict(parts["state"])
             if self.average is not None:
                 self.average.load_state_dict(parts["average"])

@@ -15,7 +15,8 @@ from engine.rng import draw_seed
 Start = Literal["real", "kmeans", "noise"]
 Rows = Float[Tensor, "m f"] | Iterable[Float[Tensor, "b f"]]
 """Rows of features as one tensor, or in chunks one after the other."""
-MAX_DIMS = 256
+MAX_DIMS, MAX_NUMBERS = 256, 2**27
+"""Features of more than ``MAX_NUMBERS`` numbers (512 MiB in float32) are projected to ``MAX_DIMS`` dimensions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +54,9 @@ def central_pairs(
 ) -> Int64[Tensor, " n"]:
     """Return, for each of ``num_pairs`` k-means clusters of ``features``, the nearest pair of an image not yet taken.
 
-    Images repeat only where there are fewer of them than pairs. Features of more than 256 dimensions (float16 or
-    float32) are projected to 256 by a Gaussian matrix, which keeps distances up to about 10 %: memory is bounded by
-    1 KiB per pair, whatever the features are.
+    Images repeat only where there are fewer of them than pairs. Features of more than 512 MiB and 256
+    dimensions (COCO's) are projected to 256 by a Gaussian matrix, which keeps distances up to about 10 %: memory is
+    then bounded by 1 KiB per pair.
 
     References:
         The initialisation of MDM (arXiv 2605.23482) and AMD: k-means on joint features, nearest real pair.
@@ -80,10 +81,10 @@ def central_pairs(
 
 
 def _projected(features: Rows, length: int, generator: torch.Generator) -> Float[Tensor, "m k"]:
-    """Return features as one float32 tensor of at most 256 dimensions."""
+    """Return features as one float32 tensor, projected where they are large."""
     values, directions, end = torch.empty(0), torch.empty(0), 0
     for rows in features.split(8192) if isinstance(features, Tensor) else features:
-        if end == 0 and rows.shape[1] > MAX_DIMS:
+        if end == 0 and rows.shape[1] > MAX_DIMS and length * rows.shape[1] > MAX_NUMBERS:
             directions = torch.randn(rows.shape[1], MAX_DIMS, generator=generator) / MAX_DIMS**0.5
         rows = rows.float() @ directions if len(directions) else rows.float()
         if end == 0:

@@ -10,6 +10,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from engine.data.pairs import PairDataset
 from engine.rng import named_generator
+from engine.synthetic import initialisation
 from engine.synthetic.initialisation import Init, SeedPairs, central_pairs, initial_tensors, random_pairs
 
 CAPTIONS_EACH = 3
@@ -106,6 +107,9 @@ def test_wide_features_come_in_chunks_and_are_projected(monkeypatch: pytest.Monk
         return fit(self, values)
 
     monkeypatch.setattr(MiniBatchKMeans, "fit", recorded)
+    central_pairs((clusters() @ directions).half(), owners, 10, named_generator(0, "pairs"))
+    assert shapes.pop() == ((30, 2000), np.float32)  # as they are, where they take little memory
+    monkeypatch.setattr(initialisation, "MAX_NUMBERS", 0)
     chosen = central_pairs(chunks(), owners, 10, named_generator(0, "pairs"))
     assert shapes == [((30, 256), np.float32)]
     assert sorted(owners[chosen.numpy()]) == list(range(10))
