@@ -80,13 +80,26 @@ class JointFeatures:
 
     def squared_norms(self) -> Float[Tensor, " m"]:
         """Return the squared length of every vector."""
-        return torch.cat([chunk.square().sum(dim=1) for chunk in self.chunks()])
+        norms = self.texts.new_empty(len(self.owner), dtype=torch.float32)
+        for part, chunk in zip(norms.split(CHUNK), self.chunks(), strict=True):
+            part.copy_(chunk.square().sum(dim=1))
+        return norms
 
     def dot(self, vector: Float[Tensor, " k"]) -> Float[Tensor, " m"]:
         """Return the inner product of every vector with ``vector``; an image's part is computed once."""
         of_image, of_text = vector.chunk(2) if self.feature == "concat" else (vector, vector)
-        images = torch.cat([part.float() @ of_image for part in self.images.split(CHUNK)])
-        return images[self.owner] + torch.cat([part.float() @ of_text for part in self.texts.split(CHUNK)])
+        return _dot(self.images, of_image)[self.owner] + _dot(self.texts, of_text)
+
+
+def _dot(rows: Float[Tensor, "m d"], vector: Float[Tensor, " d"]) -> Float[Tensor, " m"]:
+    """Return the float32 inner product of every row with ``vector``.
+
+    Results go to one tensor made before: small ones between large temporaries would fragment the heap.
+    """
+    products = rows.new_empty(len(rows), dtype=torch.float32)
+    for part, chunk in zip(products.split(CHUNK), rows.split(CHUNK), strict=True):
+        part.copy_(chunk.float() @ vector)
+    return products
 
 
 def check_budget(warmup: WarmupStatistics, num_pairs: int) -> None:

@@ -25,8 +25,10 @@ def select(
     check_budget(warmup, num_pairs)
     priority = torch.randperm(len(warmup), generator=generator)
     features = JointFeatures(warmup, feature)
-    mean = torch.stack([chunk.sum(dim=0, dtype=torch.float64) for chunk in features.chunks()]).sum(dim=0) / len(warmup)
     squared = features.squared_norms()
+    mean = torch.zeros_like(features[:1][0], dtype=torch.float64)
+    for chunk in features.chunks():
+        mean += chunk.sum(dim=0, dtype=torch.float64) / len(warmup)
     free = torch.zeros_like(squared)
     missing, picks = mean.clone(), list[int]()
     for _ in range(num_pairs):
