@@ -1,10 +1,10 @@
-"""Claim: a frozen backbone run once an outer step is faster than one that runs at every inner step, and gives the same.
+"""Claim: running a frozen backbone once per outer step is faster than at every inner step, with the same gradient.
 
 python -m benchmarks.encode_once [--steps 8] [--pairs 100] [--batches 100 20] [--px 128] [--repeat 3]
 
-Both variants take the exact gradient of the same unroll of two heads behind a frozen MobileNetV1-0.25 with random
-weights; the reference encodes the pairs of each inner step anew, as published code does. Variants run in turn. Prints
-seconds (median) and the relative difference of the image gradients.
+Both variants compute the exact gradient of the same unroll of two heads behind a frozen MobileNetV1-0.25 with random
+weights; the reference encodes the pairs in each inner step, as published code does. Variants alternate. Prints seconds
+(median) and the relative difference of the image gradients.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from engine.unroll.student import inner_batches, inner_loss, unroll_backward
 
 
 def encoding_every_time(once: TwoTower) -> TwoTower:
-    """Return the same student, whose backbone runs whenever its image tower is applied."""
+    """Return the same student with a backbone that runs in every application of its image tower."""
     encoder = once.image.frozen
 
     class Encoding(Tower):
@@ -41,7 +41,7 @@ def encoding_every_time(once: TwoTower) -> TwoTower:
 def outer_step(
     two_tower: TwoTower, synthetic: SyntheticSet, start: Params, target: Params, batches: list[InnerBatch]
 ) -> float:
-    """Take the gradient of one outer step, and return its seconds."""
+    """Compute the gradient of one outer step, and return its seconds."""
     synthetic.zero_grad()
     outer_loss = partial(matching_losses, start=start, target=target)
     started = time.perf_counter()
@@ -50,7 +50,7 @@ def outer_step(
 
 
 def main() -> None:
-    """Print one row an inner batch."""
+    """Print one row per size of the inner batch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=100)

@@ -2,10 +2,9 @@
 
 python -m benchmarks.gradients [--steps 2 8 32] [--pairs 50] [--px 64] [--repeat 3]
 
-One student (MobileNetV1-0.25 from random weights, everything matched) is unrolled with each mode, each in a process of
-its own so that its peak memory is its own, and the modes in turn so that other work on the machine meets all of them.
-Prints seconds (median), peak memory above the start, and cosine and relative error of the image gradient with that of
-``stored``.
+Unrolls one student (MobileNetV1-0.25 with random weights, all parameters matched) in each mode, in a process of its own
+to measure its peak memory. Modes alternate, so that other load on the machine affects all of them alike. Prints seconds
+(median), peak memory above the start, and cosine and relative error of the image gradient with that of ``stored``.
 """
 
 import argparse
@@ -54,7 +53,7 @@ def student(*, train: Train, head: HeadName, width: int) -> TwoTower:
 
 
 def make_unroll(*, steps: int, pairs: int, px: int) -> Unroll:
-    """Return one unroll over random pixels, towards parameters nearby."""
+    """Return one unroll over random pixels towards nearby parameters."""
     two_tower, generator = student(train="full", head="linear", width=256), named_generator(0, "benchmark")
     start = two_tower.init_params(generator)
     target = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
@@ -89,7 +88,7 @@ def measure(mode: str, steps: int, pairs: int, px: int, threads: int) -> tuple[f
 
 
 def main() -> None:
-    """Print one row a mode and number of steps."""
+    """Print one row per mode and number of steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs="+", default=[2, 8, 32])
     parser.add_argument("--pairs", type=int, default=50)

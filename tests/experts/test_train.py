@@ -13,7 +13,7 @@ from engine.experts.train import ExpertRecipe, epoch_batches, train_epoch, train
 from engine.io.paths import Paths
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
-from engine.tensors import Params
+from engine.tensors import Params, sgd_groups
 from tests.toys import TEXT_FEATURES, tiny_pairs, tiny_student
 
 RECIPE = ExpertRecipe(learning_rates={"image": 0.3, "text": 0.05}, batch_size=8)
@@ -78,6 +78,13 @@ class TestBatches:
         pairs = captioned(4, 3)
         batches = epoch_batches(pairs, replace(RECIPE, batch_size=6), named_generator(0, "x"))
         assert any(len(set(pairs.images_of(rows).tolist())) < 6 for rows in batches)
+
+
+def test_each_modality_is_a_parameter_group_images_first() -> None:
+    params = {name: torch.zeros(1) for name in ("text.a", "image.a", "image.b")}
+    image, text = sgd_groups(params, {"text": 0.2, "image": 0.1})
+    assert [id(value) for value in image["params"]] == [id(params["image.a"]), id(params["image.b"])]
+    assert (text["params"][0] is params["text.a"], image["lr"], text["lr"]) == (True, 0.1, 0.2)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
@@ -163,18 +170,18 @@ def test_pixels_are_augmented_and_features_are_not(paths: Paths) -> None:
     assert not same(end("full", "none"), end("full", "flip"))
 
 
-def test_batches_are_told_with_the_embeddings_before_their_step(paths: Paths) -> None:
+def test_batches_are_reported_with_the_embeddings_before_their_step(paths: Paths) -> None:
     student = tiny_student(paths)
-    pairs, start, told = tiny_pairs(student), student.init_params(named_generator(0, "init")), []
+    pairs, start, seen = tiny_pairs(student), student.init_params(named_generator(0, "init")), []
     train_epoch(
         student,
         start,
         pairs,
         recipe=replace(RECIPE, batch_size=24),
         generator=named_generator(0, "epoch"),
-        on_batch=lambda *batch: told.append(batch),
+        on_batch=lambda *batch: seen.append(batch),
     )
-    ((rows, images, texts),) = told
+    ((rows, images, texts),) = seen
     pixels = torch.from_numpy(pairs.images[pairs.caption_image[rows.numpy()]]).float() / 255
     torch.testing.assert_close(images, student.image.apply(start, pixels))
     torch.testing.assert_close(texts, student.text.apply(start, torch.from_numpy(pairs.texts[rows.numpy()])))
@@ -182,9 +189,9 @@ def test_batches_are_told_with_the_embeddings_before_their_step(paths: Paths) ->
 
 
 def test_progress_ends_at_one_every_epoch(paths: Paths) -> None:
-    student, told = tiny_student(paths), []
-    list(train_expert(student, tiny_pairs(student), seed=0, name="e", epochs=2, recipe=RECIPE, on_progress=told.append))
-    assert told == pytest.approx([1 / 3, 2 / 3, 1, 1 / 3, 2 / 3, 1])
+    student, seen = tiny_student(paths), []
+    list(train_expert(student, tiny_pairs(student), seed=0, name="e", epochs=2, recipe=RECIPE, on_progress=seen.append))
+    assert seen == pytest.approx([1 / 3, 2 / 3, 1, 1 / 3, 2 / 3, 1])
 
 
 def test_training_learns_its_pairs(paths: Paths) -> None:
