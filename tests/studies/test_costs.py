@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,7 +70,7 @@ def test_the_driver_leaves_the_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
     there: list[object] = []
     to = torch.nn.Module.to
 
-    def watched(self: torch.nn.Module, *args: object, **kwargs: object) -> torch.nn.Module:
+    def watched(self: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
         moved.append(str(args[0]))
         return to(self, *args, **kwargs)
 

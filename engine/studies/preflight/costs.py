@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from multiprocessing import get_context
 from typing import Any
@@ -76,7 +77,7 @@ def _time_steps(study: Resolved, setup: Setup) -> Costs:
     expert, recipe, generator = build.expert_recipe(study), build.protocol(study).recipe, named_generator(0, "dummy")
     images, texts = train.images[:256], train.texts[:256]
     rows, columns = (torch.randn(n, study.student.embed_dim, generator=generator).to(setup.device) for n in (200, 1000))
-    owners = torch.arange(len(columns)) % len(rows)
+    ranking = partial(retrieval_metrics, rows, columns, torch.arange(len(columns)) % len(rows))
 
     def expert_batch(number: int) -> Callable[[], Any]:
         some, one = np.arange(number) % len(train), replace(expert, batch_size=number)
@@ -101,9 +102,7 @@ def _time_steps(study: Resolved, setup: Setup) -> Costs:
         student_step=seconds(student_step, min(recipe.batch_size, study.method.num_pairs)),
         image_embedded=seconds(lambda n: embedded(images[:n], texts[:1]), len(images)) / len(images),
         caption_embedded=seconds(lambda n: embedded(images[:1], texts[:n]), len(texts)) / len(texts),
-        score_compared=seconds(lambda _: lambda: retrieval_metrics(rows, columns, owners), 1)
-        / len(rows)
-        / len(columns),
+        score_compared=seconds(lambda _: ranking, 1) / (len(rows) * len(columns)),
     )
 
 
@@ -144,6 +143,8 @@ def _pairs_per_outer_step(study: Resolved) -> int:
 
 def _smaller(study: Resolved, pairs: int) -> Resolved:
     """Return the study with at most ``pairs`` pairs in an outer step: smaller batches, then fewer inner steps."""
+    if pairs == _pairs_per_outer_step(study):
+        return with_method(study, num_pairs=study.method.num_pairs)
     options, number = study.method.options, min(study.method.num_pairs, pairs)
     changes = {name: min(options[name], pairs) for name in BATCH_SIZES if options.get(name)}
     if "inner_steps" in options:
@@ -153,21 +154,21 @@ def _smaller(study: Resolved, pairs: int) -> Resolved:
 
 def _time_caches(study: Resolved, setup: Setup, encoder: TextEncoder) -> dict[str, float]:
     """Time filling the caches of one image and one caption; an encoder that is trained has none."""
-    pixels, photo, many = int(study.data.options["image_px"]), BytesIO(), captions(64)
+    pixels, photo, many = int(study.data.options["image_px"]), BytesIO(), captions(1024)
     Image.linear_gradient("L").resize((500, 375)).convert("RGB").save(photo, "JPEG")
     noise = torch.rand(16, 3, pixels, pixels, generator=named_generator(0, "dummy/images")).to(setup.device)
 
     def decode() -> None:
         Image.open(photo).convert("RGB").resize((pixels, pixels), Image.Resampling.BICUBIC)
 
-    def embed(number: int) -> None:
-        encoder.fit(many[:number])
-        encoder.embed(many[:number])
+    def fit() -> None:
+        encoder.fit(many)
+        encoder.embed(many[:1])  # some encoders fit only now
 
     image, caption = seconds(lambda _: decode, 1), 0.0
     if study.student.image.train == "frozen":
         with torch.no_grad():
             image += seconds(lambda n: lambda: setup.student.image.prepare(noise[:n]), len(noise)) / len(noise)
     if study.student.text.train == "frozen":
-        caption = seconds(lambda n: lambda: embed(n), len(many)) / len(many)
+        caption = seconds(lambda _: fit, 1) / len(many) + seconds(lambda n: lambda: encoder.embed(many[:n]), 64) / 64
     return {"image_cached": image, "caption_cached": caption}

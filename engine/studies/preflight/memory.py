@@ -1,8 +1,8 @@
 """Memory of an outer step, found by taking the step on tensors that have shapes but no numbers.
 
-``torch.distributed._tools.mem_tracker`` under ``FakeTensorMode`` cannot do this: methods read drawn epochs and distinct
-pairs as integers, which tensors of that mode do not have. Here indices stay real, and only what meets a tensor of the
-device ``meta`` loses its numbers.
+``FakeTensorMode`` cannot run these steps, since methods read drawn epochs and distinct pairs as integers; here indices
+stay real, and only what meets a tensor of the device ``meta`` loses its numbers. ``MemTracker`` of
+``torch.distributed._tools`` cannot count them, since it registers hooks on parameters that require no gradient.
 """
 
 import math
@@ -28,7 +28,7 @@ from engine.studies.preflight.dummy_inputs import dummy_run, with_method
 from engine.studies.preflight.requirements import heaviest, pairs_per_step, snapshot_bytes
 
 META = torch.device("meta")
-FEW = 4
+FEW = 8
 """Inner steps after which the memory of a further one no longer depends on how many came before."""
 
 MANY = 4096
@@ -75,7 +75,7 @@ class ShapesOnly(TorchDispatchMode):
     """Run operations on shapes alone where one of their tensors is on the device ``meta``; others run as usual.
 
     A result stays on ``meta``, even of a copy to another device. An integer that is read from it is ``MANY``, any other
-    number 1, and masks hold everywhere: texts are as long as the longest.
+    number 1, so that texts are as long as the longest.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -85,8 +85,7 @@ class ShapesOnly(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             return MANY if args[0].dtype == torch.int64 else 1.0
         args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to(META), (args, kwargs))
-        with masks.patch(meta_nonzero_assume_all_nonzero=True):  # type: ignore[attr-defined]
-            return func(*args, **(kwargs | {"device": META} if "device" in kwargs else kwargs))
+        return func(*args, **(kwargs | {"device": META} if "device" in kwargs else kwargs))
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def trial_bytes(job: Job, setup: Setup) -> TrialBytes:
     weightless = replace(setup, student=deepcopy(setup.student).to(META), device=META)
     checkpoint = None
     try:
-        with ShapesOnly():
+        with masks.patch(meta_nonzero_assume_all_nonzero=True), ShapesOnly():  # type: ignore[attr-defined]
             runs = [_weightless_run(study, weightless, inner_steps=number) for number in taken]
             checkpoint = sum(value.nbytes for value in _saved(runs[0])) + runs[0].synthetic.size_bytes()
             peaks = [peak_bytes(run, weightless.student) for run in runs]
