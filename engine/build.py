@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from mmap import mmap
-from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -15,9 +13,8 @@ from torch.nn.functional import normalize
 from engine.config import components
 from engine.config.load import assign
 from engine.config.schema import Resolved, Study, Tower
-from engine.data.cache import cached_array, caption_embeddings, caption_tokens
 from engine.data.pairs import PairDataset, Size
-from engine.data.prepared import PreparedPairs, write_features
+from engine.data.prepared import PreparedPairs
 from engine.determinism import set_policy
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation import protocol as evaluation
@@ -31,6 +28,7 @@ from engine.models.heads import build_head
 from engine.models.image import ImageEncoder
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
+from engine.prepare import SPLITS, image_inputs, text_inputs
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
@@ -38,7 +36,6 @@ from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
-SPLITS = ("train", "val", "test")
 Initial = tuple[Tensor, Tensor, torch.Generator]
 """Initial images and texts of a run, and the generator that its state is drawn from."""
 
@@ -87,10 +84,10 @@ def build_setup(study: Study, paths: Paths, device_name: str | None = None) -> S
     encoder = build_text_encoder(study, paths)
     encoder.fit(datasets["train"].captions)
     student = build_student(study, paths, encoder=encoder).to(device)
-    texts = _text_inputs(study, paths, encoder.to(device), datasets)
+    texts = text_inputs(study, paths, encoder.to(device), datasets)
     pairs = {
         split: PreparedPairs(
-            images=_image_inputs(study, paths, student, datasets[split], device),
+            images=image_inputs(study, paths, student, datasets[split], device),
             texts=texts[split],
             caption_image=datasets[split].caption_image,
         )
@@ -173,39 +170,6 @@ def _text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
     )
 
 
-def _text_inputs(
-    study: Study, paths: Paths, encoder: TextEncoder, datasets: Mapping[str, PairDataset]
-) -> dict[str, np.ndarray]:
-    """Return the text tower's inputs of each split: cached embeddings, or token ids if its encoder is trained.
-
-    All splits are as wide as the longest caption.
-    """
-    if study.student.text.train == "frozen":
-        return {split: caption_embeddings(encoder, datasets[split].captions, paths.cache) for split in SPLITS}
-    trainable = cast(TrainableTextEncoder, encoder)
-    ids = {split: caption_tokens(trainable, datasets[split].captions, paths.cache) for split in SPLITS}
-    longest = max(int((rows >= 0).any(axis=0).sum()) for rows in ids.values())
-    return {split: rows[:, :longest] for split, rows in ids.items()}
-
-
-def _image_inputs(
-    study: Study, paths: Paths, student: TwoTower, dataset: PairDataset, device: torch.device
-) -> np.ndarray:
-    """Return the inputs of the image tower's trained part: cached features, or pixels if its encoder is trained."""
-    tower = study.student.image
-    if tower.train != "frozen":
-        return dataset.images
-    with torch.no_grad():
-        width = student.image.prepare(torch.zeros(1, *dataset.images.shape[1:], device=device)).shape[1]
-    return cached_array(
-        paths.cache / "features",
-        digest("features/1", _encoder_key(tower, student.image), _images_key(dataset)),
-        shape=(dataset.num_images, width),
-        dtype=np.float32,
-        fill=partial(write_features, student.image, dataset, device=device),
-    )
-
-
 def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
     """Return ``synthetic`` with texts that the study's text encoder can read.
 
@@ -221,7 +185,7 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     encoder = build_text_encoder(learned_with, paths)
     encoder.fit(captions)
     before = _text_tower(learned_with, encoder)
-    real = _text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
+    real = text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
     nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
     texts = setup.prepared_texts(torch.from_numpy(np.array(setup.pairs["train"].texts[nearest.numpy()])))
     return SyntheticSet(
@@ -237,22 +201,6 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
 def _text_space(tower: Tower) -> tuple[object, ...]:
     """Return what determines the space of a tower's synthetic texts."""
     return tower.encoder, tower.train == "frozen", sorted(tower.options.items())
-
-
-def _images_key(dataset: PairDataset) -> str:
-    """Return a key of a split's images: that of their cached array, else a digest of their bytes."""
-    images = dataset.images
-    if isinstance(images, np.memmap) and isinstance(images.base, mmap) and images.filename is not None:
-        return Path(images.filename).stem
-    return digest(images.tobytes())
-
-
-def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:
-    """Return a key of a frozen encoder: a digest of its name, options and weights."""
-    state = built.frozen.state_dict()
-    return digest(
-        tower.encoder, repr(sorted(tower.options.items())), *(v.cpu().numpy().tobytes() for v in state.values())
-    )
 
 
 def expert_recipe(study: Study) -> ExpertRecipe:

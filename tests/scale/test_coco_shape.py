@@ -9,6 +9,7 @@ import math
 import pytest
 
 from benchmarks.coco_scale import BATCH, CAPTIONS, IMAGES, Coco, measure
+from engine.data.sampling import caption_index, draw_pairs
 from engine.rng import named_generator
 
 NARROW, WIDE = Coco(dim=4, chosen=100), Coco(dim=32, chosen=20)
@@ -48,12 +49,11 @@ def test_statistics_hold_a_row_an_image_and_a_row_a_caption() -> None:
 
 
 def test_a_batch_of_real_pairs_is_drawn_at_once() -> None:
-    sampling = pytest.importorskip("engine.data.sampling")
-    index = sampling.caption_index(NARROW.caption_image)
+    index = caption_index(NARROW.caption_image)
 
     def draw() -> None:
         for number in range(20):
-            rows = sampling.draw_pairs(index, BATCH, named_generator(0, f"batch/{number}"))
+            rows = draw_pairs(index, BATCH, named_generator(0, f"batch/{number}"))
             assert len(set(NARROW.caption_image[rows.numpy()].tolist())) == BATCH
 
     taken, needed = measure(draw)

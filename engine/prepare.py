@@ -1,0 +1,72 @@
+"""Inputs of a student's trained parts: outputs of its frozen encoders for a split, computed once and cached on disk."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from mmap import mmap
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from engine.config.schema import Study, Tower
+from engine.data.cache import cached_array, caption_embeddings, caption_tokens
+from engine.data.pairs import PairDataset
+from engine.data.prepared import write_features
+from engine.io.files import digest
+from engine.io.paths import Paths
+from engine.models import two_tower
+from engine.models.text import TextEncoder, TrainableTextEncoder
+from engine.models.two_tower import TwoTower
+
+SPLITS = ("train", "val", "test")
+
+
+def text_inputs(
+    study: Study, paths: Paths, encoder: TextEncoder, datasets: Mapping[str, PairDataset]
+) -> dict[str, np.ndarray]:
+    """Return the text tower's inputs of each split: cached embeddings, or token ids if its encoder is trained.
+
+    All splits are as wide as the longest caption.
+    """
+    if study.student.text.train == "frozen":
+        return {split: caption_embeddings(encoder, datasets[split].captions, paths.cache) for split in SPLITS}
+    trainable = cast(TrainableTextEncoder, encoder)
+    ids = {split: caption_tokens(trainable, datasets[split].captions, paths.cache) for split in SPLITS}
+    longest = max(int((rows >= 0).any(axis=0).sum()) for rows in ids.values())
+    return {split: rows[:, :longest] for split, rows in ids.items()}
+
+
+def image_inputs(
+    study: Study, paths: Paths, student: TwoTower, dataset: PairDataset, device: torch.device
+) -> np.ndarray:
+    """Return the inputs of the image tower's trained part: cached features, or pixels if its encoder is trained."""
+    tower = study.student.image
+    if tower.train != "frozen":
+        return dataset.images
+    with torch.no_grad():
+        width = student.image.prepare(torch.zeros(1, *dataset.images.shape[1:], device=device)).shape[1]
+    return cached_array(
+        paths.cache / "features",
+        digest("features/1", _encoder_key(tower, student.image), _images_key(dataset)),
+        shape=(dataset.num_images, width),
+        dtype=np.float32,
+        fill=partial(write_features, student.image, dataset, device=device),
+    )
+
+
+def _images_key(dataset: PairDataset) -> str:
+    """Return a key of a split's images: that of their cached array, else a digest of their bytes."""
+    images = dataset.images
+    if isinstance(images, np.memmap) and isinstance(images.base, mmap) and images.filename is not None:
+        return Path(images.filename).stem
+    return digest(images.tobytes())
+
+
+def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:
+    """Return a key of a frozen encoder: a digest of its name, options and weights."""
+    state = built.frozen.state_dict()
+    return digest(
+        tower.encoder, json.dumps(tower.options, sort_keys=True), *(v.cpu().numpy().tobytes() for v in state.values())
+    )
