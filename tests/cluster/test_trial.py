@@ -9,8 +9,8 @@ import pytest
 import torch
 from ray import tune
 
-from engine import build
-from engine.cluster.search import initial, memory
+from engine import build, peak_memory
+from engine import initial_pairs as initial
 from engine.cluster.search.trial import BEST_SET, DistillTrial
 from engine.config.load import assign
 from engine.experts.store import ExpertStore
@@ -235,5 +235,5 @@ def test_the_peak_of_a_run_is_not_that_of_the_run_before_it(finished: Finished, 
 
 
 def test_a_peak_that_cannot_be_measured_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_PROCESS", tmp_path / "absent")
-    assert memory.PeakMemory(torch.device("cpu")).bytes() is None
+    monkeypatch.setattr(peak_memory, "_PROCESS", tmp_path / "absent")
+    assert peak_memory.PeakMemory(torch.device("cpu")).bytes() is None

@@ -11,9 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from engine.cluster.devices import Node
 
-from engine.cluster.nodes import check_nodes, compare, ours
+from engine.cluster.nodes import Node, check_nodes, compare, ours
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.search.tuner import Plan, plan, tune_domain
 from engine.config.load import as_yaml, load, resolve

@@ -14,6 +14,7 @@ from engine.studies.job import Job
 from engine.studies.preflight.dummy_inputs import dummy_run, dummy_setup, with_method
 from engine.studies.preflight.memory import META, LiveBytes, ShapesOnly, peak_bytes, stepped, trial_bytes
 from engine.studies.preflight.requirements import heaviest
+from engine.unroll import GRADIENTS
 from tests.tiny import tiny_job
 
 SHORTCUT = "method={name: lors, num_pairs: 6, span: 1, max_start: 2, shortcut: 3}"
@@ -51,7 +52,7 @@ def unrolled(gradient: str) -> str:
 
 STEPS = [
     *((f"method={{name: {name}, num_pairs: 24}}", FROZEN) for name in names("method")),
-    *((unrolled(gradient), FROZEN) for gradient in names("gradient")),
+    *((unrolled(gradient), FROZEN) for gradient in GRADIENTS),
     (SHORTCUT, FROZEN),
     ("method={name: bi_trajectory, num_pairs: 200}", FROZEN),  # more than the encoder takes at once
     ("method={name: lors, num_pairs: 24, similarity: {kind: full}, gradient: stored, loss: kl}", FROZEN),
