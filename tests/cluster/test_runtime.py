@@ -50,7 +50,7 @@ found = {}
 for gpus in (0, 1):
     task = _compute.options(num_cpus=1, num_gpus=gpus).remote(Path(sys.argv[1]) / "result.json", seen)
     expert = ray.remote(Expert).options(num_cpus=1, num_gpus=gpus).remote(None, 1.0)
-    kind = tune.with_parameters(Trial, specification=None, cpus=1.0)
+    kind = tune.with_parameters(Trial, specification=None, folder=Path("."), cpus=1.0)
     trial = ray.remote(kind).options(num_cpus=0, num_gpus=gpus).remote(config={})
     found[gpus] = ray.get([task, expert.seen.remote(), trial.seen.remote()])
 print(json.dumps(found))

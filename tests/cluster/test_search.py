@@ -60,8 +60,8 @@ def test_a_search_with_a_damaged_checkpoint_ends_as_an_undisturbed_one(
     assert [one.metrics["outer_step"] for one in found if one.best_file.parent.name == "trial_1"] == [STEPS]
 
 
-def test_a_trial_that_diverges_after_a_validation_gives_the_study_its_best_set(finished: Finished) -> None:
-    job = tiny_job(finished.job.specification.storage, "optimiser.text_lr=1e18", samples=1)
+def test_a_trial_that_diverges_after_a_validation_gives_the_study_its_best_set(ray_local: None, tmp_path: Path) -> None:
+    job = tiny_job(tmp_path, "optimiser.text_lr=1e18", samples=1)
     [own, *_] = distill(job)
     [run] = [run for run in recorded(job)[1] if run.tags.get("diverged_at")]
     step = int(run.tags["diverged_at"])

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def left(folder: Path) -> list[str]:
     """Return the files below the storage folder that are no whole cache."""
-    files = [path for path in (folder / "runs").rglob("*") if path.is_file()]
+    files = [path for path in (folder / "runs").rglob("*") if path.is_file() and path.suffix != ".lock"]
     whole = {"images": ".npy", "captions": ".npy", "contents": ".json"}
     return [str(path) for path in files if whole.get(path.parent.name) != path.suffix or path.name.startswith(".")]
 

@@ -20,7 +20,7 @@ TINY += [
     "student.embed_dim=16",
     "student.image={encoder: convnet, width: 8, depth: 2, grid: 1, train: full, head: mlp}",
 ]
-SCORED = [*TINY, "protocol={epochs: 1, seeds: 1, rates: [0.1]}"]
+SCORED = [*TINY, "protocol={epochs: 1, seeds: 1, learning_rates: [0.1]}"]
 
 
 def run(task: Any, *words: str) -> int:

@@ -1,6 +1,7 @@
 """Hyper-parameter search: Ray Tune trials with Optuna and ASHA, resumed from Tune's own state."""
 
 import json
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,8 @@ class Plan:
         """Return how many tasks with ``resources`` each fit beside the trials."""
         total = {"cpu": cluster.cpus, "gpu": cluster.gpus}
         free = {kind: total[kind] - self.concurrent * self.resources[kind] for kind in total}
-        return int(max(0, min(how_many_fit(resources, free), free["cpu"])))
+        fit = how_many_fit(resources, free)
+        return int(max(0, fit if math.isfinite(fit) else free["cpu"]))
 
 
 def plan(resources: dict[str, float], cluster: Cluster, samples: int) -> Plan:

@@ -122,7 +122,8 @@ def _at_once(request: Request) -> int:
     """Return how many tasks of a request this machine runs at once."""
     gpus = torch.cuda.device_count()
     wanted = {"cpu": request.cpu, "gpu": request.gpu if gpus else 0.0}
-    return int(max(1, min(how_many_fit(wanted, {"cpu": _cpus(), "gpu": gpus}), _cpus())))
+    fit = how_many_fit(wanted, {"cpu": _cpus(), "gpu": gpus})
+    return int(max(1, fit if math.isfinite(fit) else _cpus()))
 
 
 def _rounds(number: int, request: Request) -> float:
