@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 def test_a_study_runs_on_machines_reached_by_ssh(world: World) -> None:
     world.ray("up", "-y", str(world.file))
     await_that(lambda: runs_ray(world.worker))  # the head starts the workers once it is up itself
-    space = "vldistill/tests/cluster/tiny.yaml"
+    space = "vldistill/tests/tiny.yaml"
     words = [f"storage={world.shared}/runs", "baselines.coresets=[random]", "budget.samples=1"]
 
     said = world.ray("submit", str(world.file), "tasks/distill.py", space, *words)
@@ -29,7 +29,7 @@ def test_a_study_runs_on_machines_reached_by_ssh(world: World) -> None:
     assert {BEST_SET, "table.json"} <= study.artifacts
 
     submitted = ["--address=http://127.0.0.1:8265", "--working-dir=.", "--", "python", "tasks/distill.py"]
-    said = world.ray("job", "submit", *submitted, "tests/cluster/tiny.yaml", *words, "method.num_pairs=6")
+    said = world.ray("job", "submit", *submitted, "tests/tiny.yaml", *words, "method.num_pairs=6")
     assert "succeeded" in said
 
     world.ray("down", "-y", str(world.file))
