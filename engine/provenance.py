@@ -45,7 +45,8 @@ def _digest_of(paths: Sequence[Path]) -> str:
 def commit() -> str:
     """Return the commit of this checkout, with ``+changes`` if files differ from it.
 
-    Without a git checkout around the engine, the version of the package is returned.
+    The version of the package is returned where the engine is not at the top of a checkout; a package that is
+    installed inside the checkout of another project does not take that project's commit.
     """
     from engine import __version__
 
@@ -53,11 +54,14 @@ def commit() -> str:
         command = ["git", "-C", str(ENGINE.parent), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
+    unknown = f"version {__version__}"
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ENGINE.parent.resolve():
+            return unknown
         head = git("rev-parse", "--short=7", "HEAD")
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "engine", "tasks", "tune_spaces")
     except (OSError, subprocess.SubprocessError):
-        return f"version {__version__}"
+        return unknown
     return f"{head}+changes" if changed else head
 
 

@@ -102,7 +102,7 @@ def positive_int(text: str) -> int:
 def read_job(args: argparse.Namespace, *, samples: int | None = None) -> "Job":
     """Return the job of the space and the overrides in ``args``.
 
-    The configuration is checked first: what can be wrong there is told before torch and Ray are imported.
+    The configuration is checked before torch and Ray are imported, so that its errors appear at once.
 
     Raises:
         ConfigError: the configuration cannot be used.

@@ -57,15 +57,26 @@ def test_every_name_of_what_decides_numbers_exists() -> None:
     assert [name for name in provenance.NUMBERS if not (provenance.ENGINE / name).exists()] == []
 
 
-def test_changed_files_are_told_from_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
+def checkout_with(file: str, root: Path) -> None:
+    """Create a git checkout in ``root`` with one committed file."""
+    (root / file).parent.mkdir(parents=True)
+    (root / file).write_text("a = 1\n", encoding="utf-8")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
 
-    (tmp_path / "engine").mkdir()
-    (tmp_path / "engine" / "x.py").write_text("a = 1\n", encoding="utf-8")
-    git("init", "-q")
-    git("add", "-A")
-    git("commit", "-qm", "first")
+
+def test_a_package_inside_another_project_does_not_take_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout_with("site-packages/engine/x.py", tmp_path)
+    monkeypatch.setattr(provenance, "ENGINE", tmp_path / "site-packages" / "engine")
+    provenance.commit.cache_clear()
+    assert provenance.commit().startswith("version ")
+    provenance.commit.cache_clear()
+
+
+def test_changed_files_are_marked_beside_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout_with("engine/x.py", tmp_path)
     monkeypatch.setattr(provenance, "ENGINE", tmp_path / "engine")
     provenance.commit.cache_clear()
     assert re.fullmatch(r"[0-9a-f]{7}", provenance.commit())

@@ -95,8 +95,8 @@ def import_buffers(folder: Path, student: TwoTower, store: ExpertStore) -> dict[
     number in the files' names. Everything is read and checked before anything is written, and an error while writing
     leaves nothing behind. Returns the last epoch of each expert.
 
-    Not certain: tensors of one shape in another order cannot be told apart; experts have seen pixels normalised by the
-    statistics of published code, which may not be those of this student's encoder.
+    Not certain: tensors of one shape in another order cannot be distinguished; experts have seen pixels normalised by
+    the statistics of published code, which may not be those of this student's encoder.
 
     Raises:
         FileNotFoundError: there are no such files, or one lacks its partner.
