@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from engine import build
-from engine.config.load import Resolved, experts_identity
+from engine.config.schema import Resolved
 from engine.experts.trajectory import ExpertSource
 from engine.io.files import atomic_path, digest, exclusive
 from engine.io.storage import Location, read_whole
@@ -19,7 +19,7 @@ def initial_file(study: Resolved, folder: Location) -> Location:
     """Return the file of a trial's initial pairs; its name changes with settings, experts, seed, code and libraries."""
     method = build.method(study)
     drawn_by = json.dumps([asdict(method.init), method.num_pairs, method.epochs()[-1], versions()], sort_keys=True)
-    return folder / f"{digest(experts_identity(study), code_digest(), drawn_by)}.safetensors"
+    return folder / f"{digest(study.experts_identity, code_digest(), drawn_by)}.safetensors"
 
 
 def initial_pairs(study: Resolved, setup: build.Setup, experts: ExpertSource, folder: Location) -> build.Initial:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.config.load import Resolved, experts_identity
+from engine.config.schema import Resolved
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.io.storage import Location
@@ -22,7 +22,7 @@ class Specification:
 
     def expert_folder(self) -> Location:
         """Return the folder of this configuration's expert trajectories."""
-        return self.storage / "experts" / experts_identity(self.study)
+        return self.storage / "experts" / self.study.experts_identity
 
     def setup(self, device: str | None = None) -> "Setup":
         """Return the data and the student of the study on ``device``; a process keeps the last ones built.

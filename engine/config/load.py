@@ -47,11 +47,8 @@ def load(space: str | Path, overrides: Sequence[str] = ()) -> Study:
         ConfigError: the space cannot be found or read, or something in it or in an override is wrong.
     """
     name, tree = read_space(space)
-    values = [_override(word) for word in overrides]
-    keys = [key for key, _ in values]
-    if repeated := [key for index, key in enumerate(keys) if key in keys[:index]]:
-        raise ConfigError(f"{COMMAND_LINE}: {repeated[0]} is given twice, expected one value.")
-    return _changed(tree, dict(values), Given(name, tuple(keys)))
+    values = parse_overrides(overrides)
+    return _changed(tree, values, Given(name, tuple(values)))
 
 
 def change(study: Study, values: Mapping[str, Any], *, place: str) -> Study:
@@ -93,16 +90,6 @@ def assign(study: Resolved, values: Mapping[str, Any]) -> Resolved:
     return _resolved(_validated(tree, given), changed)
 
 
-def identity(study: Resolved) -> str:
-    """Return the digest of the configuration with its seed, without what changes no result."""
-    return study.identity
-
-
-def experts_identity(study: Resolved) -> str:
-    """Return the digest of what determines expert trajectories; more experts or epochs extend the same store."""
-    return study.experts_identity
-
-
 def as_yaml(study: Study) -> str:
     """Return the configuration as YAML that ``load`` reads back."""
     text: str = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
@@ -110,12 +97,18 @@ def as_yaml(study: Study) -> str:
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Return the values of ``key=value`` words by their dotted keys; of a repeated key the last.
+    """Return the values of ``key=value`` words by their dotted keys.
 
     Raises:
-        ConfigError: a word is no override.
+        ConfigError: a word is no override, or a key is repeated.
     """
-    return dict(_override(word) for word in words)
+    values: dict[str, Any] = {}
+    for word in words:
+        key, value = _override(word)
+        if key in values:
+            raise ConfigError(f"{COMMAND_LINE}: {key} is given twice, expected one value.")
+        values[key] = value
+    return values
 
 
 def _override(word: str) -> tuple[str, Any]:

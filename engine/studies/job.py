@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from engine.cluster import runtime
-from engine.config.load import Resolved, as_yaml, identity
+from engine.config.load import as_yaml
+from engine.config.schema import Resolved
 from engine.io.files import atomic_path, digest
 from engine.io.paths import default_paths
 from engine.io.storage import Location, as_file, location, matching, remove_tree
@@ -36,7 +37,7 @@ class Job:
     @property
     def key(self) -> str:
         """The study's identity; a search with more trials is another study."""
-        return digest("job/1", identity(self.study), str(self.samples))
+        return digest("job/1", self.study.identity, str(self.samples))
 
     @cached_property
     def folder(self) -> Location:

@@ -15,9 +15,8 @@ from engine.config.load import (
     Study,
     as_yaml,
     assign,
-    experts_identity,
-    identity,
     load,
+    parse_overrides,
     resolve,
 )
 from engine.config.published import published_in
@@ -92,7 +91,7 @@ def test_every_space_resolves_and_survives_its_own_yaml(name: str, tmp_path: Pat
     path.write_text(as_yaml(study))
     again = resolve(load(path))
     assert again.model_dump() == study.model_dump()
-    assert identity(again) == identity(study)
+    assert again.identity == study.identity
     assert study.search or name in RECIPES
 
 
@@ -130,8 +129,8 @@ def test_published_rows_are_no_part_of_a_study(space: Path) -> None:
     row = "{name: a, pairs: 3, source: b, protocol: c, mean: {IR1: 3}}"
     study = resolved(space, f"published=[{row}]")
     assert study.published[0].mean == {"IR1": 3.0}
-    assert identity(study) == identity(resolve(load(space)))
-    assert experts_identity(study) == experts_identity(resolve(load(space)))
+    assert study.identity == resolve(load(space)).identity
+    assert study.experts_identity == resolve(load(space)).experts_identity
 
 
 # --- what is read
@@ -206,7 +205,7 @@ def test_a_trial_takes_its_values_and_has_no_search(space: Path) -> None:
     trial = assign(study, {"method.inner_steps": 16, "method.inner_lr.image": 0.5})
     direct = resolved(space, "method.inner_steps=16", "method.inner_lr.image=0.5")
     assert trial.model_dump() == direct.model_dump()
-    assert identity(trial) == identity(direct) != identity(study)
+    assert trial.identity == direct.identity != study.identity
 
 
 def test_the_default_trial_leaves_the_rest_of_the_search_alone(space: Path) -> None:
@@ -226,14 +225,14 @@ def test_augmentations_are_those_of_the_library() -> None:
 def test_identity_ignores_where_a_study_runs_and_how_it_is_spelled(space: Path, same: str) -> None:
     if same == "protocol.epochs=1e2":
         same = "protocol.epochs=100"
-    assert identity(resolve(load(space, [same]))) == identity(resolve(load(space)))
+    assert resolve(load(space, [same])).identity == resolve(load(space)).identity
 
 
 @pytest.mark.parametrize(
     "other", ["seed=1", "protocol.epochs=3", "method.span=2", "student.image.depth=2", "search={}", "budget.samples=3"]
 )
 def test_identity_follows_everything_else(space: Path, other: str) -> None:
-    assert identity(resolve(load(space, [other]))) != identity(resolve(load(space)))
+    assert resolve(load(space, [other])).identity != resolve(load(space)).identity
 
 
 @pytest.mark.parametrize(
@@ -241,12 +240,12 @@ def test_identity_follows_everything_else(space: Path, other: str) -> None:
     ["experts.count=9", "experts.epochs=7", "experts.damaged=stop", "method.inner_steps=2", "student.image.depth=3"],
 )
 def test_experts_serve_other_studies(space: Path, same: str) -> None:
-    assert experts_identity(resolve(load(space, [same]))) == experts_identity(resolve(load(space)))
+    assert resolve(load(space, [same])).experts_identity == resolve(load(space)).experts_identity
 
 
 @pytest.mark.parametrize("other", ["seed=1", "experts.lr=0.2", "student.temperature=0.1", "student.image.depth=2"])
 def test_experts_follow_what_trains_them(space: Path, other: str) -> None:
-    assert experts_identity(resolve(load(space, [other]))) != experts_identity(resolve(load(space)))
+    assert resolve(load(space, [other])).experts_identity != resolve(load(space)).experts_identity
 
 
 # --- mistakes on the command line
@@ -383,6 +382,11 @@ def test_a_wrong_override_is_one_sentence(space: Path, override: str, told: str)
 
 def test_the_same_key_twice_is_refused(space: Path) -> None:
     assert sentence(space, "seed=1", "seed=2") == "command line: seed is given twice, expected one value."
+
+
+def test_the_same_override_of_a_table_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^command line: seed is given twice, expected one value\.$"):
+        parse_overrides(["seed=1", "protocol.seeds=2", "seed=1"])
 
 
 def test_a_student_has_to_learn_something(space: Path) -> None:
@@ -532,7 +536,7 @@ def test_any_text_is_a_study_or_one_sentence(text: str, tmp_path_factory: pytest
         told = str(error)
     else:
         told = f"{path}: {yaml.safe_load(as_yaml(study))['note']!r}."
-        assert len(identity(study)) == 16
+        assert len(study.identity) == 16
     assert told.startswith(f"{path}:")
     assert told.endswith(".")
     assert "\n" not in told

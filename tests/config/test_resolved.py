@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.config import components
-from engine.config.load import as_yaml, assign, experts_identity, identity, load, resolve
+from engine.config.load import as_yaml, assign, load, resolve
 from engine.config.schema import Resolved
 from engine.config.search import probes
 from engine.studies.job import make_job
@@ -38,8 +38,7 @@ def validations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def test_a_resolved_study_is_not_resolved_again(study: Resolved, validations: Counter[str]) -> None:
     assert resolve(study) is study
-    assert identity(study) == identity(study)
-    assert experts_identity(study) == experts_identity(study)
+    assert len({study.identity, study.experts_identity}) == 2
     assert not validations
 
 
@@ -66,19 +65,19 @@ def test_the_checks_of_a_search_validate_its_values_alone(study: Resolved, valid
 
 
 def test_it_survives_its_journey_to_workers_and_its_own_yaml(study: Resolved, tmp_path: Path) -> None:
-    key = identity(study)
+    key = study.identity
     again = pickle.loads(pickle.dumps(study))
     assert isinstance(again, Resolved)
     assert again == study
-    assert (identity(again), experts_identity(again)) == (key, experts_identity(study))
+    assert (again.identity, again.experts_identity) == (key, study.experts_identity)
     assert assign(again, {"method.span": 1}).model_dump() == assign(study, {"method.span": 1}).model_dump()
     path = tmp_path / "resolved.yaml"
     path.write_text(as_yaml(study), encoding="utf-8")
-    assert identity(resolve(load(path))) == key
+    assert resolve(load(path)).identity == key
 
 
 def test_a_digest_is_not_carried_over_to_another_study(study: Resolved) -> None:
-    before = identity(study), experts_identity(study)
+    before = study.identity, study.experts_identity
     other = assign(study, {"seed": 1})
-    assert identity(other) != before[0]
-    assert experts_identity(other) != before[1]
+    assert other.identity != before[0]
+    assert other.experts_identity != before[1]
