@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from engine.studies.job import Job
 
 DEFAULT_SPACE = "shapes_100"
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+EXIT_INTERRUPTED, EXIT_READER_GONE, EXIT_TERMINATED = 130, 141, 143
 
 Examples = Sequence[tuple[str, str]]
 """Words behind the name of a task, and what they do."""
@@ -132,16 +133,16 @@ def run(
     """Parse ``argv``, call ``main`` and return its exit code; ``--list`` is answered here.
 
     Exit codes: 2 after an error of the user's, 1 after one of the machinery's (a dead worker, a server or a storage
-    that is away, a full disk), each with one line on stderr; 130 after Ctrl-C, 143 after SIGTERM. Any other error, and
-    with ``VLDD_TRACEBACK=1`` every error, shows its traceback.
+    that is away, a full disk), each with one line on stderr; 130 after Ctrl-C, 143 after SIGTERM, and 141 without a
+    word when the reader of the output is gone (``| head``). Any other error, and with ``VLDD_TRACEBACK=1`` every error,
+    shows its traceback.
     """
     args = parser.parse_args(argv)
     handle_sigterm()
     try:
-        if getattr(args, "list", False):
-            print(list_spaces())
-            return 0
-        return main(args)
+        code = _list(args) if getattr(args, "list", False) else main(args)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         how, code = ("terminated", EXIT_TERMINATED) if was_terminated() else ("interrupted", EXIT_INTERRUPTED)
         print(f"{how}; repeat the command to go on", file=sys.stderr)
@@ -149,11 +150,29 @@ def run(
     except Exception as error:
         from engine.io.storage import is_of_store
 
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return EXIT_READER_GONE
         expected = isinstance(error, ValueError | RuntimeError | OSError) or is_of_store(error)
         if os.environ.get("VLDD_TRACEBACK") == "1" or not expected:
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError | FileNotFoundError) else 1
+
+
+def _list(_: argparse.Namespace) -> int:
+    """Print the spaces."""
+    print(list_spaces())
+    return 0
+
+
+def _reader_is_gone() -> bool:
+    """Return whether the pipe behind stdout has lost its reader; stdout then takes and forgets all that follows."""
+    stdout, poll = 1, select.poll()
+    poll.register(stdout, select.POLLOUT)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+    return gone
 
 
 def _one_line(error: Exception) -> str:

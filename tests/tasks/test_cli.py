@@ -207,6 +207,18 @@ def test_list_shows_every_space_and_runs_nothing(capsys: pytest.CaptureFixture[s
     assert names.index("published/flickr30k_500_lors") < names.index("published/flickr30k_1000_bi_trajectory")
 
 
+@pytest.mark.parametrize(
+    ("word", "code", "said"), [("--list", 141, ""), ("no_such_space", 2, "error: command line: the space is ")]
+)
+def test_a_reader_that_is_gone_hides_no_error_and_is_none(word: str, code: int, said: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tasks.distill", word]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr[: len(said) or None]) == (code, said)
+
+
 @pytest.mark.parametrize("word", ["--help", "--list"])
 def test_help_and_list_are_quick(word: str) -> None:
     code = f"""if True:
