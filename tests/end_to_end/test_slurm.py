@@ -57,7 +57,7 @@ def _script(path: Path, text: str) -> None:
 
 TERMINATED = """\
 bash {script} "$@" & job=$!
-until compgen -G "runs/studies/*/tune/trial_*/checkpoint_*/progress.json" > /dev/null; do sleep 0.2; done
+until compgen -G "terminated/studies/*/tune/trial_*/checkpoint_*/progress.json" > /dev/null; do sleep 0.2; done
 kill -TERM $job
 wait $job || echo "ended with $?"
 """
@@ -95,10 +95,10 @@ def test_a_study_runs_in_an_allocation(world: World, project: Path) -> None:
 def test_the_signal_of_scancel_ends_the_study_as_killed(world: World, project: Path) -> None:
     words = ["baselines.coresets=[]", "budget.samples=1", "seed=1", "budget.outer_steps=60"]
     script = f"cd {project}; {TERMINATED.format(script=SCRIPT)}"
-    said = in_an_allocation(world, project, "bash", "-c", script, "sbatch", str(SPACE), *words)
+    said = in_an_allocation(world, project, "bash", "-c", script, "sbatch", str(SPACE), *words, "storage=terminated")
     assert "terminated; repeat the command to go on" in said
     assert "ended with 143" in said
-    studies, trials = recorded(tiny_job(project / "runs", *words))
+    studies, trials = recorded(tiny_job(project / "terminated", *words))
     assert {run.status for run in (*studies, *trials)} == {"KILLED"}
     assert not list(world.head.home.glob(".ray/*.token"))
     assert not runs_ray(world.head)
