@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from engine.config.errors import ConfigError, issues
-from engine.config.load import Resolved, change, load, resolve
+from engine.config.load import change, load, resolve
 from engine.config.published import PublishedTable
+from engine.config.schema import Resolved
 from engine.config.spaces import SPACES, parse_yaml
 from engine.config.strict import Strict
 from engine.ranges import Count

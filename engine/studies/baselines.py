@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from engine.cluster import runtime
 from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data, waited, warmup_path
-from engine.config.load import Study
+from engine.config.schema import Study
 from engine.provenance import provenance
 from engine.results.row import Provenance, Row
 from engine.studies.executor import Executor

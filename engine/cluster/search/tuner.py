@@ -17,7 +17,7 @@ from engine.cluster.runtime import Cluster
 from engine.cluster.search.callbacks import TrialReports, trial_name
 from engine.cluster.search.noise import quiet, unwrapped, uploads_awaited
 from engine.cluster.search.trial import DistillTrial, best_set_file
-from engine.config.load import Study
+from engine.config.schema import Study
 from engine.config.search import Choice, Domain
 from engine.io.storage import Location, matching, remove_tree
 from engine.resources import how_many_fit
@@ -84,42 +84,53 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
     """Run unfinished trials with ``tune.run``, because ``Tuner`` would restore the callbacks of the dead process."""
     study, state = specification.study, folder / "tune"
     cpus, gpus = chosen.resources["cpu"], chosen.resources["gpu"]
-    searching = chosen.samples > 1 and bool(study.search)
-    scheduler = _scheduler(study) if searching else FIFOScheduler()
     resuming = _can_resume(state)
     if not resuming:
         remove_tree(state)
         remove_tree(folder / "trials")
-    if isinstance(folder, Path):
-        where = {"storage_path": str(folder)}
-    else:
-        where = {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
+    sampling = _sampling(study, chosen)
     analysis = tune.run(
         tune.with_resources(
             tune.with_parameters(DistillTrial, specification=specification, folder=folder, cpus=cpus),
             tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}]),
         ),
         name=state.name,
-        **where,
+        **_storage(folder),
         metric=study.budget.metric,
         mode="max",
-        config={key: tune_domain(domain) for key, domain in study.search.items()} if searching else {},
-        num_samples=chosen.samples if searching else 1,
         max_concurrent_trials=chosen.concurrent,
-        search_alg=_searcher(study) if searching else BasicVariantGenerator(),
-        scheduler=scheduler,
+        **sampling,
         trial_name_creator=trial_name,
         trial_dirname_creator=trial_name,
         checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
         resume=resuming,
         resume_config=_EVERYTHING_LEFT if resuming else None,
-        callbacks=[reports, SchedulerState(scheduler)],
+        callbacks=[reports, SchedulerState(sampling["scheduler"])],
         reuse_actors=True,
         max_failures=3,
         raise_on_failed_trial=False,
         verbose=0,
     )
     return list(tune.ResultGrid(analysis))
+
+
+def _storage(folder: Location) -> dict[str, Any]:
+    """Return the arguments of ``tune.run`` that name the folder above Tune's."""
+    if isinstance(folder, Path):
+        return {"storage_path": str(folder)}
+    return {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
+
+
+def _sampling(study: Study, chosen: Plan) -> dict[str, Any]:
+    """Return the arguments of ``tune.run`` that say what is tried: the search, or one trial with the values given."""
+    if chosen.samples == 1 or not study.search:
+        return {"num_samples": 1, "search_alg": BasicVariantGenerator(), "scheduler": FIFOScheduler()}
+    return {
+        "config": {key: tune_domain(domain) for key, domain in study.search.items()},
+        "num_samples": chosen.samples,
+        "search_alg": _searcher(study),
+        "scheduler": _scheduler(study),
+    }
 
 
 class SchedulerState(tune.Callback):
@@ -203,7 +214,5 @@ def _reason(result: tune.Result) -> str:
     if isinstance(result.error, BaseException):
         return str(as_plain_error(result.error))
     if result.error is not None:
-        return last_line_of_traceback(
-            str(result.error)
-        )  # the text of the traceback of an error that Tune could not pickle
+        return last_line_of_traceback(str(result.error))  # the traceback as text: Tune could not pickle the error
     return str((result.metrics or {}).get("failure", "it never ran."))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from engine import build
 from engine.build import Setup
-from engine.config.load import Resolved
+from engine.config.schema import Resolved
 from engine.data.prepared import PreparedPairs
 from engine.evaluation.protocol import real_set
 from engine.evaluation.retrieval import retrieval_metrics

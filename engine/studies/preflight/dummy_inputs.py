@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from engine import build
 from engine.build import SPLITS, Setup
-from engine.config.load import Resolved
+from engine.config.schema import Resolved
 from engine.data.pairs import PairDataset
 from engine.data.prepared import PreparedPairs
 from engine.distill import Distillation

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from engine import build
 from engine.build import Setup
-from engine.config.load import Resolved
+from engine.config.schema import Resolved
 from engine.distill import Distillation
 from engine.models.two_tower import TwoTower
 from engine.studies.job import Job

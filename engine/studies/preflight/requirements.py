@@ -7,7 +7,8 @@ import torch
 
 from engine import build
 from engine.config.errors import inside
-from engine.config.load import Resolved, assign
+from engine.config.load import assign
+from engine.config.schema import Resolved
 from engine.config.search import probes
 from engine.methods import Method
 from engine.models.two_tower import TwoTower
