@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -137,3 +138,17 @@ def gpu_bytes(smi: str) -> tuple[int, ...]:
     """
     numbers = [line.strip() for line in smi.splitlines()]
     return tuple(int(number) * 2**20 for number in numbers if number.isascii() and number.isdigit())
+
+
+def names_of_gpus() -> list[str]:
+    """Return the names of this machine's GPUs as its driver tells them; none without nvidia-smi."""
+    try:
+        query = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+        return subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
+def gpus_of_ray() -> float:
+    """Return how many GPUs a Ray that is started on this machine would lend."""
+    return float(NvidiaGPUAcceleratorManager.get_current_node_num_accelerators())
