@@ -69,8 +69,8 @@ def load_in_order(backbone: nn.Module, path: Path) -> None:
     that a normalisation has seen, which no evaluation reads, are left out too. Nothing but tensors is unpickled.
 
     Raises:
-        ValueError: the file cannot be read, or a tensor has another shape or another role (weight, bias, mean, variance)
-            than the model's in the same place.
+        ValueError: the file cannot be read, or a tensor has another shape or role (weight, bias, mean, variance) than
+            the model's in the same place.
     """
     try:
         state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
@@ -82,9 +82,9 @@ def load_in_order(backbone: nn.Module, path: Path) -> None:
     own = {name: value for name, value in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
     wanted = [(name.rpartition(".")[2], value.shape) for name, value in own.items()]
     if len(shapes) != len(wanted) + 2 or shapes[:-2] != wanted:
+        different = (name for name, shape, other in zip(given, shapes, wanted, strict=False) if shape != other)
         raise ValueError(
-            f"{path}: expected the {len(wanted)} tensors of a {type(backbone).__name__} and two of a classifier, in the "
-            f"order of the model, found {len(shapes)} tensors of which the first that differs is "
-            f"{next((n for n, g, w in zip(given, shapes, wanted, strict=False) if g != w), 'behind the last')}."
+            f"{path}: expected the {len(wanted)} tensors of a {type(backbone).__name__} in its order and two of a "
+            f"classifier, found {len(shapes)}, of which {next(different, 'the last')} differs."
         )
     backbone.load_state_dict(dict(zip(own, given.values(), strict=False)), strict=False)
