@@ -1,7 +1,10 @@
 """Join a Ray cluster or start a private one, and fit processes to the resources that Ray assigned them."""
 
+import atexit
 import math
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +13,15 @@ from pathlib import Path
 import ray
 
 from engine.cluster import autoscaling
+from engine.cluster.address import running_cluster, temporary_folder
 from engine.config.schema import Request
 from engine.io.signals import handle_sigterm
+from engine.io.storage import check_writable
 from engine.resources import how_many_fit
+
+LONGEST_SOCKET = 107
+SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+"""Where Ray puts its socket, and the longest path of one on Linux."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ def start(*, local: bool = False) -> Cluster:
 
     Raises:
         ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
-        ValueError: ``VLDD_GPUS`` cannot be read.
+        ValueError: ``RAY_ADDRESS``, ``RAY_TMPDIR`` or ``VLDD_GPUS`` cannot be used.
         RuntimeError: the GPUs do not come, or a private Ray does not start.
     """
     if ray.is_initialized():
@@ -59,41 +68,38 @@ def join() -> bool:
     """Join the running cluster of ``RAY_ADDRESS`` or of ``ray start``, and return whether there is one.
 
     Raises:
+        ValueError: ``RAY_ADDRESS`` is no address.
         ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
     """
     if ray.is_initialized():
         return True
-    given, left = os.environ.get("RAY_ADDRESS"), temporary_folder() / "ray_current_cluster"
-    address = given or (left.read_text(encoding="utf-8").strip() if left.is_file() else "")  # `ray stop` deletes it
-    if not address:
+    if (address := running_cluster()) is None:
         return False
-    try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-        handle_sigterm()  # Ray has put its own handler there
-    except ConnectionError as error:
-        if given:
-            raise ConnectionError(
-                f"RAY_ADDRESS: no cluster answers at {address!r}; unset it or pass --local."
-            ) from error
-        return False
+    ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    handle_sigterm()  # Ray has put its own handler there
     return True
-
-
-def temporary_folder() -> Path:
-    """Return the folder of Ray's temporary files, which Ray deletes."""
-    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
 
 
 def _start_private() -> Cluster:
     """Start a private Ray, and once more if the first one times out because the machine is busy.
 
     Raises:
+        ValueError: ``RAY_TMPDIR`` cannot be used.
         RuntimeError: both time out.
     """
     os.environ.pop("RAY_ADDRESS", None)
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
+    folder = _private_folder()
     for again in (True, False):
         try:
-            ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+                _temp_dir=str(folder),
+            )
             handle_sigterm()  # Ray has put its own handler there
             break
         except Exception as error:  # Ray raises a plain Exception here
@@ -105,6 +111,35 @@ def _start_private() -> Cluster:
                     "Ray did not start in time; this machine is too busy, expected free CPUs."
                 ) from error
     return _described(joined=False)
+
+
+def _private_folder() -> Path:
+    """Return the folder of a private Ray: ``temporary_folder``, or a short one that is deleted at the end.
+
+    Raises:
+        ValueError: ``RAY_TMPDIR`` names a folder in which Ray cannot work.
+    """
+    folder = temporary_folder()
+    longest = LONGEST_SOCKET - len(f"/ray/{SOCKET}")
+    try:
+        check_writable(folder, key="RAY_TMPDIR")
+        if len(os.fsencode(folder.parent)) > longest or not str(folder).isascii():
+            raise ValueError(
+                f"RAY_TMPDIR is {str(folder.parent)!r}, expected an ASCII path of at most {longest} characters, since "
+                "the paths of sockets are short."
+            )
+    except ValueError:
+        if os.environ.get("RAY_TMPDIR"):
+            raise
+        folder = Path(tempfile.mkdtemp(prefix="vldd-", dir="/tmp"))
+        atexit.register(_end, folder)
+    return folder
+
+
+def _end(folder: Path) -> None:
+    """Stop Ray, and delete its folder."""
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _described(*, joined: bool) -> Cluster:

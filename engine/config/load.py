@@ -26,7 +26,7 @@ from engine.config.errors import (
 )
 from engine.config.schema import Resolved, Study, searchable
 from engine.config.search import Choice, Domain, probes
-from engine.config.spaces import parse_yaml, read_space
+from engine.config.spaces import parse_value, read_space
 
 _COMPONENTS = {
     "data": ("data", "name"),
@@ -115,7 +115,7 @@ def _override(word: str) -> tuple[str, Any]:
     key, equals, text = word.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigError(f"{COMMAND_LINE}: {word!r} is no override, expected key=value such as method.inner_steps=8.")
-    return key, parse_yaml(text, f"{COMMAND_LINE}: the value of {key}")
+    return key, parse_value(text, f"{COMMAND_LINE}: the value of {key}")
 
 
 def _changed(tree: dict[str, Any], values: Mapping[str, Any], given: Given) -> Study:

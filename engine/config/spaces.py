@@ -59,7 +59,7 @@ def read_space(space: str | Path) -> tuple[str, dict[Any, Any]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys, anchors, aliases and tags."""
+    """YAML without repeated keys, anchors, aliases, tags and dates, which stay texts."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
@@ -75,6 +75,12 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"found the key {key!r} twice", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag.rpartition(":")[2] in ("null", "bool", "int", "float")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def parse_yaml(text: str, name: str) -> Any:
@@ -94,6 +100,36 @@ def parse_yaml(text: str, name: str) -> Any:
         raise ConfigError(f"{name}: the configuration is nested too deeply, expected a few levels.") from error
     except ValueError as error:  # what PyYAML's constructors of dates and numbers raise
         raise ConfigError(f"{name}: the text is not usable YAML, {_flat(error)}.") from error
+
+
+_ENCLOSED = (("[", "]"), ("{", "}"), ("'", "'"), ('"', '"'))
+_HASH = "\ufdd0"
+"""Stands for ``#`` while a value is parsed; Unicode reserves it for such uses."""
+
+
+def parse_value(text: str, name: str) -> Any:
+    """Read one value as YAML spells it: in quotes or brackets, else a number, a boolean, null or the text as it is.
+
+    ``#`` begins no comment, and only quotes and brackets have a syntax. Errors name ``name`` as the value's origin.
+
+    Raises:
+        ConfigError: it is not UTF-8, or what stands in quotes or brackets is no YAML as ``parse_yaml`` reads it.
+    """
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ConfigError(f"{name} is {text!r}, expected a text in UTF-8.")
+    if (text[:1], text[-1:]) in _ENCLOSED and len(text) > 1:
+        return _with_hashes(parse_yaml(text.replace("#", _HASH), name))
+    tag = _Loader("").resolve(yaml.ScalarNode, text.strip(), (True, False))
+    return text if tag.endswith(":str") else parse_yaml(text, name)
+
+
+def _with_hashes(tree: Any) -> Any:
+    """Return a parsed value in which ``#`` is itself again."""
+    if isinstance(tree, dict):
+        return {_with_hashes(key): _with_hashes(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_with_hashes(value) for value in tree]
+    return tree.replace(_HASH, "#") if isinstance(tree, str) else tree
 
 
 def _flat(issue: object) -> str:

@@ -1,6 +1,7 @@
 """Paths of results: a folder on disk, or a prefix in an object store that fsspec reaches."""
 
 import errno
+import os
 import shutil
 import tempfile
 import uuid
@@ -11,8 +12,12 @@ from typing import TypeAlias
 
 from upath import UPath
 
+from engine.io.patience import within
+
 Location: TypeAlias = Path | UPath
 """A path on disks, or one in an object store; both have the methods of ``pathlib``."""
+
+PATIENCE_S = 30.0
 
 _PACKAGES = frozenset(
     {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "pyarrow", "s3fs"}
@@ -135,6 +140,24 @@ def create(where: Location, data: bytes) -> bool:
     return True
 
 
+def check_writable(folder: Path, *, key: str) -> None:
+    """Check that ``folder`` can be written to, or can be made, by a temporary folder there.
+
+    Raises:
+        ValueError: it cannot, or its path is not UTF-8; the message begins with ``key``.
+    """
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    try:
+        str(folder).encode("utf-8")
+        with tempfile.TemporaryDirectory(prefix=".vldd-", dir=there):
+            return
+    except UnicodeEncodeError:
+        reason = "its path is not UTF-8"
+    except OSError as error:
+        reason = f"{there} is no folder" if not there.is_dir() else f"{there}: {(error.strerror or '').lower()}"
+    raise ValueError(f"{key} is {str(folder)!r}, expected a folder that can be written to ({reason}).")
+
+
 def check_answers(storage: Location) -> None:
     """Write a small file into an object store and delete it; do nothing for a folder on disk.
 
@@ -144,9 +167,13 @@ def check_answers(storage: Location) -> None:
     if isinstance(storage, Path):
         return
     probe = storage / f".probe-{uuid.uuid4().hex[:8]}"
-    try:
+
+    def write_and_delete() -> None:
         probe.fs.pipe_file(probe.path, b"{}")
         probe.fs.rm_file(probe.path)
+
+    try:
+        within(PATIENCE_S, write_and_delete)
     except Exception as error:
         raise storage_error(storage, error) from error
 

@@ -1,18 +1,17 @@
 """A job: one resolved study, the folders of its parts, and its run in MLflow."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from engine.cluster import runtime
+from engine.cluster.address import temporary_folder
 from engine.config.load import as_yaml
 from engine.config.schema import Resolved
 from engine.io.files import atomic_path, digest
 from engine.io.paths import default_paths
-from engine.io.storage import Location, as_file, location, matching, remove_tree
+from engine.io.storage import Location, as_file, check_answers, check_writable, location, matching, remove_tree
 from engine.io.terminal import echo
 from engine.provenance import provenance
 from engine.results.render import render_text
@@ -20,9 +19,10 @@ from engine.results.row import Row
 from engine.specification import Specification
 from engine.studies.preflight.requirements import epochs_read, experts_read
 from engine.tracking import Tracker
-from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity, default_uri
+from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
+from engine.tracking.mlflow.uri import check_uri, command, database_file, default_uri, follow_move, is_server
 
-EXPERIMENT = "vldistill"
+EXPERIMENT, ARTIFACTS = "vldistill", "artifacts"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Job:
     @property
     def mlflow_uri(self) -> str:
         """The tracking URI of MLflow: ``MLFLOW_TRACKING_URI``, else a database in the local folder."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(local_folder(self.specification.storage))
+        return default_uri(local_folder(self.specification.storage))
 
 
 def _ended(folder: Location) -> bool:
@@ -75,12 +75,20 @@ def make_job(space: str, study: Resolved, *, samples: int | None = None) -> Job:
     """Return the job of a resolved study; without ``samples`` the study's own number counts, or one.
 
     Raises:
-        ValueError: the storage folder lies inside Ray's temporary directory.
+        ValueError: the storage cannot be written to, or lies inside Ray's temporary directory; the folder of caches
+            cannot be written to; or MLflow cannot work with its URI.
+        StorageError: an object store does not answer or refuses.
     """
     storage = location(study.storage)
-    if isinstance(storage, Path) and storage.is_relative_to(runtime.temporary_folder()):
-        raise ValueError(f"storage: {storage} is in Ray's temporary directory, which is deleted; name another folder.")
-    specification = Specification(study, default_paths(local_folder(storage)), storage)
+    here, on_disk = local_folder(storage), isinstance(storage, Path)
+    if here.is_relative_to(temporary_folder()):
+        raise ValueError(f"storage: {here} is in Ray's temporary directory, which is deleted; name another folder.")
+    check_writable(here, key="storage" if on_disk else "the folder for caches and MLflow")
+    check_answers(storage)
+    paths = default_paths(here)
+    check_writable(paths.cache, key="VLDD_CACHE")
+    check_uri(default_uri(here))
+    specification = Specification(study, paths, storage)
     wanted = samples or study.budget.samples or 1
     return Job(Path(space).stem, study, specification, wanted if study.search else 1)
 
@@ -103,7 +111,7 @@ def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
     tracker = MlflowTracker.open_study(
         job.mlflow_uri,
         RunIdentity(EXPERIMENT, job.name, job.key, job.study.note),
-        artifacts=here / "artifacts",
+        artifacts=here / ARTIFACTS,
         spool=here / "spool",
         fresh=fresh,
     )
@@ -137,7 +145,9 @@ def conclude(job: Job, rows: list[Row], *lines: str) -> None:
     echo(f"\n{render_text(rows)}")
     for line in lines:
         echo(line)
-    if job.mlflow_uri.startswith("http"):
-        echo(f"compare runs:   {job.mlflow_uri}")
-    else:
-        echo(f"compare runs:   mlflow server --backend-store-uri {job.mlflow_uri}")
+    if is_server(uri := job.mlflow_uri):
+        echo(f"compare runs:   {uri}")
+        return
+    if database := database_file(uri):
+        follow_move(database, EXPERIMENT, local_folder(job.specification.storage) / ARTIFACTS)
+    echo(f"compare runs:   {command('server', '--backend-store-uri', uri)}")

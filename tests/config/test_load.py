@@ -248,6 +248,33 @@ def test_experts_follow_what_trains_them(space: Path, other: str) -> None:
     assert resolve(load(space, [other])).experts_identity != resolve(load(space)).experts_identity
 
 
+# --- values on the command line
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["photos/set #1", "#1", " a ", "a: b", "- a", "*.csv", "&a", "!a", "%a", "@a", "`a", "? a", "|", "> a", "---",
+     "2026-11-26", "=", "<<", "[old] photos", "{a", "'tis", "a\tb", "a\nb: c", "é #", "C:\\runs"],
+)  # fmt: skip
+def test_a_text_stays_as_it_was_typed(space: Path, text: str) -> None:
+    study = resolved(space, f"storage={text}", f"note={text}")
+    assert (study.storage, study.note) == (text, text)
+    (space.parent / "again.yaml").write_text(as_yaml(study), encoding="utf-8")
+    assert load(space.parent / "again.yaml").storage == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None), ("~", None), ("null", None), ("true", True), ("off", False), ("3", 3), (" 3 ", 3), ("-1.5", -1.5),
+        ("'3'", "3"), ("'a # b'", "a # b"), ('"a\\t#"', "a\t#"), ("[1, a #b, 'c # d']", [1, "a #b", "c # d"]),
+        ("{a #b: {c: d #e, f: null}}", {"a #b": {"c": "d #e", "f": None}}), ("[]", []),
+    ],
+)  # fmt: skip
+def test_other_values_are_those_of_yaml(text: str, value: object) -> None:
+    assert parse_overrides([f"key={text}"]) == {"key": value}
+
+
 # --- mistakes on the command line
 
 ON_COMMAND_LINE = [
@@ -333,13 +360,16 @@ ON_COMMAND_LINE = [
     ("a.b", "'a.b' is no override, expected key=value such as method.inner_steps=8"),
     ("a..b=3", "'a..b=3' is no override, expected key=value such as method.inner_steps=8"),
     ("=3", "'=3' is no override, expected key=value such as method.inner_steps=8"),
-    ("protocol.epochs=[", "the value of protocol.epochs: line 1 is not usable YAML, expected the node content, "
-     "but found '<stream end>'"),
-    ("protocol.epochs=*x",
+    ("protocol.learning_rates=[0.1, 0.2", "protocol.learning_rates is '[0.1, 0.2', expected a list"),
+    ("protocol.learning_rates=[0.1]]", "the value of protocol.learning_rates: line 1 is not usable YAML, "
+     "expected '<document start>', but found ']'"),
+    ("protocol.epochs=*x", "protocol.epochs is '*x', expected an integer"),
+    ("protocol.epochs=[*x]",
      "the value of protocol.epochs: line 1 is not usable YAML, found an anchor, an alias or a tag"),
     ("protocol={epochs: 3, epochs: 4}",
      "the value of protocol: line 1 is not usable YAML, found the key 'epochs' twice"),
-    ("seed=2024-13-45", "the value of seed: the text is not usable YAML, month must be in 1..12"),
+    ("seed=2024-13-45", "seed is '2024-13-45', expected an integer"),
+    ("storage=caf\udce9", "the value of storage is 'caf\\udce9', expected a text in UTF-8"),
     ("search=3", "search is 3, expected a mapping"),
     ("search.method.span=3", f"search.method.span is 3, expected {KINDS}"),
     ("search.method.span={int: [1, 2]}", f"search.method.span is {{'int': [1, 2]}}, expected {KINDS}"),
@@ -419,8 +449,8 @@ IN_FILE = [
     ("[" * 3000, "the configuration is nested too deeply, expected a few levels"),
     (TEXT + "3: 4\n", f"3 = 4 is not a known key, expected one of {TOP}"),
     (TEXT + "null: 4\n", f"None = 4 is not a known key, expected one of {TOP}"),
-    (TEXT.replace("{name: shapes}", "{name: shapes, 2024-01-01: 3}"),
-     "data.2024-01-01 = 3 is not a known key, expected one of name"),
+    (TEXT.replace("{name: shapes}", "{name: shapes, 3: 3}"),
+     "data.3 = 3 is not a known key, expected one of name"),
     (TEXT + "true: 4\n", f"True = 4 is not a known key, expected one of {TOP}"),
     (TEXT + "budgte: {}\n", "budgte = {} is not a known key, the nearest known name is budget"),
     (TEXT + "protocol: {epoch: 3}\n", unknown("protocol.epoch = 3", "protocol.epochs")),

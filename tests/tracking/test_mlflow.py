@@ -17,7 +17,7 @@ from mlflow.entities import Run
 
 from engine.tracking import Tracker
 from engine.tracking.mlflow.delivery import Delivery, prepare
-from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity, default_uri
+from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # inside MLflow
 
@@ -25,8 +25,10 @@ Open = Callable[..., MlflowTracker]
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("storage")
+def storage(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Path:
+    folder = tmp_path_factory.mktemp("storage")
+    shutil.copy(schema, folder / "mlflow.db")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -258,13 +260,6 @@ def test_a_deleted_run_is_reported_and_its_records_kept(uri: str, open_study: Op
     assert record.content["values"] == {"loss": 1.0}
 
 
-def test_default_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert default_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org")
-    assert default_uri(tmp_path) == "http://example.org"
-
-
 @pytest.mark.slow
 def test_several_processes_prepare_one_database(tmp_path: Path) -> None:
     code = (
@@ -276,13 +271,6 @@ def test_several_processes_prepare_one_database(tmp_path: Path) -> None:
     processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
     answers = [process.communicate(timeout=60) for process in processes]
     assert answers == [("1\n", ""), ("1\n", "")], "the same experiment, and a silent console"
-
-
-def test_addresses_that_do_not_work(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tracking URI: MLflow refuses to work with 'file:"):
-        prepare("file:/nowhere", experiment="e", artifacts=tmp_path)
-    with pytest.raises(ConnectionError, match=r"No MLflow answered at http://127\.0\.0\.1:9 within 0\.5 s"):
-        prepare("http://127.0.0.1:9", experiment="e", artifacts=tmp_path, patience=0.5)
 
 
 def test_a_deleted_experiment_is_not_written_to(uri: str, tmp_path: Path) -> None:

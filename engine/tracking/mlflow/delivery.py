@@ -5,29 +5,42 @@ import logging
 import math
 import os
 import re
+import shlex
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the sender retries, and can be interrupted
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store import db_migrations
 from mlflow.tracking.context.registry import resolve_tags
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.version import VERSION
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from engine.io.files import exclusive
+from engine.io.patience import within
 from engine.tracking.mlflow.spool import Record, RejectedError, Spool
+from engine.tracking.mlflow.uri import (
+    PATIENCE_S,
+    VARIABLE,
+    command,
+    database_file,
+    follow_move,
+    is_database,
+    is_server,
+    local_folder,
+    shown,
+)
 
 if "MLFLOW_LOGGING_LEVEL" not in os.environ:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are told here
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 CHILD_TAG = "vldistill.child"
@@ -36,6 +49,8 @@ INHERITED = ("mlflow.source.", "mlflow.user")
 BATCH = {"params": 100, "tags": 100, "metrics": 1000}
 """MLflow's limits for one call."""
 
+RETRY_S = 0.5
+
 INVALID = frozenset(
     {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
 )
@@ -43,29 +58,39 @@ FORBIDDEN = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED"})
 """Final when a study is opened; later they may come from a token that is about to be renewed."""
 
 
-def prepare(uri: str, *, experiment: str, artifacts: Path, patience: float = 20.0) -> str:
+def prepare(uri: str, *, experiment: str, artifacts: Path, patience: float = PATIENCE_S) -> str:
     """Create database, schema and experiment where they are missing, and return the experiment's id.
 
     Artifacts of a new experiment go to the folder ``artifacts``; a server (``http``) stores them as it is configured.
-    Processes prepare a SQLite file one at a time, because MLflow's migration fails when two run at once.
+    A database beside ``artifacts`` follows it where both were moved. Processes prepare a SQLite file one at a time,
+    because MLflow's migration fails when two run at once.
 
     Raises:
-        ValueError: MLflow rejects the URI or the experiment, or the experiment is deleted.
+        ValueError: MLflow rejects the URI or the experiment, the experiment is deleted, its folder of artifacts is
+            gone, or the database is of another version of MLflow.
         ConnectionError: MLflow does not answer within ``patience`` seconds.
     """
-    artifact_location = None if uri.startswith(("http://", "https://")) else artifacts.resolve().as_uri()
+    location = None if is_server(uri) else artifacts.resolve().as_uri()
     alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if database := database_file(uri):
         alone = exclusive(database.with_name(f".{database.name}.lock"))
     with alone:
-        return _retried(patience, uri, lambda: _experiment_id(MlflowClient(uri), experiment, artifact_location))
+        if database:
+            follow_move(database, experiment, artifacts)
+        found = _retried(patience, uri, lambda: _experiment_id(MlflowClient(uri), experiment, location))
+    unquoted = Path(uri.removeprefix("sqlite:///")).parent
+    if database and unquoted.is_absolute() and unquoted != database.parent:
+        with contextlib.suppress(OSError):
+            os.removedirs(unquoted)  # MLflow makes the folder of the database by the letters of the URI
+    return found
 
 
 def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
+            if artifact_location is not None and (folder := local_folder(artifact_location)):
+                folder.mkdir(parents=True, exist_ok=True)
             return str(client.create_experiment(name, artifact_location=artifact_location))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process may have created it meanwhile
@@ -73,6 +98,12 @@ def _experiment_id(client: MlflowClient, name: str, artifact_location: str | Non
                 raise
     if found.lifecycle_stage == "deleted":
         raise ValueError(f"experiment: {name!r} is deleted in MLflow, expected one to write to; restore or rename it.")
+    if artifact_location is not None and (folder := local_folder(found.artifact_location)) and not folder.is_dir():
+        made, here = shlex.quote(str(folder)), shlex.quote(str(local_folder(artifact_location)))
+        raise ValueError(
+            f"experiment: MLflow keeps the files of {name!r} in {str(folder)!r}, expected that folder here; "
+            f"type ln -s {here} {made} if it was moved, or mkdir -p {made}."
+        )
     return str(found.experiment_id)
 
 
@@ -192,28 +223,68 @@ def _move_artifact(client: MlflowClient, run: str, copy: Path) -> None:
 
 
 def _retried(patience: float, uri: str, call: Callable[[], str]) -> str:
-    """Return the result of ``call``, which is repeated for ``patience`` seconds while MLflow does not answer."""
+    """Return the result of ``call``, which is repeated for ``patience`` seconds while MLflow does not answer.
+
+    A database is only asked whether it answers; making or migrating its schema takes as long as it takes.
+    """
     deadline = time.monotonic() + patience
     while True:
         try:
             with _sorted_errors(final=INVALID | FORBIDDEN):
+                if not is_database(uri):
+                    return within(deadline - time.monotonic(), call)
+                within(deadline - time.monotonic(), lambda: _connect(uri))
                 return call()
         except RejectedError as error:
-            raise ValueError(f"tracking URI: MLflow refuses to work with {uri!r} ({error}).") from error
+            raise ValueError(_refusal(uri, str(error))) from error
         except ConnectionError as error:
-            if time.monotonic() > deadline:
-                raise ConnectionError(f"No MLflow answered at {uri} within {patience:g} s ({error}).") from error
-        time.sleep(0.5)
+            if time.monotonic() + RETRY_S > deadline:
+                raise ConnectionError(
+                    f"No MLflow answered at {shown(uri)} within {patience:g} s ({error}); repeat the command when it "
+                    f"does, or unset {VARIABLE}."
+                ) from error
+        time.sleep(RETRY_S)
+
+
+def _connect(uri: str) -> None:
+    """Read from a database once, because MLflow itself repeats its attempts for minutes.
+
+    Raises:
+        RejectedError: the file of a SQLite database cannot be opened, or is none.
+    """
+    engine = create_engine(uri)
+    try:
+        inspect(engine).get_table_names()
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error) and "locked" not in str(error):
+            raise RejectedError(_in_short(error)) from error
+        raise
+    finally:
+        engine.dispose()
+
+
+def _refusal(uri: str, reason: str) -> str:
+    """Return why a database or a server is of no use, and what to type where it is of another version of MLflow."""
+    if (version := re.search(r"database schema \(found version (\w+)", reason)) is None:
+        return f"tracking URI: MLflow refuses to work with {shown(uri)!r} ({reason})."
+    if any(Path(db_migrations.__file__).parent.glob(f"versions/{version[1]}_*.py")):
+        kind, todo = "an older", f"make a copy of it and type {command('db', 'upgrade', uri)}"
+    else:
+        kind, todo = "a newer", f"install that one, or name another database as {VARIABLE}"
+    return f"tracking URI: {shown(uri)} is a database of {kind} MLflow than the {VERSION} here; {todo}."
 
 
 @contextlib.contextmanager
 def _sorted_errors(*, final: frozenset[str]) -> Iterator[None]:
-    """Raise MLflow's errors as RejectedError if their code is ``final``, and as ConnectionError otherwise."""
+    """Raise MLflow's errors as RejectedError if their code is ``final``, and as ConnectionError otherwise.
+
+    The schema of another version is final too.
+    """
     try:
         yield
     except MlflowException as error:
-        kind = RejectedError if error.error_code in final else ConnectionError
-        raise kind(_in_short(error)) from error
+        lasting = error.error_code in final or "database schema" in str(error)
+        raise (RejectedError if lasting else ConnectionError)(_in_short(error)) from error
     except (OSError, SQLAlchemyError) as error:
         raise ConnectionError(_in_short(error)) from error
 

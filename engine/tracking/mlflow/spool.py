@@ -153,12 +153,14 @@ class Sender:
         self._wake.set()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until no record waits, ``timeout`` seconds at most, and return whether that is so."""
-        deadline = time.monotonic() + timeout
-        while self.spool.waiting():
+        """Wait until no record waits, at most ``timeout`` seconds without a delivery, and return whether that is so."""
+        left, deadline = self.spool.waiting(), time.monotonic() + timeout
+        while left:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
+            before, left = left, self.spool.waiting()
+            deadline = time.monotonic() + timeout if left < before else deadline
         return True
 
     def stop(self, timeout: float = 5.0) -> None:

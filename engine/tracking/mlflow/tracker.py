@@ -15,15 +15,11 @@ from engine.io.files import digest
 from engine.tracking import Status
 from engine.tracking.mlflow.delivery import Delivery, open_run, prepare
 from engine.tracking.mlflow.spool import Sender, Spool
+from engine.tracking.mlflow.uri import PATIENCE_S, database_file
 
 STUDY_TAG = "vldistill.study"
 LONGEST_NAME, LONGEST_TEXT = 250, 6000
 NAME = re.compile(r"[\w./: -]+", re.ASCII)
-
-
-def default_uri(storage: Path) -> str:
-    """Return ``MLFLOW_TRACKING_URI`` if it is set, else the SQLite file ``mlflow.db`` in the folder ``storage``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
 
 
 @dataclass(frozen=True)
@@ -63,24 +59,27 @@ class MlflowTracker:
         artifacts: Path,
         spool: Path,
         fresh: bool = False,
-        patience: float = 60.0,
+        patience: float = 30.0,
     ) -> "MlflowTracker":
         """Open the study's run: the one with the same key, which becomes RUNNING again, or a new one.
 
         Records that an earlier process could not deliver lie below ``spool`` and are sent now. ``fresh`` creates a new
-        run even if one exists. ``patience`` (seconds) bounds the wait for a server that is away, at ``finish`` and, up
-        to 20 s, here.
+        run even if one exists. ``patience`` (seconds) bounds the wait for a server that takes nothing, at ``finish``
+        and, up to 15 s a step, here.
 
         Raises:
             ValueError: MLflow cannot hold the key, or rejects the experiment.
             ConnectionError: MLflow does not answer.
         """
         _check_name("key", identity.key)
-        wait = min(patience, 20.0)
+        wait = min(patience, PATIENCE_S)
         experiment_id = prepare(uri, experiment=identity.experiment, artifacts=artifacts, patience=wait)
         key, note = {STUDY_TAG: identity.key}, _text(identity.note)
         run_id = open_run(uri, experiment_id, identity.name, key=key, note=note, fresh=fresh, patience=wait)
-        records = Spool(spool.resolve() / digest(uri, identity.experiment, identity.key))
+        database = database_file(uri)
+        moves_along = database is not None and database.parent.resolve() == spool.parent.resolve()
+        place = database.name if database is not None and moves_along else uri
+        records = Spool(spool.resolve() / digest(place, identity.experiment, identity.key))
         sender = Sender(records, Delivery(records, uri, experiment_id))
         tracker = cls(sender, uri=uri, run_id=run_id, channel=run_id, patience=patience)
         sender.put(run_id, "open", name=identity.name)

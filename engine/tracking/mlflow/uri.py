@@ -1,0 +1,123 @@
+"""The tracking URI of MLflow: its default, a check before anything starts, and commands for a shell."""
+
+import os
+import shlex
+import shutil
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+PATIENCE_S = 15.0
+"""Seconds to wait for MLflow, or for its database, when a study is opened."""
+
+
+def default_uri(storage: Path) -> str:
+    """Return ``MLFLOW_TRACKING_URI`` if it is set, else the SQLite file ``mlflow.db`` in the folder ``storage``."""
+    database = str(storage.resolve() / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+    return os.environ.get(VARIABLE) or f"sqlite:///{database}"
+
+
+def is_server(uri: str) -> bool:
+    """Return whether a URI is that of a server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def is_database(uri: str) -> bool:
+    """Return whether a URI is that of a database."""
+    return uri.startswith(tuple(DATABASE_ENGINES))
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file of a SQLite database, or None for anything else."""
+    if not uri.startswith("sqlite:"):
+        return None
+    name = make_url(uri).database
+    return Path(name).absolute() if name and name != ":memory:" else None
+
+
+def check_uri(uri: str) -> None:
+    """Check that MLflow knows this kind of URI, and that the driver of a database is installed.
+
+    Raises:
+        ValueError: it does not, or the driver is not.
+    """
+    try:
+        if is_database(uri):
+            make_url(uri).get_dialect().import_dbapi()
+        elif not is_server(uri):
+            MlflowClient(uri)
+    except (ArgumentError, NoSuchModuleError, MlflowException) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"{VARIABLE} is {shown(uri)!r}, with which MLflow cannot work ({reason}).") from error
+    except ImportError as error:
+        raise ValueError(
+            f"{VARIABLE} is {shown(uri)!r}, whose driver {error.name} is not installed here; install it with pip, or "
+            "unset the variable."
+        ) from error
+
+
+def shown(uri: str) -> str:
+    """Return a URI without its password."""
+    try:
+        return uri if is_server(uri) else make_url(uri).render_as_string() if make_url(uri).password else uri
+    except ArgumentError:
+        return uri
+
+
+def command(*words: str) -> str:
+    """Return a line for a shell that runs MLflow of this environment; a URI with a password is its variable."""
+    own, found = Path(sys.executable).with_name("mlflow"), shutil.which("mlflow")
+    program = [str(own)] if own.is_file() else [sys.executable, "-m", "mlflow"]
+    if found and own.is_file() and Path(found).samefile(own):
+        program = ["mlflow"]
+    given = [shlex.quote(word) if shown(word) == word else f'"${VARIABLE}"' for word in words]
+    return " ".join([*map(shlex.quote, program), *given])
+
+
+def follow_move(database: Path, experiment: str, artifacts: Path) -> None:
+    """Let an experiment and its runs find ``artifacts``, beside which its SQLite file lies, after a move or a copy.
+
+    MLflow keeps absolute paths and has no call that changes them. Nothing is changed where the experiment is absent or
+    was not made here, or where the file is no database, which MLflow says itself.
+
+    Raises:
+        TimeoutError: another process keeps the database locked.
+    """
+    if not database.is_file() or database.parent.resolve() != artifacts.parent.resolve():
+        return
+    try:
+        with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection, connection:
+            _follow_move(connection, experiment, artifacts)
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise TimeoutError(f"{database}: another process keeps this database locked") from error
+
+
+def _follow_move(connection: sqlite3.Connection, experiment: str, artifacts: Path) -> None:
+    new = artifacts.resolve().as_uri()
+    known = connection.execute("SELECT experiment_id, artifact_location FROM experiments WHERE name = ?", [experiment])
+    for number, old in known.fetchall():
+        folder = local_folder(old)
+        same = folder is not None and folder.exists() and artifacts.exists() and folder.samefile(artifacts)
+        if old == new or folder is None or folder.name != artifacts.name or same:
+            continue
+        connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", [new, number])
+        connection.execute(
+            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE substr(artifact_uri, 1, ?) = ?",
+            [new, len(old) + 1, len(old) + 1, f"{old}/"],
+        )
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder of this machine that an artifact's URI names, or None."""
+    parts = urlparse(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri) if uri.startswith("/") else None
