@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +17,16 @@ from engine.io.files import atomic_path
 from engine.methods import Method, Metrics, Sources, State
 from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
+from engine.tensors import check_finite
 
 FORMAT_VERSION = 2
+_ENTRIES = {torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"), torch.optim.SGD: ("momentum_buffer",)}
+"""What each optimiser keeps of a parameter."""
 OnStep = Callable[[int, State, Metrics], None]
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss of an outer step is not finite; repeating the step would give the same."""
+    """The loss of an outer step, or the set after it, is not finite; repeating the step would give the same."""
 
 
 @dataclass
@@ -78,6 +81,17 @@ class Distillation:
                 on_step(self.step, self.state, metrics)
         return metrics
 
+    def check(self) -> None:
+        """Check that the present result is finite; ``run`` does not, which also runs without numbers.
+
+        Raises:
+            NonFiniteLossError: it is not.
+        """
+        try:
+            self.synthetic.check()
+        except ValueError as error:
+            raise NonFiniteLossError(f"method {self._name}: after outer step {self.step}, {error}") from error
+
     @property
     def _name(self) -> str:
         return type(self.method).__module__.rpartition(".")[2]
@@ -94,11 +108,20 @@ class Distillation:
             "metadata": json.dumps(self.state.synthetic.metadata, sort_keys=True),
         }
 
-    def save(self, path: Path) -> None:
-        """Write the state, the average, the optimiser and the step as one safetensors file, atomically."""
+    def _sets(self) -> dict[str, Tensor]:
+        """Return the tensors of the state and of the average by their names in a checkpoint (aliases)."""
         tensors = {f"state.{name}": value for name, value in self.state.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        return tensors
+
+    def _learned(self) -> list[Tensor]:
+        """Return the parameters in the order in which the optimiser numbers them."""
+        return [value for entry in self.optimiser.param_groups for value in entry["params"]]
+
+    def save(self, path: Path) -> None:
+        """Write the state, the average, the optimiser and the step as one safetensors file, atomically."""
+        tensors = self._sets()
         for index, entries in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{entry}": torch.as_tensor(value) for entry, value in entries.items()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -108,35 +131,64 @@ class Distillation:
     def load(self, path: Path) -> None:
         """Continue from a checkpoint that ``save`` wrote for a run of the same method, options, data and seed.
 
+        Everything is checked before anything of this run is replaced.
+
         Raises:
-            ValueError: the file is damaged, of another format version, or of another run.
+            ValueError: the file is damaged, of another format version, or of another run, or a number of its set is
+                not finite.
         """
         try:
             with safe_open(path, "pt") as file:
                 header = file.metadata() or {}
-                for key, own in self._header().items():
-                    if header.get(key) != own:
-                        raise ValueError(f"{path}: expected a checkpoint with {key} {own}, found {header.get(key)}.")
-                step = header.get("step", "")
-                if not (step.isascii() and step.isdigit()):
-                    raise ValueError(f"{path}: expected a checkpoint with a step, found {step!r}.")
-                parts: dict[str, dict[str, Tensor]] = {"state": {}, "average": {}, "optimiser": {}}
-                for name in file.keys():  # noqa: SIM118  (not a mapping)
-                    part, _, entry = name.partition(".")
-                    parts[part][entry] = file.get_tensor(name)
-            self.state.load_state_dict(parts["state"])
-            if self.average is not None:
-                self.average.load_state_dict(parts["average"])
-        except (SafetensorError, RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise ValueError(f"{path}: expected a checkpoint of this run, but {reason}.") from error
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        except SafetensorError as error:
+            raise ValueError(f"{path}: expected a checkpoint of this run, but {error}.") from error
+        for key, own in self._header().items():
+            if header.get(key) != own:
+                raise ValueError(f"{path}: expected a checkpoint with {key} {own}, found {header.get(key)}.")
+        step = header.get("step", "")
+        if not (step.isascii() and step.isdigit() and len(step) < 16):
+            raise ValueError(f"{path}: expected a checkpoint with a step, found {step[:80]!r}.")
+        self._compare(path, tensors)
         states: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimiser"].items():
-            index, _, entry = name.partition(".")
-            states.setdefault(int(index), {})[entry] = value
+        for name in tensors:
+            if name.startswith("optimiser."):
+                _, index, entry = name.split(".")
+                states.setdefault(int(index), {})[entry] = tensors[name]
+        for name, value in self._sets().items():
+            value.copy_(tensors[name])
         groups = self.optimiser.state_dict()["param_groups"]  # hyper-parameters stay those of this run
         self.optimiser.load_state_dict({"state": states, "param_groups": groups})
         self.step = int(step)
+
+    def _compare(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        """Compare the tensors of a checkpoint with those that this run has: names, shapes, dtypes, finite numbers."""
+        expected = self._expected(tensors)
+        for name in sorted(expected.keys() | tensors.keys()):
+            if name not in tensors or name not in expected:
+                where = "only the run" if name in expected else "only the file"
+                raise ValueError(f"{path}: expected the tensors of this run, but {where} has {name}.")
+            value, like = tensors[name], expected[name]
+            if (value.shape, value.dtype) != (like.shape, like.dtype):
+                found, wanted = (f"{list(one.shape)} of {one.dtype}" for one in (value, like))
+                raise ValueError(f"{path}: {name} is {found}, expected {wanted}.")
+            overflown = value.isinf() & name.startswith("optimiser.")  # Adam's squares may, and then move nothing
+            check_finite(f"{path}: {name}", value.masked_fill(overflown, 0))
+
+    def _expected(self, found: Iterable[str]) -> dict[str, Tensor]:
+        """Return what a checkpoint with the tensors ``found`` has to hold, by name, each with its shape and dtype.
+
+        The optimiser has entries for the parameters that have been moved, and none for the others.
+        """
+        moved = {name.split(".")[1] for name in found if name.startswith("optimiser.")}
+        entries = _ENTRIES[type(self.optimiser)]
+        like = {"step": torch.zeros(())}
+        return self._sets() | {
+            f"optimiser.{index}.{entry}": like.get(entry, value)
+            for index, value in enumerate(self._learned())
+            for entry in entries
+            if str(index) in moved
+        }
 
 
 def outer_optimiser(

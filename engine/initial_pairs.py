@@ -13,6 +13,7 @@ from engine.experts.trajectory import ExpertSource
 from engine.io.files import atomic_path, digest, exclusive
 from engine.io.storage import Location, read_whole
 from engine.provenance import code_digest, versions
+from engine.tensors import finite_tensor
 
 
 def initial_file(study: Resolved, folder: Location) -> Location:
@@ -31,7 +32,7 @@ def initial_pairs(study: Resolved, setup: build.Setup, experts: ExpertSource, fo
     with exclusive(folder / "lock"):
         try:
             return read_initial_pairs(file)
-        except (FileNotFoundError, SafetensorError, KeyError):
+        except (FileNotFoundError, ValueError):
             images, texts, generator = build.initial_pairs(study, setup, experts)
         tensors = {"images": images, "texts": texts, "generator": generator.get_state()}
         with atomic_path(file) as temporary:
@@ -44,7 +45,17 @@ def read_initial_pairs(file: Location) -> build.Initial:
 
     Raises:
         FileNotFoundError: there is no such file.
-        SafetensorError: the file is damaged.
+        ValueError: the file is damaged, or a number in it is not finite.
     """
-    tensors = load(read_whole(file))  # not mapped from a file that may go
-    return tensors["images"], tensors["texts"], torch.Generator().set_state(tensors["generator"])
+    try:
+        tensors = load(read_whole(file))  # not mapped from a file that may go
+        generator = torch.Generator().set_state(tensors["generator"])
+        images, texts = (
+            finite_tensor(f"{file}: {name}", tensors[name], *[None] * tensors[name].ndim)
+            for name in ("images", "texts")
+        )
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{file}: expected initial pairs in safetensors, but they cannot be read ({error})."
+        ) from error
+    return images, texts, generator

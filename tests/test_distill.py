@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from engine.distill import Distillation, outer_optimiser
+from engine.distill import Distillation, NonFiniteLossError, outer_optimiser
 from engine.experts.trajectory import MemorySource
 from engine.io.paths import Paths
 from engine.methods import Learn, Sources, State, learned_groups
@@ -156,3 +156,58 @@ def test_a_checkpoint_of_another_format_is_refused(changes: dict[str, str], foun
     path = saved(tmp_path / "checkpoint", **changes)
     with pytest.raises(ValueError, match=rf"checkpoint: expected a checkpoint {found}\.$"):
         run_of().load(path)
+
+
+def changed(path: Path, **changes: torch.Tensor | None) -> Path:
+    """Save a run after three steps with some tensors of its checkpoint changed, or left out where None."""
+    tensors = {**load_file(saved(path)), **{name.replace("__", "."): value for name, value in changes.items()}}
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    save_file({name: value for name, value in tensors.items() if value is not None}, path, metadata=header)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"optimiser__x__step": torch.ones(())}, r"only the file has optimiser\.x\.step"),
+        ({"optimiser__0": torch.ones(())}, r"only the file has optimiser\.0"),
+        ({"optimiser__7__step": torch.ones(())}, r"only the file has optimiser\.7\.step"),
+        ({"optimiser__0__exp_avg": None}, r"only the run has optimiser\.0\.exp_avg"),
+        (
+            {"optimiser__0__exp_avg": torch.ones(2)},
+            r"optimiser\.0\.exp_avg is \[2\] of torch\.float32, expected \[2, 3, 4",
+        ),
+        (
+            {"state__synthetic__texts": torch.ones(2, 3).half()},
+            r"state\.synthetic\.texts is \[2, 3\] of torch\.float16, e",
+        ),
+        (
+            {"state__synthetic__images": torch.full((2, 3, 4, 4), torch.nan)},
+            r"images\[0, 0, 0, 0\] is nan, expected fin",
+        ),
+        ({"optimiser__0__exp_avg": torch.full((2, 3, 4, 4), torch.nan)}, r"exp_avg\[0, 0, 0, 0\] is nan, expected fin"),
+        ({"other": torch.ones(1)}, "only the file has other"),
+    ],
+    ids=["index", "no entry", "later index", "absent", "shape", "dtype", "pixel", "moment", "other"],
+)
+def test_a_checkpoint_of_other_tensors_changes_nothing(
+    changes: dict[str, torch.Tensor | None], found: str, tmp_path: Path
+) -> None:
+    run = run_of()
+    before = {name: value.clone() for name, value in run.state.state_dict().items()}
+    path = changed(tmp_path / "checkpoint", **changes)
+    with pytest.raises(ValueError, match=rf"checkpoint: .*{found}"):
+        run.load(path)
+    assert (run.step, run.optimiser.state_dict()["state"]) == (0, {})
+    assert all(torch.equal(value, before[name]) for name, value in run.state.state_dict().items())
+
+
+def test_a_set_that_is_not_finite_ends_a_run() -> None:
+    run = run_of()
+    run.check()
+    nn.init.constant_(run.synthetic.texts, torch.nan)
+    with pytest.raises(
+        NonFiniteLossError, match=r"after outer step 0, texts\[0, 0\] is nan, expected finite numbers\.$"
+    ):
+        run.check()

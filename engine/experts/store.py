@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from engine.experts.trajectory import ExpertId
 from engine.io.files import atomic_path, digest, exclusive, read_json, write_json
 from engine.io.storage import Location, read_whole
-from engine.tensors import Params
+from engine.tensors import Params, check_finite
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -76,8 +77,15 @@ class ExpertStore:
         Raises:
             FileNotFoundError: the expert has no such snapshot.
             DamagedError: the file differs from what was written.
+            ValueError: it is no safetensors file, or a number in it is not finite.
         """
-        tensors = load(self._bytes(expert, epoch))  # their order and alignment differ from call to call
+        file = self._expert_folder(expert) / _file_name(epoch)
+        try:
+            tensors = load(self._bytes(expert, epoch))  # their order and alignment differ from call to call
+        except SafetensorError as error:
+            raise ValueError(f"{file}: expected a snapshot in safetensors, but {error}.") from error
+        for name, value in tensors.items():
+            check_finite(f"{file}: {name}", value)
         return {name: tensors[name].clone() for name in sorted(tensors)}
 
     def check(self, expert: ExpertId) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.similarity import Identity, similarity_of
-from engine.tensors import MODALITIES, Modality, Params
+from engine.tensors import MODALITIES, Modality, Params, finite_tensor
 
 Normalisation = Literal["clip", "imagenet", "none"]
 
@@ -77,7 +78,7 @@ def read_published_set(
         )
     similarity = _similarity(path, content, len(images), alpha)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in _STATISTICS[normalisation])
-    return SyntheticSet(
+    synthetic = SyntheticSet(
         images * std + mean,
         texts,
         {modality: _learning_rate(path, content, _RATES[modality]) for modality in MODALITIES},
@@ -85,6 +86,11 @@ def read_published_set(
         similarity=similarity,
         loss=loss or ("info_nce" if isinstance(similarity, Identity) else "wbce"),
     )
+    try:
+        synthetic.check()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return synthetic
 
 
 def import_buffers(folder: Path, student: TwoTower, store: ExpertStore) -> dict[ExpertId, int]:
@@ -127,7 +133,8 @@ def _loaded(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of kinds of tensors that are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         first = str(error).strip().splitlines()[:1]
         reason = re.split(r"(?<=[a-z])\. ", first[0])[0] if first else type(error).__name__
@@ -141,68 +148,65 @@ def _entry(path: Path, content: Mapping[Any, Any], names: Sequence[str], *, dime
     """Return the tensor under the first of ``names`` that the file has."""
     name = _first(content, names)
     if name is None:
-        found = ", ".join(map(str, content)) or "nothing"
+        found = " ".join(", ".join(map(str, content)).split())[:200] or "nothing"
         raise ValueError(f"{path}: expected one of the entries {', '.join(names)}, found {found}.")
-    return _tensor(path, name, content[name], *[None] * dimensions)
+    return finite_tensor(f"{path}: {name}", content[name], *[None] * dimensions)
 
 
 def _first(content: Mapping[Any, Any], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in content), None)
 
 
-def _tensor(path: Path, name: str, value: Any, *shape: int | None) -> Tensor:
-    """Return ``value`` in float32 if it is a tensor of finite numbers and of this shape (None: any length)."""
-    if not isinstance(value, Tensor) or value.ndim != len(shape) or not value.is_floating_point():
-        found = f"{list(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"{path}: {name} is {found}, expected a tensor of numbers with {len(shape)} dimensions.")
-    wanted = [length if own is None else own for own, length in zip(shape, value.shape, strict=True)]
-    if list(value.shape) != wanted:
-        raise ValueError(f"{path}: {name} has the shape {list(value.shape)}, expected {wanted}.")
-    if not bool(value.isfinite().all()):
-        raise ValueError(f"{path}: {name} holds numbers that are not finite.")
-    return value.detach().float()
-
-
 def _learning_rate(path: Path, content: Mapping[Any, Any], names: Sequence[str]) -> float:
     """Return a learning rate, which must be above zero because sets store its logarithm."""
     name = _first(content, names)
-    value = None if name is None else content[name]
-    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if not isinstance(number, int | float) or not math.isfinite(number) or number <= 0:
-        raise ValueError(f"{path}: {name or names[0]} is {number!r}, expected one learning rate above 0.")
+    number = None if name is None else content[name]
+    if isinstance(number, Tensor) and number.numel() == 1:
+        number = finite_tensor(f"{path}: {name}", number.float(), *number.shape).item()
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 1e-300 < number < 1e300:
+        found = " ".join(repr(number).split())[:80]
+        raise ValueError(f"{path}: {name or names[0]} is {found}, expected one learning rate above 0.")
     return float(number)
 
 
 def _similarity(path: Path, content: Mapping[Any, Any], size: int, alpha: float | None) -> nn.Module:
     """Return the similarity of a set: from its parts if the file has them, else its matrix, else the identity."""
     name, whole = _first(content, _PARTS), _first(content, _MATRIX)
-    matrix = None if whole is None else _tensor(path, whole, content[whole], size, size)
+    matrix = None if whole is None else finite_tensor(f"{path}: {whole}", content[whole], size, size)
     if name is None:
         return Identity() if matrix is None else similarity_of({"matrix": matrix})
     parts = [content[name]] if isinstance(content[name], Tensor) else content[name]
     if not isinstance(parts, list | tuple):
         raise ValueError(f"{path}: {name} is a {type(parts).__name__}, expected a list of one or three tensors.")
     if len(parts) == 1:
-        return similarity_of({"matrix": _tensor(path, name, parts[0], size, size)})
+        return similarity_of({"matrix": finite_tensor(f"{path}: {name}", parts[0], size, size)})
     if len(parts) != 3:
         raise ValueError(f"{path}: {name} has {len(parts)} entries, expected one matrix, or a, L and R.")
-    diagonal = _tensor(path, f"{name}[0]", parts[0], size)
-    left = _tensor(path, f"{name}[1]", parts[1], size, None)
-    right = _tensor(path, f"{name}[2]", parts[2], *left.shape)
+    diagonal = finite_tensor(f"{path}: {name}[0]", parts[0], size)
+    left = finite_tensor(f"{path}: {name}[1]", parts[1], size, None)
+    right = finite_tensor(f"{path}: {name}[2]", parts[2], *left.shape)
     scale = None if alpha is None else alpha / left.shape[1]
     if matrix is not None:
-        scale = _scale(path, left @ right.T, matrix - diagonal.diag(), scale)
+        precision = max(torch.finfo(value.dtype).eps for value in (*parts, content[whole]))
+        scale = _scale(path, diagonal, left, right, matrix, given=scale, precision=precision)
     if scale is None:
         raise ValueError(f"{path}: it does not name the alpha of its low-rank similarity, expected it as --alpha.")
     return similarity_of({"diagonal": diagonal, "left": left, "right": right, "scale": torch.tensor(scale)})
 
 
-def _scale(path: Path, product: Tensor, rest: Tensor, given: float | None) -> float:
-    """Return ``given``, or the factor with which ``product`` is nearest to ``rest``, if it makes them equal."""
+def _scale(
+    path: Path, diagonal: Tensor, left: Tensor, right: Tensor, matrix: Tensor, *, given: float | None, precision: float
+) -> float:
+    """Return ``given``, or the factor that fits the parts best to their whole matrix, if it makes them equal.
+
+    Parts and matrix were rounded to ``precision``, the machine epsilon of the file's coarsest numbers.
+    """
+    product, rest = left @ right.T, matrix - diagonal.diag()
     square = float(product.square().sum())
     fitting = float((rest * product).sum()) / square if square > 0 else 1.0
     scale = fitting if given is None else given
-    if not torch.allclose(scale * product, rest, rtol=1e-3, atol=1e-4):
+    rounded = 4 * precision * (abs(scale) * left.abs() @ right.abs().T + diagonal.abs().diag() + matrix.abs())
+    if not math.isfinite(scale) or bool(((scale * product - rest).abs() > 1e-4 + 1e-3 * rest.abs() + rounded).any()):
         which = "that alpha" if given is not None else "any alpha"
         raise ValueError(f"{path}: the similarity is not made of its parts for {which}, expected one that is.")
     return scale
@@ -257,6 +261,6 @@ def _named(path: Path, where: str, snapshot: Any, like: Params) -> Params:
         found = f"{len(snapshot)} tensors" if isinstance(snapshot, list | tuple) else type(snapshot).__name__
         raise ValueError(f"{path}: snapshot {where} has {found}, expected the {len(like)} of this space's student.")
     return {
-        name: _tensor(path, f"snapshot {where} at {name}", value, *own.shape).clone()
+        name: finite_tensor(f"{path}: snapshot {where} at {name}", value, *own.shape).clone()
         for (name, own), value in zip(like.items(), snapshot, strict=True)
     }

@@ -15,9 +15,13 @@ from engine.io.files import atomic_path
 from engine.io.storage import Location, as_file
 from engine.losses.contrastive import SOFT, LossName
 from engine.synthetic.similarity import Identity, similarity_of
-from engine.tensors import MODALITIES, Modality
+from engine.tensors import MODALITIES, Modality, check_finite, finite_tensor
 
 FORMAT_VERSION = 1
+_SIMILARITY = "similarity."
+"""How the names of the tensors of a similarity begin in the file."""
+_LARGEST_LOG = 690
+"""The exponential function of this number, and of its negative, is finite and above 0."""
 
 
 class SyntheticSet(nn.Module):
@@ -65,6 +69,23 @@ class SyntheticSet(nn.Module):
         """Return the student's learning rate of each modality."""
         return {m: math.exp(self.log_rates[m].item()) for m in MODALITIES}
 
+    def check(self) -> None:
+        """Check that all numbers are finite, the similarity of every pair too, and that learning rates are above 0.
+
+        Raises:
+            ValueError: one is not; the message names its tensor.
+        """
+        for name, value in self.state_dict().items():
+            check_finite(name, value)
+        if (matrix := self.similarity()) is not None:
+            check_finite("similarity", matrix)
+        for modality in MODALITIES:
+            if abs(log_rate := self.log_rates[modality].item()) > _LARGEST_LOG:
+                raise ValueError(
+                    f"log_rates.{modality} is {log_rate:.4g}, expected the logarithm of a learning rate, "
+                    f"between -{_LARGEST_LOG} and {_LARGEST_LOG}."
+                )
+
     def size_bytes(self) -> int:
         """Return the bytes of everything that is learned, as it is stored."""
         return sum(value.numel() * value.element_size() for value in self.parameters())
@@ -83,7 +104,8 @@ def load_set(path: Location) -> SyntheticSet:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, of another kind, or of a later format version.
+        ValueError: the file is damaged, of another kind, or of a later format version, its tensors do not belong to
+            one set, or a number is not finite.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no synthetic set here.")
@@ -91,8 +113,25 @@ def load_set(path: Location) -> SyntheticSet:
         with as_file(path) as local, safe_open(local, "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected a synthetic set in safetensors, but {error}.") from error
+    loss, metadata = _described(path, header)
+    tensors = _shaped(path, tensors)
+    try:
+        similar = (name for name in tensors if name.startswith(_SIMILARITY))
+        learned = {name.removeprefix(_SIMILARITY): tensors[name] for name in similar}
+        rates, similarity = dict.fromkeys(MODALITIES, 1.0), similarity_of(learned)
+        synthetic = SyntheticSet(tensors["images"], tensors["texts"], rates, metadata, similarity=similarity, loss=loss)
+        synthetic.load_state_dict(tensors)  # the learning rates too, bitwise
+        synthetic.check()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"{path}: its tensors make no synthetic set: {reason}.") from error
+    return synthetic
+
+
+def _described(path: Location, header: Mapping[str, str]) -> tuple[LossName, dict[str, Any]]:
+    """Return the loss and the metadata in the header of a set's file."""
     if header.get("format_version") != str(FORMAT_VERSION):
         raise ValueError(
             f"{path}: expected format_version {FORMAT_VERSION}, but the file has {header.get('format_version')!r}."
@@ -102,18 +141,30 @@ def load_set(path: Location) -> SyntheticSet:
         raise ValueError(f"{path}: expected one of the losses {', '.join(SOFT)}, but the file names {loss!r}.")
     try:
         metadata = json.loads(header.get("metadata", "{}"))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected metadata in JSON, but it cannot be parsed ({error}).") from error
-    if not isinstance(metadata, dict):
-        raise ValueError(f"{path}: expected metadata that is a JSON object, but it is {metadata!r}.")
-    prefix, expected = "similarity.", {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}
-    learned = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    if {name for name in tensors if not name.startswith(prefix)} != expected:
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("student", {}), dict):
+        found = repr(metadata)[:80]
+        raise ValueError(f"{path}: expected metadata that is a JSON object, with 'student' another, found {found}.")
+    return loss, metadata
+
+
+def _shaped(path: Location, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a set's file in float32, after comparing their names and shapes and looking at them all."""
+    expected = {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}
+    if {name for name in tensors if not name.startswith(_SIMILARITY)} != expected:
         raise ValueError(f"{path}: expected the tensors {sorted(expected)}, but it holds {sorted(tensors)}.")
-    try:
-        rates, similarity = dict.fromkeys(MODALITIES, 1.0), similarity_of(learned)
-        synthetic = SyntheticSet(tensors["images"], tensors["texts"], rates, metadata, similarity=similarity, loss=loss)
-        synthetic.load_state_dict(tensors)  # the learning rates too, bitwise
-    except (ValueError, RuntimeError, IndexError) as error:
-        raise ValueError(f"{path}: its tensors make no synthetic set: {str(error).splitlines()[0]}") from error
-    return synthetic
+    images = finite_tensor(f"{path}: images", tensors["images"], None, 3, None, None)
+    pairs, dimensions = len(images), 3 if tensors["texts"].ndim == 3 else 2
+    shapes: dict[str, list[int | None]] = {
+        "texts": [pairs, *[None] * (dimensions - 1)],
+        f"{_SIMILARITY}matrix": [pairs, pairs],
+        f"{_SIMILARITY}diagonal": [pairs],
+        f"{_SIMILARITY}left": [pairs, None],
+        f"{_SIMILARITY}right": [pairs, None],
+    }
+    rest = {name: value for name, value in tensors.items() if name != "images"}
+    return {
+        "images": images,
+        **{name: finite_tensor(f"{path}: {name}", value, *shapes.get(name, [])) for name, value in rest.items()},
+    }

@@ -1,6 +1,9 @@
 """Pictures of a synthetic set: its images before and after, and the real captions nearest to its texts."""
 
+import csv
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -15,6 +18,7 @@ from torch import Tensor
 from engine.io.files import atomic_path
 from engine.synthetic.nearest import Prepare, nearest_captions
 from engine.synthetic.set import SyntheticSet
+from engine.tracking.fonts import with_glyphs
 
 SHOWN_PAIRS, PAIRS_PER_ROW = 12, 3
 IMAGE, GAP, GUTTER, MARGIN, TITLE, LINE = 1.5, 0.08, 0.42, 0.18, 0.2, 0.135  # inches
@@ -34,18 +38,22 @@ def write_set_pictures(
 ) -> None:
     """Write ``before_after.png`` with the first pairs, and ``captions.tsv`` with the nearest caption of every text.
 
-    ``texts`` are the embeddings of ``captions`` before ``prepare``, which turns them into the student's input.
+    The cells of the table are separated by tabs; one with a tab, a line break or a quotation mark stands in quotes, as
+    in Excel's dialect. ``texts`` are the embeddings of ``captions`` before ``prepare``, which turns them into the
+    student's input.
     """
     first, now = (
         [captions[index] for index in nearest_captions(synthetic.texts, texts, prepare=prepare).tolist()]
         for synthetic in (before, after)
     )
     page = draw_pairs(before.images, after.images, first, now)
-    with atomic_path(folder / "before_after.png") as temporary:
+    with atomic_path(folder / "before_after.png") as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # with_glyphs has told of these
         FigureCanvasAgg(page).print_png(str(temporary))
-    lines = [f"{pair}\t{a}\t{b}" for pair, (a, b) in enumerate(zip(first, now, strict=True))]
-    with atomic_path(folder / "captions.tsv") as temporary:
-        temporary.write_text("\n".join(["pair\tnearest at the start\tnearest now", *lines]) + "\n", encoding="utf-8")
+    rows = zip(range(len(first)), first, now, strict=True)
+    with atomic_path(folder / "captions.tsv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, "excel-tab", lineterminator="\n")
+        writer.writerows([("pair", "nearest at the start", "nearest now"), *rows])
 
 
 def draw_pairs(
@@ -56,14 +64,16 @@ def draw_pairs(
 ) -> Figure:
     """Return a page of the first ``SHOWN_PAIRS`` pairs: start on the left, learned on the right, captions below.
 
-    Pixels outside [0, 1] are clamped, and NaN is black. A caption is cut after ``CAPTION_LINES`` lines.
+    Pixels outside [0, 1] are clamped, and NaN is black. A caption is cut after ``CAPTION_LINES`` lines. It is in the
+    fonts of this machine that have its characters; those in no font are boxes.
     """
     count = min(SHOWN_PAIRS, len(before))
     columns, rows = min(count, PAIRS_PER_ROW), -(-count // PAIRS_PER_ROW)
     pair_width, pair_height = 2 * IMAGE + GAP + GUTTER, IMAGE + (CAPTION_LINES + 1) * LINE
     width, height = 2 * MARGIN + columns * pair_width - GUTTER, 2 * MARGIN + TITLE + rows * pair_height
     sides = (("start", before, captions_before), ("learned", after, captions_after))
-    with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.parse_math": False}):
+    families = with_glyphs("".join([*captions_before[:count], *captions_after[:count]]))
+    with matplotlib.rc_context({"font.family": families, "text.parse_math": False}):
         figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
         for pair, (side, (title, images, captions)) in product(range(count), enumerate(sides)):
             row, column = divmod(pair, columns)
@@ -75,6 +85,13 @@ def draw_pairs(
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(title, loc="left", size=9, weight="bold", pad=4)
-            wrapped = textwrap.wrap(captions[pair], CAPTION_CHARACTERS, max_lines=CAPTION_LINES, placeholder=" …")
-            axes.text(0, -0.03, "\n".join(wrapped), size=7, va="top", transform=axes.transAxes)
+            axes.text(0, -0.03, _wrapped(captions[pair]), size=7, va="top", transform=axes.transAxes)
     return figure
+
+
+def _wrapped(caption: str) -> str:
+    """Return a caption in lines that fit below its image; East Asian characters are twice as wide as others."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in caption)
+    wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in shown)
+    width = CAPTION_CHARACTERS // 2 if wide else CAPTION_CHARACTERS
+    return "\n".join(textwrap.wrap(shown, width, max_lines=CAPTION_LINES, placeholder=" …"))

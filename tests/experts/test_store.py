@@ -195,3 +195,10 @@ def test_the_recipe_and_its_first_code_are_described_once(store: ExpertStore) ->
     store.describe({"lr": 0.1}, {"code": "b"})
     assert read_json(store.folder / "recipe.json") == {"recipe": {"lr": 0.1}, "provenance": {"code": "a"}}
     assert store.index() == {0: (0, 1), 12: (3,)}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_snapshot_that_is_not_finite_is_named(store: ExpertStore, value: float) -> None:
+    store.save(0, 2, params(value))
+    with pytest.raises(ValueError, match=r"epoch_0002\.safetensors: \S+\[0.* is (nan|inf), expected finite numbers\.$"):
+        store.load(0, 2)

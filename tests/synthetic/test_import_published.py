@@ -92,6 +92,22 @@ def test_alpha_is_given_where_the_whole_matrix_is_not(file: Path) -> None:
         read_published_set(file, alpha=-1.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_set_of_another_precision_is_read_with_its_tolerance(dtype: torch.dtype, file: Path) -> None:
+    saved = published_set()
+    other = {name: value.to(dtype) for name, value in saved.items() if isinstance(value, Tensor)}
+    other["similarity_params"] = [value.to(dtype) for value in saved["similarity_params"]]
+    torch.save(other, file)
+    read = read_published_set(file)
+    assert all(value.dtype == torch.float32 for value in read.parameters())
+    near = max(float(torch.finfo(dtype).eps), 1e-6) * 10
+    torch.testing.assert_close(read.similarity(), saved["similarity_mat"], rtol=near, atol=10 * near)
+    other["similarity_mat"] = other["similarity_mat"] + torch.eye(PAIRS, dtype=dtype)
+    torch.save(other, file)
+    with pytest.raises(ValueError, match="not made of its parts for any alpha"):
+        read_published_set(file)
+
+
 class Harmful:
     """Runs a command when it is unpickled without care."""
 
@@ -110,7 +126,27 @@ REFUSED = [
         "image is .5, 4, 4. of torch.float32, expected a tensor of numbers",
     ),
     (published_set(image=torch.zeros(4, 3, 4, 4)), "as many pairs, found .4, 3, 4, 4. and .5, 6."),
-    (published_set(text=torch.full((PAIRS, 6), torch.nan)), "text holds numbers that are not finite"),
+    (published_set(text=torch.full((PAIRS, 6), torch.nan)), r"text\[0, 0\] is nan, expected finite numbers"),
+    (
+        published_set(text=torch.full((PAIRS, 6), 1e300, dtype=torch.float64)),
+        r"text\[0, 0\] is inf, expected finite numbers",
+    ),
+    (published_set(image=torch.zeros(1, 1, 1, 1).expand(PAIRS, 3, 4, 4)), "image repeats the numbers of a smaller"),
+    (published_set(image=torch.eye(3).to_sparse()), "image is .3, 3. of torch.float32, expected a tensor of numbers"),
+    (published_set(syn_lr_img=torch.tensor(torch.nan)), "syn_lr_img is nan, expected finite numbers"),
+    (published_set(syn_lr_img=10**400), "syn_lr_img is 10+, expected one learning rate above 0"),
+    (
+        published_set(image=torch.zeros(0, 3, 4, 4), text=torch.zeros(0, 6)),
+        "image has the shape .0, 3, 4, 4., expected",
+    ),
+    (
+        published_set(similarity_params=[torch.ones(PAIRS), *[torch.ones(PAIRS, 0)] * 2]),
+        r"similarity_params\[1\] has the",
+    ),
+    (
+        published_set(similarity_params=[torch.ones(PAIRS), *[torch.full((PAIRS, 2), 3e38)] * 2]),
+        "not made of its parts",
+    ),
     (published_set(text="caption"), "text is str, expected a tensor of numbers with 2 dimensions"),
     (published_set(similarity_params=[torch.ones(3)] * 2), "similarity_params has 2 entries"),
     (

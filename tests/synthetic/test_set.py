@@ -87,20 +87,69 @@ def test_similarity_and_loss_come_back_too(kind: str, tmp_path: Path) -> None:
 def test_a_similarity_of_other_pairs_is_named(tmp_path: Path) -> None:
     header = {"format_version": "1", "loss": "wbce"}
     save_with(tmp_path / "set.safetensors", header=header, **{"similarity.matrix": torch.zeros(3)})
-    with pytest.raises(ValueError, match=r"set\.safetensors: its tensors make no synthetic set: "):
+    with pytest.raises(
+        ValueError, match=r"set\.safetensors: similarity\.matrix is \[3\] of torch\.float32, expected .* 2 "
+    ):
         load_set(tmp_path / "set.safetensors")
     save_with(tmp_path / "set.safetensors", header=header, **{"similarity.matrix": torch.eye(3)})
-    with pytest.raises(ValueError, match=r"set\.safetensors: its tensors make no synthetic set: .* 4 pairs"):
+    with pytest.raises(
+        ValueError, match=r"set\.safetensors: similarity\.matrix has the shape \[3, 3\], expected \[4, 4\]\."
+    ):
         load_set(tmp_path / "set.safetensors")
 
 
-@pytest.mark.parametrize("log_rate", [-800.0, 800.0, math.nan])
-def test_rates_beyond_all_numbers_still_load(tmp_path: Path, log_rate: float) -> None:
-    synthetic = synthetic_set()
-    nn.init.constant_(synthetic.log_rates["text"], log_rate)
-    synthetic.save(tmp_path / "set.safetensors")
-    again = load_set(tmp_path / "set.safetensors").log_rates["text"]
-    torch.testing.assert_close(again, synthetic.log_rates["text"], equal_nan=True)
+def spoiled(name: str, value: float) -> torch.Tensor:
+    """Return a tensor of the set with its first number replaced."""
+    changed = synthetic_set().state_dict()[name].clone()
+    changed.view(-1)[0] = value
+    return changed
+
+
+LOW_RANK = {
+    "similarity.diagonal": torch.ones(4),
+    "similarity.left": torch.ones(4, 2),
+    "similarity.scale": torch.ones(()),
+}
+NOT_FINITE = [
+    ({"images": spoiled("images", math.nan)}, r"images\[0, 0, 0, 0\] is nan, expected finite numbers"),
+    ({"texts": spoiled("texts", -math.inf)}, r"texts\[0, 0\] is -inf, expected finite numbers"),
+    ({"log_rates.text": spoiled("log_rates.text", math.nan)}, r"log_rates\.text is nan, expected finite numbers"),
+    ({"log_rates.image": torch.tensor(-800.0)}, r"log_rates\.image is -800, expected the logarithm of a learning rate"),
+    ({"log_rates.image": torch.tensor(800.0)}, r"log_rates\.image is 800, expected the logarithm of a learning rate"),
+    ({"log_rates.image": torch.ones(1)}, r"log_rates\.image is \[1\] of torch\.float32, expected a tensor .* 0 dim"),
+    ({"similarity.matrix": torch.full((4, 4), math.nan)}, r"similarity\.matrix\[0, 0\] is nan"),
+    ({**LOW_RANK, "similarity.right": torch.full((4, 2), math.inf)}, r"similarity\.right\[0, 0\] is inf"),
+    (
+        {**LOW_RANK, "similarity.left": torch.full((4, 2), 3e38), "similarity.right": torch.full((4, 2), 3e38)},
+        r"similarity\[0, 0\] is inf",
+    ),
+    ({"images": torch.zeros(0, 3, 6, 5), "texts": torch.zeros(0, 7)}, r"images has the shape \[0, 3, 6, 5\], expected"),
+    ({"images": torch.zeros(4, 1, 6, 5)}, r"images has the shape \[4, 1, 6, 5\], expected \[1 or more, 3, "),
+    ({"images": torch.zeros(4, 3, 6, 5, dtype=torch.uint8)}, r"images is \[4, 3, 6, 5\] of torch\.uint8, expected"),
+    ({"texts": torch.zeros(3, 7)}, r"texts has the shape \[3, 7\], expected \[4, 1 or more\]"),
+    ({"texts": torch.zeros(())}, r"texts is \[\] of torch\.float32, expected a tensor of numbers with 2 dimensions"),
+]
+
+
+@pytest.mark.parametrize(("changes", "found"), NOT_FINITE, ids=range(len(NOT_FINITE)))
+def test_a_set_is_finite_and_of_one_shape(changes: dict[str, torch.Tensor], found: str, tmp_path: Path) -> None:
+    save_with(tmp_path / "set.safetensors", header={"format_version": "1"}, **changes)
+    with pytest.raises(ValueError, match=rf"set\.safetensors: (its tensors make no synthetic set: )?{found}") as caught:
+        load_set(tmp_path / "set.safetensors")
+    assert str(caught.value).count("\n") == 0
+
+
+def test_numbers_of_another_precision_become_single(tmp_path: Path) -> None:
+    halved = synthetic_set().images.detach().half()
+    save_with(tmp_path / "set.safetensors", header={"format_version": "1"}, images=halved)
+    assert torch.equal(load_set(tmp_path / "set.safetensors").images, halved.float())
+
+
+@pytest.mark.parametrize("metadata", ["9" * 5000, "[" * 5000, "[]", '{"student": 3}'])
+def test_metadata_of_another_kind_are_named(metadata: str, tmp_path: Path) -> None:
+    save_with(tmp_path / "set.safetensors", header={"format_version": "1", "metadata": metadata})
+    with pytest.raises(ValueError, match=r"set\.safetensors: expected metadata "):
+        load_set(tmp_path / "set.safetensors")
 
 
 def test_the_size_is_that_of_the_tensors_in_the_file(tmp_path: Path) -> None:

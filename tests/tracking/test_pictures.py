@@ -1,17 +1,24 @@
+import csv
 import math
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import polars
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 from engine.synthetic.set import SyntheticSet
+from engine.tracking import fonts
 from engine.tracking.pictures import draw_pairs, write_set_pictures
 
 LONG = "A man in a red shirt climbs a very large granite rock face while all his friends watch from the ground below"
+FAMILIES = ("DejaVu Sans", "STIXGeneral")
+"""Both are in matplotlib itself."""
 WIDE = "Two women with warm woolen mittens swim, as a mammoth with $5 and $6 would, among many wild snowmen"
 
 
@@ -90,6 +97,53 @@ def test_the_table_names_the_nearest_captions(tmp_path: Path) -> None:
     first, now = synthetic(images, torch.eye(3)[:2]), synthetic(images, torch.eye(3)[1:])
     write_set_pictures(tmp_path, first, now, captions=["a", "b", "c"], texts=np.eye(3, dtype=np.float32))
     assert (tmp_path / "captions.tsv").read_text() == "pair\tnearest at the start\tnearest now\n0\ta\tb\n1\tb\tc\n"
+
+
+CELLS = ["a\ttab", "two\nlines", "\r\n", 'a 12" lamp', '"quoted"', "=1+1, or so", " blank "]
+
+
+def test_captions_of_any_text_stay_whole_in_the_table(tmp_path: Path) -> None:
+    count = len(CELLS)
+    pair = synthetic(torch.zeros(count, 3, 4, 4), torch.eye(count))
+    write_set_pictures(tmp_path, pair, pair, captions=CELLS, texts=np.eye(count, dtype=np.float32))
+    with (tmp_path / "captions.tsv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file, "excel-tab"))[1:] == [[str(n), text, text] for n, text in enumerate(CELLS)]
+    frame = polars.read_csv(tmp_path / "captions.tsv", separator="\t")
+    assert frame["nearest now"].to_list() == CELLS
+
+
+def test_a_page_draws_characters_in_a_font_that_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, other = ({chr(code) for code in get_font(findfont(family)).get_charmap()} for family in FAMILIES)
+    letter = min(one for one in other - plain if one.isprintable())
+    pair = synthetic(torch.zeros(1, 3, 4, 4), torch.eye(1))
+    write_set_pictures(tmp_path, pair, pair, captions=[f"a {letter}"], texts=np.eye(1, dtype=np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of boxes
+        FigureCanvasAgg(draw_pairs(pair.images, pair.images, [letter], [letter])).draw()
+    assert capsys.readouterr().out == ""
+
+
+def test_characters_that_no_font_has_are_told_of_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fonts, "_told", [])
+    pair = synthetic(torch.zeros(2, 3, 4, 4), torch.eye(2))
+    captions = ["\U00012000 only here", "\U00012001 and here"]  # cuneiform
+    few = [font for font in fonts.fontManager.ttflist if font.name in FAMILIES]
+    monkeypatch.setattr(fonts.fontManager, "ttflist", few)
+    for _ in range(2):
+        write_set_pictures(tmp_path, pair, pair, captions=captions, texts=np.eye(2, dtype=np.float32))
+    told = capsys.readouterr().out
+    assert told.startswith("before_after.png: no font on this machine has 2 of the captions' characters (such as ")
+    assert told.count("\n") == 1
+
+
+def test_wide_characters_lie_within_the_page_too() -> None:
+    images = torch.zeros(2, 3, 8, 8)
+    figure = draw_pairs(images, images, ["一只狗在草地上奔跑" * 9] * 2, ["一只狗在草地上奔跑" * 9] * 2)
+    lines = [line for axes in figure.axes for text in axes.texts for line in text.get_text().split("\n")]
+    assert len(lines) == 16
+    assert all(len(line) <= 13 for line in lines)
 
 
 def test_a_picture_is_whole_or_absent(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ class DistillTrial(tune.Trainable):
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
         seen: list[Metrics] = []
         self.run.run(steps, lambda step, state, metrics: seen.append(metrics))
+        self.run.check()
         elapsed = time.perf_counter() - started
         val = self.validate()
         if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
