@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from engine.io.paths import Paths
+from engine.models.packages import installed
 from engine.models.weights import Source, Unusable
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -142,12 +143,12 @@ def _width(source: Source, model: Any, tokenizer: Any, max_length: int) -> int:
 
 
 def model_folder(paths: Paths, model: str) -> Path:
-    """Return the local folder of ``model``, after downloading it from the hub where it is not among the weights.
+    """Return the local folder of ``model``: among the weights, else of an installed package, else from the hub.
 
     Raises:
-        ValueError: there is no such folder, and the download failed (it is tried once).
+        ValueError: there is no such folder, and the download failed (it is tried once); or the package is unusable.
     """
-    local = paths.weights_path(model)
+    local = paths.weights_path(model) or installed(model)
     if local is not None:
         if not local.is_dir():
             raise Source(KEY, model, local).error("expected a folder, found a file")

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-import torch
+import timm
 
 from engine.models import packages
 from tasks import cli, doctor
@@ -43,7 +43,7 @@ def test_a_line_a_subject(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     _, found, wrong = said(capsys, tmp_path / "runs")
     subjects = ["versions", "processors", "GPUs", "memory", "storage", "data", "weights", "hub", "Ray", "MLflow"]
     assert list(found) == subjects
-    assert f"torch {torch.__version__}" in found["versions"]
+    assert f"timm {timm.__version__}" in found["versions"]
     assert found["processors"].startswith(f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} ")
     assert found["data"] == f"{tmp_path / 'data'}: flickr8k"
     assert found["weights"].startswith(f"{tmp_path / 'weights'}: nothing there; packages: ")
@@ -67,13 +67,13 @@ def test_a_storage_that_cannot_be_written_to(capsys: pytest.CaptureFixture[str],
     (tmp_path / "file").write_text("", encoding="utf-8")
     code, _, wrong = said(capsys, tmp_path / "file")
     assert code == 1
-    assert [sentence for sentence in wrong if sentence.startswith(f"storage: {tmp_path / 'file'}")]
+    assert [sentence for sentence in wrong if sentence.startswith(f"storage is {str(tmp_path / 'file')!r}")]
 
 
 def test_a_package_of_weights_of_another_version(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(packages.PACKAGES, "other", packages.Package("torch", "0.0", "torch/version.py"))
+    monkeypatch.setitem(packages.PACKAGES, "other", packages.Package("timm", "0.0", "timm/version.py"))
     code, _, wrong = said(capsys, tmp_path / "runs")
     assert code == 1
-    assert [one for one in wrong if f"from the package torch 0.0, found version {torch.__version__}" in one]
+    assert [one for one in wrong if f"from the package timm 0.0, found version {timm.__version__}" in one]

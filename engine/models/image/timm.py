@@ -11,6 +11,7 @@ from torch import nn
 
 from engine.io.paths import Paths
 from engine.models.image import Normalised
+from engine.models.packages import installed, load_in_order
 from engine.models.weights import Source, load_weights, quiet, reason
 from engine.ranges import Count
 
@@ -21,9 +22,10 @@ def build(
     """Build ``timm.create_model(model)`` without its classifier, with the mean and std of its own configuration.
 
     ``weights`` names a local safetensors file; otherwise ``pretrained`` weights come from ``model.safetensors`` in the
-    folder of the same name below the weights folder, or from the hub. Fused attention is switched off, because it has
-    no second derivative on the CPU. ``image_px`` is for models made for one size of image (vision transformers): their
-    position embeddings are interpolated from the size of the weights to this one; a convolutional network needs none.
+    folder of the same name below the weights folder, an installed package, or the hub, in this order. Fused attention
+    is switched off, because it has no second derivative on the CPU. ``image_px`` is for models made for one size of
+    image (vision transformers): their position embeddings are interpolated from the size of the weights to this one; a
+    convolutional network needs none.
 
     Raises:
         ValueError: timm knows no such model, it takes no ``image_px``, or its weights cannot be loaded.
@@ -34,8 +36,10 @@ def build(
             f"student.image.model: timm {timm.__version__} knows no model {model!r} (see timm.list_models())."
         )
     name = model.removeprefix("timm/")
-    from_hub = pretrained and weights is None
-    local = paths.weights_path(model) if from_hub else None
+    given = not pretrained or weights is not None
+    local = None if given else paths.weights_path(model)
+    package = None if given or local else installed(name.partition(".")[0])
+    from_hub = not given and package is None
     overlay = {"file": str(local / "model.safetensors"), "custom_load": False} if local else None
     size = {} if image_px is None else {"img_size": image_px}
     try:
@@ -63,6 +67,8 @@ def build(
     )
     if weights is not None:
         load_weights(backbone, paths, weights)
+    if package is not None:
+        load_in_order(backbone, package)
     config = backbone.default_cfg
     return Normalised(
         backbone,
