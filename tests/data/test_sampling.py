@@ -34,11 +34,11 @@ def test_every_image_and_each_of_its_captions_comes_equally_often() -> None:
         assert ((own - own.mean()).abs() < 5 * own.mean().sqrt() + 1).all()
 
 
-def test_a_batch_of_coco_takes_a_few_milliseconds() -> None:
+def test_a_batch_of_coco_does_not_read_all_pairs() -> None:
     captions = caption_index(np.repeat(np.arange(113_287), 5)[:566_747].copy())
     generator, seconds = named_generator(0, "pairs"), []
     for _ in range(20):
         started = time.perf_counter()
         draw_pairs(captions, 512, generator)
         seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.01
+    assert min(seconds) < 0.05  # 2 ms on an idle machine

@@ -48,6 +48,7 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
         "evaluate": runs | {"set"},
         "report": {"all", "published", "markdown"},
         "actors": {"stop"},
+        "doctor": {"storage"},
     }
     own["import_published"] = {"distilled", "buffers", "out", "alpha", "normalisation"}
     assert found == own.get(task, runs)
@@ -220,14 +221,12 @@ def test_a_reader_that_is_gone_hides_no_error_and_is_none(word: str, code: int, 
 
 
 @pytest.mark.parametrize("word", ["--help", "--list"])
-def test_help_and_list_are_quick(word: str) -> None:
+def test_help_and_list_wait_for_no_library(word: str) -> None:
     code = f"""if True:
-        import atexit, sys, time
-        atexit.register(lambda: print(time.process_time(), [m for m in ("torch", "ray", "mlflow") if m in sys.modules]))
+        import atexit, sys
+        atexit.register(lambda: print([m for m in ("torch", "ray", "mlflow") if m in sys.modules]))
         from tasks import cli, distill
         sys.exit(cli.run(lambda args: 1, ["{word}"], parser=distill.PARSER))
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
-    seconds, _, modules = done.stdout.splitlines()[-1].partition(" ")
-    assert modules == "[]"
-    assert float(seconds) < 1.0
+    assert done.stdout.splitlines()[-1] == "[]"

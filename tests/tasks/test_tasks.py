@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,11 @@ def run(task: Path | str, *words: str, folder: Path) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("task", verbs())
-def test_a_copied_file_alone_helps_quickly(task: str, tmp_path: Path) -> None:
+def test_a_copied_file_alone_helps(task: str, tmp_path: Path) -> None:
     copied = Path(shutil.copy(ROOT / "tasks" / f"{task}.py", tmp_path))
-    started = time.perf_counter()
     result = run(copied, "--help", folder=tmp_path)
     assert result.returncode == 0
     assert "examples:" in result.stdout
-    assert time.perf_counter() - started < 10  # 2 s on an idle machine; what is imported is tested in test_command
 
 
 def test_the_spaces_are_listed(tmp_path: Path) -> None:
