@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from engine.io.terminal import tolerate_any_text
 from tasks import cli
 
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     if "_ARGCOMPLETE" in os.environ:
         _complete(parser)
+    tolerate_any_text()
     args = parser.parse_args(argv)
     task = import_module(f"tasks.{args.verb}")
     return cli.run(task.main, args.words, parser=task.PARSER)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.io.signals import handle_sigterm, was_terminated
+from engine.io.terminal import tolerate_any_text
 
 if TYPE_CHECKING:
     from engine.studies.job import Job
@@ -137,6 +138,7 @@ def run(
     word when the reader of the output is gone (``| head``). Any other error, and with ``VLDD_TRACEBACK=1`` every error,
     shows its traceback.
     """
+    tolerate_any_text()
     args = parser.parse_args(argv)
     handle_sigterm()
     try:
@@ -176,16 +178,25 @@ def _reader_is_gone() -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    """Return the message of an error on one line, with the name of a missing file, or with what to do next."""
+    """Return the message of an error on one line, with the name of its file, or with what to do next."""
     from engine.io.storage import StorageError, is_of_store
 
-    if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return f"{error.filename}: there is no such file or folder."
     line = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, StorageError) and not is_of_store(error):
-        return line
-    reason = line if isinstance(error, StorageError) else f"the storage failed ({line})"
-    return f"{reason}; repeat the command to go on when it is back"
+    if isinstance(error, StorageError) or is_of_store(error):
+        reason = line if isinstance(error, StorageError) else f"the storage failed ({line})"
+        return f"{reason}; repeat the command to go on when it is back"
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"{_path(error.filename)}: there is no such file or folder."
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{_path(error.filename)}: {error.strerror.lower()}."
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!r:.200} cannot be written as {error.encoding} ({error.reason})."
+    return line
+
+
+def _path(name: object) -> str:
+    """Return the path of a file in an error; bytes that are no text are escaped."""
+    return os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
 
 
 def list_spaces() -> str:

@@ -1,8 +1,21 @@
 """Print lines, and format sizes and times."""
 
+import io
+import os
 import sys
+from pathlib import Path
 
 from tqdm import tqdm
+
+
+def tolerate_any_text() -> None:
+    """Let stdout and stderr replace what their encodings lack, and take everything where they are closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace" if name == "stderr" else "replace")
 
 
 def echo(sentence: str) -> None:

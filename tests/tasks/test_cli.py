@@ -1,6 +1,7 @@
 """The command line of the tasks."""
 
 import argparse
+import errno
 import os
 import subprocess
 import sys
@@ -108,11 +109,22 @@ def test_the_exit_code_is_that_of_the_task() -> None:
         (ValueError(), "error: ValueError\n"),
         (FileNotFoundError("there is no x."), "error: there is no x.\n"),
         (FileNotFoundError(2, "No such file", "a/b"), "error: a/b: there is no such file or folder.\n"),
+        (FileNotFoundError(2, "No such file", b"a/\xe9"), "error: a/\\udce9: there is no such file or folder.\n"),
+        (
+            UnicodeEncodeError("utf-8", "caf\udce9", 3, 4, "surrogates not allowed"),
+            "error: 'caf\\udce9' cannot be written as utf-8 (surrogates not allowed).\n",
+        ),
     ],
 )
 def test_an_error_of_the_user_is_one_line(error: Exception, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(error) == 2
     assert capsys.readouterr() == ("", told)
+
+
+@pytest.mark.parametrize("code", [errno.ENOTDIR, errno.EACCES, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR])
+def test_an_error_of_the_operating_system_names_the_file(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome(OSError(code, os.strerror(code), "a/b")) == 1
+    assert capsys.readouterr().err == f"error: a/b: {os.strerror(code).lower()}.\n"
 
 
 @pytest.mark.parametrize(
