@@ -19,6 +19,7 @@ from engine.io.storage import (
     StorageError,
     as_file,
     check_answers,
+    check_writable,
     create,
     is_of_store,
     location,
@@ -46,6 +47,36 @@ def test_a_path_is_absolute_and_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert location("runs") == tmp_path / "runs"
     assert location("file:///shared/runs") == Path("/shared/runs")
     assert on_disk(location("runs"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file", r"/file is no folder"),
+        ("file/inside", r"/file is no folder"),
+        ("broken/inside", r"/broken is no folder"),
+        ("caf\udce9", "its path is not UTF-8"),
+        ("/sys/nothing", "/sys: .*"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_named_with_the_reason(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "broken").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=rf"^key is '.*', expected a folder that can be written to \(.*{reason}\)\.$"):
+        check_writable(tmp_path / name, key="key")
+
+
+def test_a_folder_that_can_be_made_is_not_made(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b #1 ?", key="key")
+    check_writable(tmp_path, key="key")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_hangs_is_given_up(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.io.storage.PATIENCE_S", 0.2)
+    monkeypatch.setattr(type(place.fs), "pipe_file", lambda *_: time.sleep(3))
+    with pytest.raises(StorageError, match=r"^storage: memory://.*/runs failed \(it did not answer\)$"):
+        check_answers(place)
 
 
 @pytest.mark.parametrize("uri", ["nowhere://bucket/runs", "dask://runs"])
