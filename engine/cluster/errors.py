@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError, WorkerCrashedError
 
 from engine.io.storage import Location, StorageError, is_of_store, on_disk, storage_error
@@ -20,7 +21,7 @@ def one_sentence_errors(storage: Location | None = None) -> Iterator[None]:
     """Raise the errors of workers, and of packages that reach ``storage``, as one sentence each.
 
     Raises:
-        ValueError: a worker found that the study cannot be run as it is configured.
+        ValueError: a worker found that the study cannot be run as it is configured, or its GPU was too small for it.
         FileNotFoundError: a worker lacks a file.
         StorageError: the storage is away, or refuses.
         RuntimeError: a worker failed otherwise.
@@ -28,7 +29,7 @@ def one_sentence_errors(storage: Location | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, RayError):
+        if isinstance(error, RayError | torch.OutOfMemoryError):
             raise as_plain_error(error, storage) from error
         if storage is not None and _is_of(storage, error):
             raise storage_error(storage, error) from error
@@ -43,6 +44,12 @@ def as_plain_error(error: BaseException, storage: Location | None = None) -> Exc
     cause = _root(error)
     if isinstance(cause, (*USER_ERRORS, StorageError)) and not isinstance(cause, RayError):
         return cause
+    if isinstance(cause, torch.OutOfMemoryError):
+        told = "; ".join(str(cause).split(". ")[1:3]) or str(cause)
+        return ValueError(
+            f"resources: a GPU ran out of memory ({told}), expected fewer pairs, smaller batches or a larger share of "
+            "a GPU for this task."
+        )
     if storage is not None and _is_of(storage, cause):
         return storage_error(storage, cause)
     if isinstance(cause, RayActorError) and cause.actor_init_failed:

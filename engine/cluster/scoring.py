@@ -121,7 +121,8 @@ class Scorer:
         if path.exists():
             result: Result = read_json(path)
             return result
-        return _compute.options(**self.resources).remote(path, function, self.specification, *arguments)
+        task = _compute_alone if self.resources["num_gpus"] else _compute
+        return task.options(**self.resources).remote(path, function, self.specification, *arguments)
 
     def forget(self, key: str) -> None:
         """Delete the cached result of ``key``."""
@@ -145,10 +146,14 @@ def waited(score: Score) -> Result:
     return result
 
 
-@ray.remote
-def _compute(path: Location, function: Callable[..., Result], *arguments: Any) -> Result:
+def _write(path: Location, function: Callable[..., Result], *arguments: Any) -> Result:
     """Compute a result with the resources of this task, add its provenance, and write it."""
     use_resources(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
     result = {**function(*arguments), "provenance": provenance()}
     write_json(path, result)
     return result
+
+
+_compute = ray.remote(_write)
+_compute_alone = ray.remote(max_calls=1)(_write)
+"""The same in a process that ends with the task: one that has opened a GPU keeps it, whichever the next task gets."""

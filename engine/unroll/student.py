@@ -69,9 +69,9 @@ def unroll_backward(
 
     The frozen part of the image tower runs once on the images that the batches use; the similarity is computed once.
     """
-    used, pairs = torch.unique(torch.stack([batch.pairs for batch in batches]), return_inverse=True)
+    distinct = torch.unique(torch.stack([batch.pairs for batch in batches]), return_inverse=True)
+    used, pairs = (indices.to(synthetic.images.device) for indices in distinct)
     encoded = encode_once(student.image, synthetic.images[used])
-    device = encoded.inputs.device
     differentiable: dict[str, Tensor] = {"texts": synthetic.texts[used]}
     similarity = synthetic.similarity()
     if similarity is not None:
@@ -84,7 +84,7 @@ def unroll_backward(
             outer_loss=outer_loss,
             data={"images": encoded.inputs, **{name: value.detach() for name, value in differentiable.items()}},
             learning_rates={m: value.detach() for m, value in learning_rates.items()},
-            batches=[replace(batch, pairs=own.to(device)) for batch, own in zip(batches, pairs, strict=True)],
+            batches=[replace(batch, pairs=own) for batch, own in zip(batches, pairs, strict=True)],
         )
     )
     encoded.pull_back(result.data["images"])
@@ -92,8 +92,11 @@ def unroll_backward(
         [*differentiable.values(), *learning_rates.values()],
         [*(result.data[name] for name in differentiable), *(result.learning_rates[m] for m in learning_rates)],
     )
-    losses = {f"loss/{name}": value.item() for name, value in result.losses.items()}
-    return {"loss": sum(losses.values()), **losses, **{f"inner_lr/{m}": v.item() for m, v in learning_rates.items()}}
+    named = {f"loss/{name}": value for name, value in result.losses.items()}
+    named |= {f"inner_lr/{m}": value.detach() for m, value in learning_rates.items()}
+    values = torch.stack(list(named.values())).cpu()  # a GPU is waited for once
+    numbers = {name: value.item() for name, value in zip(named, values, strict=True)}
+    return {"loss": sum(numbers[f"loss/{name}"] for name in result.losses), **numbers}
 
 
 def match_segment(

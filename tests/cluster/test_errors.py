@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 from fsspec.exceptions import FSTimeoutError
 from ray.train._internal.syncer import _BackgroundProcess
 from ray.tune import TuneError
@@ -15,6 +16,17 @@ from ray.tune import TuneError
 from engine.cluster.errors import died, last_line_of_traceback, one_sentence_errors
 from engine.cluster.search.noise import unwrapped, uploads_awaited
 from engine.io.storage import StorageError, location
+
+TOO_MUCH = (
+    "CUDA out of memory. Tried to allocate 30.00 MiB. GPU 0 has a total capacity of 79.18 GiB of which 20.19 MiB is "
+    "free. Including non-PyTorch memory, this process has 78.59 GiB memory in use. See documentation for Memory "
+    "Management (https://docs.pytorch.org/docs/stable/notes/cuda.html)"
+)
+"""The start of what torch raises on a GPU of 80 GB."""
+OUT_OF_MEMORY = (
+    "resources: a GPU ran out of memory (Tried to allocate 30.00 MiB; GPU 0 has a total capacity of 79.18 GiB of which "
+    "20.19 MiB is free), expected fewer pairs, smaller batches or a larger share of a GPU for this task."
+)
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -31,6 +43,7 @@ def fails(kind: str) -> None:
         "file": FileNotFoundError("there is no x."),
         "storage": StorageError("s3://a: the upload failed (x)"),
         "package": FSTimeoutError("too late"),
+        "memory": torch.OutOfMemoryError(TOO_MUCH),
     }.get(kind, KeyError("k"))
 
 
@@ -42,6 +55,7 @@ def fails(kind: str) -> None:
         ("file", FileNotFoundError, "there is no x."),
         ("storage", StorageError, "s3://a: the upload failed (x)"),
         ("package", StorageError, "storage: memory://store failed (too late)"),
+        ("memory", ValueError, OUT_OF_MEMORY),
         ("other", RuntimeError, "KeyError: 'k'"),
     ],
 )
@@ -50,6 +64,12 @@ def test_an_error_of_a_worker_is_its_own_sentence(kind: str, error: type[Excepti
         ray.get(fails.remote(kind))
     assert type(caught.value) is error
     assert str(caught.value) == told
+
+
+def test_the_memory_of_a_gpu_is_one_sentence_in_the_process_itself() -> None:
+    with pytest.raises(ValueError, match="a GPU ran out of memory") as caught, one_sentence_errors():
+        raise torch.OutOfMemoryError(TOO_MUCH)
+    assert str(caught.value) == OUT_OF_MEMORY
 
 
 @ray.remote

@@ -28,11 +28,12 @@ import ray
 from ray import tune
 from engine import build
 from engine.cluster.experts.actor import ExpertTrainer
-from engine.cluster.scoring import _compute
+from engine.cluster.scoring import _compute, _compute_alone
 from engine.cluster.search.trial import DistillTrial
 
 def seen(*ignored):
-    return {"visible": os.environ["CUDA_VISIBLE_DEVICES"], "device": str(build.default_device())}
+    visible = os.environ["CUDA_VISIBLE_DEVICES"]
+    return {"visible": visible, "device": str(build.default_device()), "process": os.getpid()}
 
 class Expert(ExpertTrainer):
     def seen(self):
@@ -53,6 +54,8 @@ for gpus in (0, 1):
     kind = tune.with_parameters(Trial, specification=None, folder=Path("."), cpus=1.0)
     trial = ray.remote(kind).options(num_cpus=0, num_gpus=gpus).remote(config={})
     found[gpus] = ray.get([task, expert.seen.remote(), trial.seen.remote()])
+again = (_compute_alone.options(num_cpus=1, num_gpus=1).remote(Path(sys.argv[1]) / "result.json", seen) for _ in "ab")
+found["alone"] = [ray.get(task)["process"] for task in again]
 print(json.dumps(found))
 """
 
@@ -70,4 +73,5 @@ def test_a_worker_without_a_gpu_sees_none() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [(worker["visible"], worker["device"]) for worker in found["0"]] == [("", "cpu")] * 3
+    assert len(set(found["alone"])) == 2, "a process was used again after a task on a GPU"
     assert sorted(worker["visible"] for worker in found["1"]) in [list("012"), list("013"), list("023"), list("123")]

@@ -133,7 +133,7 @@ def test_an_outer_step_has_room_beside_other_trials(tmp_path: Path) -> None:
     check_memory(several, step, ON_CPU, [cpu_node(4 * GIB)])
     with pytest.raises(
         ValueError,
-        match=r"^method\.num_pairs is 8, of which an outer step takes 1\.3 GiB beside the 512\.0 MiB of its process, "
+        match=r"^method\.num_pairs is 8, of which an outer step takes 1\.1 GiB beside the 768\.0 MiB of its process, "
         r"expected at most 90% of the 2\.0 GiB that each of 2 trials at once has of the memory of here; "
         r"take fewer pairs, a smaller method\.inner_batch or a larger resources\.trial\.cpu\.$",
     ):
