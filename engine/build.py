@@ -25,7 +25,7 @@ from engine.io.paths import Paths
 from engine.methods import Method, Sources
 from engine.models import two_tower
 from engine.models.heads import build_head
-from engine.models.image import ImageEncoder
+from engine.models.image import checked
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
 from engine.prepare import SPLITS, image_inputs, text_inputs
@@ -139,7 +139,7 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
     """
     tower = study.student.image
     build: Callable[[], nn.Module] = partial(components.bind("image", tower.encoder, tower.options), paths)
-    probe = cast(ImageEncoder, build())
+    probe = checked(build(), study.data.options["image_px"], name=tower.encoder, options=tower.options)
     width = study.student.embed_dim
     image = make_tower(
         "image",

@@ -17,6 +17,7 @@ from engine.data.prepared import write_features
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.models import two_tower
+from engine.models.distinct_texts import check_distinct
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
 
@@ -29,11 +30,18 @@ def text_inputs(
     """Return the text tower's inputs of each split: cached embeddings, or token ids if its encoder is trained.
 
     All splits are as wide as the longest caption.
+
+    Raises:
+        ValueError: the encoder does not tell the captions of val or of test apart.
     """
-    if study.student.text.train == "frozen":
-        return {split: caption_embeddings(encoder, datasets[split].captions, paths.cache) for split in SPLITS}
+    text = study.student.text
+    name = " ".join(str(part) for part in (text.encoder, text.options.get("model")) if part)
+    checks = {split: partial(check_distinct, name, split, encoder) for split in SPLITS[1:]}
+    captions = {split: datasets[split].captions for split in SPLITS}
+    if text.train == "frozen":
+        return {s: caption_embeddings(encoder, captions[s], paths.cache, check=checks.get(s)) for s in SPLITS}
     trainable = cast(TrainableTextEncoder, encoder)
-    ids = {split: caption_tokens(trainable, datasets[split].captions, paths.cache) for split in SPLITS}
+    ids = {s: caption_tokens(trainable, captions[s], paths.cache, check=checks.get(s)) for s in SPLITS}
     longest = max(int((rows >= 0).any(axis=0).sum()) for rows in ids.values())
     return {split: rows[:, :longest] for split, rows in ids.items()}
 

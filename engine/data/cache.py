@@ -12,6 +12,9 @@ from tqdm import tqdm
 from engine.io.files import FULL, atomic_path, digest, exclusive
 from engine.models.text import TextEncoder, TrainableTextEncoder
 
+Check = Callable[[Sequence[str], np.ndarray], None]
+"""Raises an error for captions and their embeddings or token ids, before these are kept."""
+
 CHUNK = 4096  # captions embedded at once: encoders sort by length within it
 
 
@@ -69,10 +72,13 @@ def _reserve(temporary: Path, path: Path) -> None:
                 raise OSError(error.errno, room) from error
 
 
-def caption_embeddings(encoder: TextEncoder, captions: Sequence[str], cache: Path) -> Float32[np.ndarray, "m dim"]:
+def caption_embeddings(
+    encoder: TextEncoder, captions: Sequence[str], cache: Path, *, check: Check | None = None
+) -> Float32[np.ndarray, "m dim"]:
     """Return the embeddings of ``captions``, in their order, as a read-only memory map below ``cache``.
 
-    The file is keyed by ``encoder.key`` and the captions; an encoder that is fitted must be fitted before.
+    The file is keyed by ``encoder.key`` and the captions; an encoder that is fitted must be fitted before. ``check``
+    sees them once, when they are made.
     """
 
     def fill(array: np.ndarray) -> None:
@@ -81,19 +87,28 @@ def caption_embeddings(encoder: TextEncoder, captions: Sequence[str], cache: Pat
                 chunk = captions[start : start + CHUNK]
                 array[start : start + len(chunk)] = encoder.embed(chunk).numpy()
                 bar.update(len(chunk))
+        if check is not None:
+            check(captions, array)
 
     key = digest("caption_embeddings/1", encoder.key, *captions)
     shape = (len(captions), encoder.dim)
     return cached_array(cache / "captions", key, shape=shape, dtype=np.float32, fill=fill)
 
 
-def caption_tokens(encoder: TrainableTextEncoder, captions: Sequence[str], cache: Path) -> Int32[np.ndarray, "m n"]:
-    """Return the token ids of ``captions``, -1 after their ends, as a read-only memory map below ``cache``."""
+def caption_tokens(
+    encoder: TrainableTextEncoder, captions: Sequence[str], cache: Path, *, check: Check | None = None
+) -> Int32[np.ndarray, "m n"]:
+    """Return the token ids of ``captions``, -1 after their ends, as a read-only memory map below ``cache``.
+
+    ``check`` sees them once, when they are made.
+    """
 
     def fill(array: np.ndarray) -> None:
         for start in range(0, len(captions), CHUNK):
             chunk = captions[start : start + CHUNK]
             array[start : start + len(chunk)] = encoder.tokens(chunk)
+        if check is not None:
+            check(captions, array)
 
     key = digest("caption_tokens/1", encoder.key, *captions)
     shape = (len(captions), encoder.max_length)

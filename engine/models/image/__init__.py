@@ -5,11 +5,14 @@
 (False when every student starts from its own random weights).
 """
 
-from typing import Protocol, cast, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from engine.models.weights import reason
 
 
 @runtime_checkable
@@ -40,3 +43,30 @@ class Normalised(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
         return cast(Tensor, self.backbone((pixels - self.mean) / self.std))
+
+
+@torch.no_grad()
+def checked(encoder: nn.Module, image_px: int, *, name: str, options: Mapping[str, Any]) -> ImageEncoder:
+    """Return ``encoder``, after it has given its features of a grey image of the data set's size.
+
+    Raises:
+        ValueError: it cannot read images of this size, or gives other features than it says; the message names
+            ``student.image.image_px`` where that is one of the ``options``.
+    """
+    what, built = " ".join(str(part) for part in (name, options.get("model")) if part), cast(ImageEncoder, encoder)
+    try:
+        features = encoder.eval()(torch.full((1, 3, image_px, image_px), 0.5))
+    except Exception as error:
+        fixed = "image_px" in options
+        key = "student.image.image_px" if fixed else "data.image_px"
+        wanted = f"{key}: {image_px}, or images of another size" if fixed else "larger images"
+        raise ValueError(
+            f"{key}: {what} as it is configured cannot read images of data.image_px = {image_px} ({reason(error)}), "
+            f"expected {wanted}."
+        ) from error
+    if features.shape != (1, built.features) or not features.isfinite().all():
+        raise ValueError(
+            f"student.image.encoder: {what} gives an output of {list(features.shape)} for an image of {image_px} "
+            f"pixels, expected {built.features} finite features."
+        )
+    return built

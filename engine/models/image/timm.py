@@ -1,12 +1,17 @@
 """Any image encoder of timm, by its name there."""
 
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import timm
 from timm.layers import set_fused_attn
 from torch import nn
 
 from engine.io.paths import Paths
 from engine.models.image import Normalised
-from engine.models.weights import load_weights
+from engine.models.weights import Source, load_weights, quiet, reason
 from engine.ranges import Count
 
 
@@ -34,15 +39,28 @@ def build(
     overlay = {"file": str(local / "model.safetensors"), "custom_load": False} if local else None
     size = {} if image_px is None else {"img_size": image_px}
     try:
-        backbone = timm.create_model(name, pretrained=from_hub, pretrained_cfg_overlay=overlay, num_classes=0, **size)
+        with quiet(), _load_report() as report:
+            backbone = timm.create_model(
+                name, pretrained=from_hub, pretrained_cfg_overlay=overlay, num_classes=0, **size
+            )
     except Exception as error:
         if isinstance(error, TypeError) and "img_size" in str(error):
             raise ValueError(f"student.image.image_px: {model} takes images of any size, expected null.") from error
+        if not from_hub:
+            raise ValueError(
+                f"student.image.model: {model!r} cannot be built with image_px = {image_px} ({reason(error)})."
+            ) from error
         raise ValueError(
             f"student.image.model: the weights of {model!r} could not be loaded from {local or 'the hub'} "
-            f"({type(error).__name__}); name a local safetensors file in student.image.weights, "
-            "or set pretrained: false."
+            f"({reason(error)}); name a local safetensors file in student.image.weights, or set pretrained: false."
         ) from error
+    heads = backbone.pretrained_cfg.get("classifier") or ()
+    unused = {head.partition(".")[0] for head in ([heads] if isinstance(heads, str) else heads)}
+    Source("student.image.model", model, local or "the hub").check_names(
+        backbone,
+        missing=report["Missing"],
+        unexpected=[key for key in report["Unexpected"] if key.partition(".")[0] not in unused],
+    )
     if weights is not None:
         load_weights(backbone, paths, weights)
     config = backbone.default_cfg
@@ -53,3 +71,29 @@ def build(
         features=getattr(backbone, "head_hidden_size", backbone.num_features),
         pretrained=pretrained or weights is not None,
     ).eval()
+
+
+@contextmanager
+def _load_report() -> Iterator[dict[str, list[str]]]:
+    """Yield the names of the missing and of the unexpected weights that timm logs inside the block, and nowhere else.
+
+    Without a classifier timm loads weights of any names, and leaves those that are not there as they were drawn.
+    """
+    names: dict[str, list[str]] = {"Missing": [], "Unexpected": []}
+
+    def keep(record: logging.LogRecord) -> bool:
+        if found := re.match(r"(Missing|Unexpected) keys \((.+?)\) ", record.getMessage()):
+            names[found[1]] += found[2].split(", ")
+        return False
+
+    logger, disabled = logging.getLogger("timm.models._builder"), logging.root.manager.disable
+    level = logger.level
+    logging.disable(logging.NOTSET)
+    logger.setLevel(logging.INFO)
+    logger.addFilter(keep)
+    try:
+        yield names
+    finally:
+        logger.removeFilter(keep)
+        logger.setLevel(level)
+        logging.disable(disabled)

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32
+from jaxtyping import Bool, Float32, Int32
 from torch import Tensor, nn
 
 
@@ -33,6 +33,15 @@ class TextEncoder(Protocol):
 
     def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
         """Return one embedding per caption, without a graph and on the CPU wherever it was computed."""
+        ...
+
+
+@runtime_checkable
+class EncoderWithVocabulary(TextEncoder, Protocol):
+    """An encoder whose tokenizer does not know every word."""
+
+    def knows(self, captions: Sequence[str]) -> Bool[np.ndarray, "m"]:
+        """Return which captions hold a word, or a part of one, that the encoder knows."""
         ...
 
 

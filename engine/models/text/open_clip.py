@@ -4,14 +4,16 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor, nn
 
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.models.open_clip import load_clip
-from engine.models.weights import quiet, reason, weights_digest
+from engine.models.transformers import check_vocabulary, word_ids
+from engine.models.weights import Source, weights_digest
 
 BATCH_SIZE = 64
 PROBES = ["a dog runs across the grass", "Two people, 3 bicycles & a red car!"]
@@ -28,6 +30,8 @@ class OpenClipEncoder:
         self.normalize = normalize
         self.device = torch.device("cpu")
         self.dim = len(self.embed(PROBES[:1])[0])
+        tokenizer = getattr(tokenize, "tokenizer", None)
+        self.words = None if tokenizer is None else word_ids(tokenizer)
         options = json.dumps({"normalize": normalize, "tokens": tokenize(PROBES).tolist()})
         self.key = f"open_clip/1 {digest(options)} {weights_digest(model)}"
 
@@ -48,6 +52,12 @@ class OpenClipEncoder:
         embedded = [self.model.encode_text(ids, normalize=self.normalize).float().cpu() for ids in tokens]
         return torch.cat(embedded) if embedded else torch.empty(0, self.dim)
 
+    def knows(self, captions: Sequence[str]) -> Bool[np.ndarray, "m"]:
+        """Return which captions hold a token that is neither unknown nor punctuation."""
+        if self.words is None:  # the tokenizer of open_clip itself spells every word
+            return np.ones(len(captions), dtype=bool)
+        return np.asarray(np.isin(self.tokenize(list(captions)).numpy(), self.words).any(axis=1))
+
 
 def build(
     paths: Paths, *, model: str, pretrained: str | None = None, weights: str | None = None, normalize: bool = True
@@ -63,11 +73,16 @@ def build(
         raise ValueError(f"student.text.pretrained: {model} is frozen, expected a tag of its weights, or text.weights.")
     import open_clip
 
-    try:
-        with quiet():
+    source = Source("student.text.model", model, loaded.name)
+    with source.loading("a CLIP with its tokenizer"):
+        try:
+            tokenize = open_clip.get_tokenizer(loaded.name, trust_remote_code=False)
+        except TypeError as error:  # a tokenizer of open_clip itself takes no such option
+            if "trust_remote_code" not in str(error):
+                raise
             tokenize = open_clip.get_tokenizer(loaded.name)
-    except Exception as error:
-        raise ValueError(
-            f"student.text.model: the tokenizer of {model!r} could not be loaded ({reason(error)})."
-        ) from error
-    return OpenClipEncoder(loaded.model, tokenize, normalize=normalize)
+        text = getattr(loaded.model, "text", loaded.model)
+        table = getattr(text, "token_embedding", None) or text.transformer.get_input_embeddings()
+        if hasattr(tokenize, "tokenizer"):
+            check_vocabulary(source, tokenize.tokenizer, embeddings=len(table.weight))
+        return OpenClipEncoder(loaded.model, tokenize, normalize=normalize)

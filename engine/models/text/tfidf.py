@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.io.files import digest
 from engine.io.paths import Paths
+from engine.models.words import analyzer, needs_unicode
 from engine.ranges import Count
 
 if TYPE_CHECKING:
@@ -24,17 +25,19 @@ class TfidfEncoder:
         self.dim = dim
         self.ngrams = ngrams
         self._captions: Sequence[str] = ()
+        self._version = 1
         self._fitted: Pipeline | None = None
 
     @property
     def key(self) -> str:
         """Options and a digest of the captions to fit on."""
         options = json.dumps({"dim": self.dim, "ngrams": self.ngrams})
-        return f"tfidf/1 {options} {digest(*self._captions) if self._captions else 'not fitted'}"
+        return f"tfidf/{self._version} {options} {digest(*self._captions) if self._captions else 'not fitted'}"
 
     def fit(self, captions: Sequence[str]) -> None:
         """Take the training captions; they are fitted when the first caption is embedded, so not if all are cached."""
         self._captions = captions
+        self._version = 2 if needs_unicode("\n".join(captions)) else 1  # version 1 split every text as Latin ones are
         self._fitted = None
 
     def to(self, device: torch.device) -> "TfidfEncoder":
@@ -57,11 +60,14 @@ class TfidfEncoder:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.pipeline import Pipeline
 
-        vectorizer = TfidfVectorizer(ngram_range=(1, self.ngrams), sublinear_tf=True, dtype=np.float32)
+        vectorizer = TfidfVectorizer(analyzer=analyzer(self.ngrams), sublinear_tf=True, dtype=np.float32)
         try:
             counts = vectorizer.fit_transform(self._captions)
         except ValueError as error:  # an empty vocabulary
-            raise ValueError(f"captions: none of the {len(self._captions)} training captions holds a word.") from error
+            raise ValueError(
+                f"student.text.encoder: tfidf cannot be fitted to the captions: none of the {len(self._captions)} "
+                "training captions holds a word, expected words."
+            ) from error
         if self.dim > min(counts.shape):
             raise ValueError(
                 f"student.text.dim: {self.dim} is too many for {counts.shape[0]} captions with {counts.shape[1]} "
@@ -72,5 +78,8 @@ class TfidfEncoder:
 
 
 def build(paths: Paths, *, dim: Count = 128, ngrams: Count = 2) -> TfidfEncoder:
-    """Return an unfitted encoder with ``dim`` components over runs of 1 to ``ngrams`` words; ``paths`` is not read."""
+    """Return an unfitted encoder with ``dim`` components over runs of 1 to ``ngrams`` words; ``paths`` is not read.
+
+    In scripts without blanks between words, the terms are runs of 1 to ``ngrams`` + 1 characters.
+    """
     return TfidfEncoder(dim=dim, ngrams=ngrams)

@@ -3,30 +3,22 @@
 import copy
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32
+from jaxtyping import Bool, Float32, Int32
 from torch import Tensor, nn
 from torch.nn.functional import normalize as unit
 
-from engine.io.files import digest, read_json
+from engine.io.files import digest
 from engine.io.paths import Paths
+from engine.models.sentence_encoder import check_modules, own_pooling
 from engine.models.tokens import EncoderOfTokens, Pooling, TokenEmbeddings, pool, unused_parameters
-from engine.models.weights import quiet, reason, weights_digest
-
-POOLINGS: dict[str, Pooling] = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_cls": "cls",
-}
-"""Names in the configuration of a sentence encoder, in the older spelling and the newer."""
+from engine.models.transformers import KEY, LoadedModel, load_language_model, model_folder, word_ids
+from engine.models.weights import Source, weights_digest
 
 BATCH_SIZE = 64
-FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 class TransformersEncoder:
@@ -35,13 +27,14 @@ class TransformersEncoder:
     ``split`` returns the parts of a copy that students train.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, pooling: Pooling, max_length: int, normalize: bool) -> None:
-        self.model = model.eval().requires_grad_(False)
+    def __init__(self, loaded: LoadedModel, *, pooling: Pooling, max_length: int, normalize: bool) -> None:
+        model, tokenizer, self.dim = loaded
+        self.model = model.requires_grad_(False)
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.max_length = max_length
         self.normalize = normalize
-        self.dim: int = model.config.hidden_size
+        self.words = word_ids(tokenizer)
         options = {"pooling": pooling, "max_length": max_length, "normalize": normalize}
         vocabulary = digest(json.dumps(sorted(tokenizer.get_vocab().items())))
         self.key = f"transformers/1 {json.dumps(options)} {weights_digest(model)} {vocabulary}"
@@ -80,6 +73,10 @@ class TransformersEncoder:
             return_tensors="np",
         )
         return np.where(encoded["attention_mask"] == 1, encoded["input_ids"], -1).astype(np.int32)
+
+    def knows(self, captions: Sequence[str]) -> Bool[np.ndarray, "m"]:
+        """Return which captions hold a token that is neither unknown nor punctuation."""
+        return np.asarray(np.isin(self.tokens(captions), self.words).any(axis=1))
 
     def split(self) -> tuple[nn.Module, nn.Module]:
         """Return copies of the token embeddings and of the encoder behind them, which students train.
@@ -121,64 +118,15 @@ def build(
     which sentence encoders are made for.
 
     Raises:
-        ValueError: ``max_length`` is too small, the model cannot be found or loaded, or its own pooling is unknown.
+        ValueError: ``max_length`` is too small or too large, the model cannot be found or loaded, or its embeddings
+            are made in a way that is unknown here.
     """
     if max_length < 3:
         raise ValueError(f"student.text.max_length: expected at least 3 tokens, got {max_length}.")
-    from transformers import AutoModel, AutoTokenizer
-
     folder = model_folder(paths, model)
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            loaded = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{folder}: expected a transformers model with config.json, tokenizer and safetensors ({reason(error)})."
-        ) from error
-    chosen = own_pooling(folder, loaded.config) if pooling == "auto" else pooling
-    return TransformersEncoder(loaded, tokenizer, pooling=chosen, max_length=max_length, normalize=normalize)
-
-
-def own_pooling(folder: Path, config: Any) -> Pooling:
-    """Return how the authors of the model in ``folder`` pool it.
-
-    A sentence encoder says so in ``1_Pooling/config.json``. For a BERT or DistilBERT trained on masked words it is the
-    first token, as in published work on distillation (arXiv 2308.07545); for all others the mean.
-
-    Raises:
-        ValueError: the folder asks for a pooling that is neither of these.
-    """
-    file = folder / "1_Pooling" / "config.json"
-    if not file.is_file():
-        masked = any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in config.architectures or ())
-        return "cls" if masked and config.model_type in ("bert", "distilbert") else "mean"
-    given = read_json(file)
-    modes = [name for name, on in given.items() if name.startswith("pooling_mode_") and on is True]
-    modes = modes or [f"pooling_mode_{given.get('pooling_mode')}"]
-    if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise ValueError(
-            f"{file}: expected the pooling of mean_tokens or of cls_token alone, found {', '.join(modes)}."
-        )
-    return POOLINGS[modes[0]]
-
-
-def model_folder(paths: Paths, model: str) -> Path:
-    """Return the local folder of ``model``, after downloading it from the hub where it is not among the weights.
-
-    Raises:
-        ValueError: there is no such folder, and the download failed (it is tried once).
-    """
-    local = paths.weights_path(model)
-    if local is not None:
-        return local
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=FILES, etag_timeout=5))
-    except (OSError, HFValidationError) as error:
-        raise ValueError(
-            f"student.text.model: {model!r} is neither a folder in {paths.weights} nor available from the Hugging Face "
-            f"hub; set VLDD_WEIGHTS to the folder that holds {Path(model).name!r}, or connect to the internet."
-        ) from error
+    source = Source(KEY, model, folder)
+    with source.loading("a transformers model with config.json, tokenizer and safetensors"):
+        loaded = load_language_model(source, folder, max_length=max_length)
+        check_modules(source, folder, loaded.tokenizer, normalize=normalize)
+        chosen = own_pooling(source, folder, loaded.model.config) if pooling == "auto" else pooling
+        return TransformersEncoder(loaded, pooling=chosen, max_length=max_length, normalize=normalize)
