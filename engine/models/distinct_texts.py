@@ -39,7 +39,7 @@ def check_distinct(name: str, split: str, encoder: TextEncoder, captions: Sequen
     if (same := _largest_group(rows)) > max(allowed, 2):
         raise ValueError(
             f"student.text.encoder: {name} maps {same} {of} to one and the same vector, expected at most a tenth; "
-            "choose an encoder of their language, and a student.text.max_length that holds them."
+            "choose an encoder of their language, or a larger student.text.max_length or student.text.dim."
         )
 
 

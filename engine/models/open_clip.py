@@ -1,12 +1,15 @@
 """Load a CLIP by its name in open_clip, from weights that run no code."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from engine.io.paths import Paths
-from engine.models.weights import quiet, reason
+from engine.models.weights import Source, quiet, reason
 
 
 class LoadedClip(NamedTuple):
@@ -70,7 +73,29 @@ def load_clip(
             f"{key}.model: {model!r} could not be built with its weights from {file or pretrained or name} "
             f"({reason(error)})."
         ) from error
+    folder = Path(name.removeprefix("local-dir:")) if name.startswith("local-dir:") else None
+    files = [file] if file else [*folder.glob("*.safetensors")] if folder else []
+    _check_positions(Source(f"{key}.model", model, file or name), built, files, resized=image_px is not None)
     return LoadedClip(built.eval(), name, pretrained is not None or file is not None or from_hub_or_folder)
+
+
+def _check_positions(source: Source, built: nn.Module, files: Sequence[Path], *, resized: bool) -> None:
+    """Refuse weights whose positions open_clip has interpolated, but those of images that were ``resized`` on purpose.
+
+    Raises:
+        Unusable: the configuration says another length of texts, or another size of images, than the file.
+    """
+    own = {
+        name: list(value.shape) for name, value in built.state_dict().items() if name.endswith("positional_embedding")
+    }
+    for file in files:
+        with source.loading("safetensors"), safe_open(file, "pt") as tensors:
+            given = {name: tensors.get_slice(name).get_shape() for name in own.keys() & set(tensors.keys())}
+        for name, shape in given.items():
+            if shape != own[name] and not (resized and name.startswith("visual.")):
+                raise source.error(
+                    f"expected {name} of the size {own[name]} that its configuration says, found {shape}"
+                )
 
 
 def _name(paths: Paths, model: str, pretrained: str | None, key: str) -> str:

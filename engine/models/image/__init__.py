@@ -51,13 +51,13 @@ def checked(encoder: nn.Module, image_px: int, *, name: str, options: Mapping[st
 
     Raises:
         ValueError: it cannot read images of this size, or gives other features than it says; the message names
-            ``student.image.image_px`` where that is one of the ``options``.
+            ``student.image.image_px`` where that is one of the ``options`` and another size.
     """
     what, built = " ".join(str(part) for part in (name, options.get("model")) if part), cast(ImageEncoder, encoder)
     try:
         features = encoder.eval()(torch.full((1, 3, image_px, image_px), 0.5))
     except Exception as error:
-        fixed = "image_px" in options
+        fixed = options.get("image_px", image_px) != image_px
         key = "student.image.image_px" if fixed else "data.image_px"
         wanted = f"{key}: {image_px}, or images of another size" if fixed else "larger images"
         raise ValueError(

@@ -1,5 +1,6 @@
 """Models of timm by their name there."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from timm.layers import use_fused_attn
 
 from engine.io.paths import Paths
+from engine.models.image import ImageEncoder, checked, convnet
 from engine.models.image import timm as adapter
 from engine.rng import forked, named_generator
 
@@ -88,3 +90,80 @@ def test_a_convolutional_network_has_no_size_of_image(paths: Paths) -> None:
         ValueError, match=r"^student\.image\.image_px: resnet18 takes images of any size, expected null"
     ):
         adapter.build(paths, model="resnet18", pretrained=False, image_px=32)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda name: None if "blocks.1.0" in name else name, r"found none of blocks\.1\.0\."),
+        (lambda name: f"other.{name}", r"found none of blocks\."),
+        (lambda name: name.replace("blocks.1.", "blocks.9."), r"found none of blocks\.1\."),
+    ],
+)
+def test_weights_that_timm_would_draw_anew_are_refused(
+    change: Callable[[str], str | None], expected: str, paths: Paths
+) -> None:
+    state = timm.create_model("test_efficientnet", pretrained=False).state_dict()
+    folder = paths.weights / "test_efficientnet"
+    folder.mkdir(parents=True)
+    save_file({new: value for name, value in state.items() if (new := change(name))}, folder / "model.safetensors")
+    with pytest.raises(
+        ValueError, match=rf"^student\.image\.model: 'test_efficientnet' cannot be used, {folder}: .*{expected}"
+    ):
+        adapter.build(paths, model="test_efficientnet")
+
+
+def test_weights_of_more_layers_than_the_model_has_are_refused(paths: Paths) -> None:
+    state = timm.create_model("test_efficientnet", pretrained=False).state_dict()
+    folder = paths.weights / "test_efficientnet"
+    folder.mkdir(parents=True)
+    save_file({**state, "blocks.9.weight": torch.ones(1)}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"^student\.image\.model: .* which has no blocks\.9\.weight\.$"):
+        adapter.build(paths, model="test_efficientnet")
+
+
+@pytest.mark.parametrize("text", ["version https://git-lfs.github.com/spec/v1\n", ""])
+def test_damaged_weights_are_named(text: str, paths: Paths) -> None:
+    folder = paths.weights / "test_efficientnet"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text(text)
+    with pytest.raises(
+        ValueError, match=rf"^student\.image\.model: the weights of 'test_eff.* from {folder} \(.*header"
+    ):
+        adapter.build(paths, model="test_efficientnet")
+    with pytest.raises(ValueError, match=r"^student\.image\.weights: .*model\.safetensors' cannot be used, .*header"):
+        adapter.build(paths, model="test_efficientnet", weights=str(folder / "model.safetensors"))
+
+
+def sized(paths: Paths, model: str, pixels: int, image_px: int | None = None) -> ImageEncoder:
+    encoder = adapter.build(paths, model=model, pretrained=False, image_px=image_px)
+    return checked(encoder, pixels, name="timm", options={"model": model, "image_px": image_px})
+
+
+def test_a_model_of_one_size_of_image_is_told_the_option(paths: Paths) -> None:
+    assert sized(paths, "vit_tiny_patch16_224", 32, 32).features
+    sentence = (
+        r"^student\.image\.image_px: timm vit_tiny_patch16_224 .* cannot read images of data\.image_px = 32 \(Input "
+        r"height \(32\) doesn't match model \(\d+\)\), expected student\.image\.image_px: 32, or images of another"
+    )
+    for image_px in (None, 64):
+        with pytest.raises(ValueError, match=sentence):
+            sized(paths, "vit_tiny_patch16_224", 32, image_px)
+    with pytest.raises(
+        ValueError, match=r"^data\.image_px: .* cannot read images .* = 7 .*, expected larger images\.$"
+    ):
+        sized(paths, "vit_tiny_patch16_224", 7, 7)
+
+
+def test_images_that_are_too_small_are_named(paths: Paths) -> None:
+    with pytest.raises(
+        ValueError, match=r"^data\.image_px: convnet .* data\.image_px = 8 \(.*\), expected larger images"
+    ):
+        checked(convnet.build(paths, depth=5), 8, name="convnet", options={"depth": 5})
+
+
+def test_an_encoder_gives_what_it_says(paths: Paths) -> None:
+    encoder = convnet.build(paths)
+    encoder.features = 7
+    with pytest.raises(ValueError, match=r"^student\.image\.encoder: convnet gives .* expected 7 finite features"):
+        checked(encoder, 32, name="convnet", options={})

@@ -1,5 +1,6 @@
 """Caption embeddings of a CLIP's frozen text tower."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,48 @@ def test_random_weights_are_refused(paths: Paths, tmp_path: Path) -> None:
 def test_an_unknown_model_is_told(paths: Paths) -> None:
     with pytest.raises(ValueError, match=r"^student\.text\.model: open_clip knows no model 'clip' .*\.$"):
         adapter.build(paths, model="clip")
+
+
+def configure(folder: Path, **text: object) -> None:
+    file = folder / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    config["model_cfg"]["text_cfg"] |= text
+    file.write_text(json.dumps(config))
+
+
+def test_positions_are_not_interpolated_unasked(clip: Paths) -> None:
+    configure(clip.weights / NAME, context_length=20)
+    with pytest.raises(
+        ValueError,
+        match=r"^student\.text\.model: 'tiny-clip' cannot be used, .* positional_embedding of the size \[20, 16",
+    ):
+        adapter.build(clip, model=NAME)
+
+
+def test_a_tokenizer_without_a_vocabulary_is_refused(clip: Paths) -> None:
+    configure(clip.weights / NAME, hf_tokenizer_name="tokenizer")
+    (clip.weights / NAME / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    with pytest.raises(
+        ValueError,
+        match=r"^student\.text\.model: 'tiny-clip' cannot be used, .*tokenizer of the 49408 tokens .* found 5 in",
+    ):
+        adapter.build(clip, model=NAME)
+
+
+def test_a_tokenizer_brings_no_code(clip: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*question: object) -> str:
+        raise AssertionError(question)
+
+    monkeypatch.setattr("builtins.input", asked)
+    folder = clip.weights / NAME
+    (folder / "code.py").write_text("raise SystemExit('the code was run')")
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["code.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(own))
+    for options in ({}, {"trust_remote_code": True}):
+        configure(folder, hf_tokenizer_name="tokenizer", tokenizer_kwargs=options)
+        with pytest.raises(ValueError, match=r"^student\.text\.model: 'tiny-clip' cannot be used"):
+            adapter.build(clip, model=NAME)
+
+
+def test_words_are_known_to_a_tokenizer_that_spells(clip: Paths) -> None:
+    assert adapter.build(clip, model=NAME).knows(["a dog", "狗", "zzyzx"]).tolist() == [True] * 3
