@@ -3,15 +3,13 @@
 import json
 from collections.abc import Mapping
 from functools import partial
-from mmap import mmap
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 
 from engine.config.schema import Study, Tower
-from engine.data.cache import cached_array, caption_embeddings, caption_tokens
+from engine.data.cache import array_key, cached_array, caption_embeddings, caption_tokens
 from engine.data.pairs import PairDataset
 from engine.data.prepared import write_features
 from engine.io.files import digest
@@ -57,19 +55,11 @@ def image_inputs(
         width = student.image.prepare(torch.zeros(1, *dataset.images.shape[1:], device=device)).shape[1]
     return cached_array(
         paths.cache / "features",
-        digest("features/1", _encoder_key(tower, student.image), _images_key(dataset)),
+        digest("features/1", _encoder_key(tower, student.image), array_key(dataset.images)),
         shape=(dataset.num_images, width),
         dtype=np.float32,
         fill=partial(write_features, student.image, dataset, device=device),
     )
-
-
-def _images_key(dataset: PairDataset) -> str:
-    """Return a key of a split's images: that of their cached array, else a digest of their bytes."""
-    images = dataset.images
-    if isinstance(images, np.memmap) and isinstance(images.base, mmap) and images.filename is not None:
-        return Path(images.filename).stem
-    return digest(images.tobytes())
 
 
 def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:

@@ -1,6 +1,5 @@
 """One-sentence errors for configurations: file, key, value, and the expected value."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import reduce
@@ -10,8 +9,9 @@ from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_typ
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from engine.io.sentences import nearest, shown
+
 COMMAND_LINE = "command line"
-_LONGEST = 80
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _WANTED = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
 _EXPECTED = {
@@ -154,26 +154,11 @@ def unknown_key(key: str, value: Any, known: Iterable[str], *, elsewhere: Iterab
     return ConfigIssue((key,), value, f"one of {', '.join(known)}" if known else "no key here", "unknown", near)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name most similar to ``name``, or None."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return close[0] if close else None
-
-
 def one_of(name: str, known: Sequence[str]) -> str:
     """Return the expectation of a value among ``known`` names, with the one most similar to ``name``."""
     close = nearest(name, known)
     hint = f"; the nearest known name is {close}" if close else ""
     return (f"one of {', '.join(known)}" if known else "a name, of which there are none yet") + hint
-
-
-def shown(value: Any) -> str:
-    """Return ``value`` on one line, with true, false and null as in YAML, shortened to 80 characters."""
-    try:
-        text = str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
-    except ValueError:  # Python refuses to print integers of thousands of digits
-        text = f"a {type(value).__name__} too long to print"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def dotted(parts: Iterable[object]) -> str:

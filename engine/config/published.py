@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from engine.config.errors import ConfigError, shown
+from engine.config.errors import ConfigError
 from engine.config.spaces import read_space
 from engine.config.strict import Name, Strict
+from engine.io.sentences import shown
 from engine.io.storage import Location, as_file
 from engine.ranges import Count
 

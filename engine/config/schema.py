@@ -44,6 +44,12 @@ class Data(Component):
 
     name: Name
 
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The section as JSON, without options that decide only whether the data are read, and no result."""
+        tree = self.model_dump(mode="json", exclude={"links"})
+        return {"data": {key: value for key, value in tree.items() if (key, value) != ("same_photo", "refuse")}}
+
 
 class Tower(Component):
     """A tower of the student: an encoder with its options, its trained part, and its head.
@@ -278,14 +284,14 @@ class Resolved(Study):
     @cached_property
     def identity(self) -> str:
         """The digest of the configuration with its seed, without what changes no result."""
-        tree = self.model_dump(mode="json", exclude={"resources", "note", "storage", "published"})
+        tree = self.model_dump(mode="json", exclude={"resources", "note", "storage", "published", "data"})
         del tree["experts"]["damaged"]
-        return digest("study/1", json.dumps(tree, sort_keys=True))
+        return digest("study/1", json.dumps(tree | self.data.deciding, sort_keys=True))
 
     @cached_property
     def experts_identity(self) -> str:
         """The digest of what determines expert trajectories; more experts or epochs extend the same store."""
-        tree = self.model_dump(mode="json", include={"data", "student", "seed", "experts"})
+        tree = self.model_dump(mode="json", include={"student", "seed", "experts"})
         for key in ("count", "epochs", "damaged"):
             del tree["experts"][key]
-        return digest("experts/1", json.dumps(tree, sort_keys=True))
+        return digest("experts/1", json.dumps(tree | self.data.deciding, sort_keys=True))

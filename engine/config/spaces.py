@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from engine.config.errors import COMMAND_LINE, ConfigError, nearest, shown
+from engine.config.errors import COMMAND_LINE, ConfigError
+from engine.io.sentences import nearest, shown
 
 # Beside this package in a checkout as in a wheel. importlib.resources cannot read a namespace package that is installed
 # in editable mode (NotADirectoryError on Python 3.11).

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ def cached_array(
             found = _open(path, shape, dtype)
     assert found is not None, path
     return found
+
+
+def array_key(array: np.ndarray) -> str:
+    """Return the key of a cached array, and a digest of the bytes of any other."""
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.filename is not None:
+        return Path(array.filename).stem
+    return digest(array.tobytes())
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:

@@ -1,17 +1,35 @@
 """Data sets made of a folder of image files and the captions of each image."""
 
+import os.path
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from engine.data.images import decoded_images, locate_images
-from engine.data.pairs import PairDataset, Size
+from engine.data.digests import file_digests
+from engine.data.images import UndecodableError, contents, decoded_images
+from engine.data.locate import Links, locate_images
+from engine.data.pairs import PairDataset
+from engine.data.records import SPLITS, Annotation, Captions
 from engine.io.paths import Paths
+from engine.io.sentences import listed, shown
 
-SPLITS = ("train", "val", "test")
+SamePhoto = Literal["refuse", "first", "last"]
+"""A photo (its bytes, whatever its names) in several splits: refused, or moved with its captions to the first or the
+last of train, val and test that has it. With ``last`` test stays whole, so that its recalls compare with others'."""
 
-Captions = dict[str, list[str]]
-"""Captions of each image, by image name, in the order of their file."""
+
+@runtime_checkable
+class Options(Protocol):
+    """The options that the data sets of photos share."""
+
+    @property
+    def image_px(self) -> int: ...
+    @property
+    def same_photo(self) -> SamePhoto: ...
+    @property
+    def links(self) -> Links: ...
 
 
 def find_root(paths: Paths, root: str) -> Path:
@@ -21,28 +39,40 @@ def find_root(paths: Paths, root: str) -> Path:
         FileNotFoundError: it is not a folder.
     """
     folder = paths.data_path(root)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise FileNotFoundError(f"data.root: {root!r} is not a folder ({folder}); is VLDD_DATA set?")
     return folder
 
 
 def read_splits(
-    splits: dict[str, Captions], image_root: Path, *, annotation: Path, image_px: int, cache: Path
+    annotation: Annotation, image_root: Path, options: Options, *, cache: Path, named: Sequence[Path] = ()
 ) -> dict[str, PairDataset]:
-    """Decode the images of every split after checking that all files exist.
+    """Decode the images of every split after checking that all files exist and no photo is in two splits.
 
-    Image names are relative to ``image_root``; ``annotation``, the file with the captions, is named in errors.
+    Image names are relative to ``image_root``; links may lead to files below the folders ``named``, None: below it.
 
     Raises:
         FileNotFoundError: images are missing.
-        ValueError: splits overlap or are empty, an image name leaves ``image_root``, or a file is not an image.
+        ValueError: a name or a link leaves its folder, splits share a photo, or files are not images.
     """
-    check_splits(splits, annotation)
-    names = [name for captions in splits.values() for name in captions]
-    files = dict(zip(names, locate_images(image_root, names, annotation=annotation), strict=True))
+    names = list(dict.fromkeys(name for captions in annotation.splits.values() for name in captions))
+    files = locate_images(annotation, names, image_root, named=named or [image_root], links=options.links)
+    with file_digests(list(files.values()), cache=cache / "contents", read=contents) as digests:
+        content = dict(zip(files, digests, strict=True))
+        splits = parted(annotation, content, options.same_photo)
+        arrays: dict[str, np.ndarray] = {}
+        broken: dict[Path, str] = {}
+        for split, captions in splits.items():
+            chosen = {files[name]: content[name] for name in captions}
+            try:
+                arrays[split] = decoded_images(chosen, image_px=options.image_px, cache=cache)
+            except UndecodableError as error:
+                broken |= error.reasons
+        if broken:
+            raise UndecodableError.of(broken, among=len(files))
     return {
         split: PairDataset(
-            images=decoded_images([files[name] for name in captions], image_px=image_px, cache=cache),
+            images=arrays[split],
             image_names=tuple(captions),
             captions=tuple(text for texts in captions.values() for text in texts),
             caption_image=np.repeat(np.arange(len(captions)), [len(texts) for texts in captions.values()]),
@@ -51,24 +81,32 @@ def read_splits(
     }
 
 
-def sizes_of(splits: dict[str, Captions]) -> dict[str, Size]:
-    """Count the images and the captions of every split."""
-    return {split: Size(len(captions), sum(map(len, captions.values()))) for split, captions in splits.items()}
-
-
-def check_splits(splits: dict[str, Captions], annotation: Path) -> None:
-    """Check that no split is empty, every image has a caption, and no image is in two splits.
+def parted(annotation: Annotation, content: Mapping[str, str], same_photo: SamePhoto) -> dict[str, Captions]:
+    """Return the captions of every split with each photo in one split; ``content`` has digests of photos by name.
 
     Raises:
-        ValueError: one of these does not hold.
+        ValueError: splits share a photo and ``same_photo`` is refuse, or a split loses all photos.
     """
-    seen: dict[str, str] = {}
-    for split, captions in splits.items():
-        if not captions:
-            raise ValueError(f"{annotation}: the split {split!r} has no images.")
-        for name, texts in captions.items():
-            if not texts:
-                raise ValueError(f"{annotation}: image {name!r} has no caption.")
-            if name in seen:
-                raise ValueError(f"{annotation}: image {name!r} is in {seen[name]!r} and in {split!r}.")
-            seen[name] = split
+    splits = {split: dict(captions) for split, captions in annotation.splits.items()}
+    homes: dict[str, list[tuple[str, str]]] = {}
+    for split in SPLITS:
+        for name in splits[split]:
+            homes.setdefault(content[name], []).append((split, name))
+    shared = [places for places in homes.values() if len({split for split, _ in places}) > 1]
+    if shared and same_photo == "refuse":
+        one_each = (dict(reversed(places)) for places in shared)  # the first name in every split
+        found = [" and ".join(f"{shown(place[s])} in {s}" for s in SPLITS if s in place) for place in one_each]
+        raise ValueError(
+            f"{annotation.path}: photos in more than one split: {len(shared):,} ({listed(found)}); data.same_photo is "
+            "refuse, expected first or last if each is to stay in the first or the last of its splits alone."
+        )
+    for places in shared:
+        home, kept = places[0 if same_photo == "first" else -1]
+        captions = splits[home][kept] = list(splits[home][kept])
+        for split, name in places:
+            if split != home:
+                captions += [text for text in splits[split].pop(name) if text not in captions]
+    for split, images in splits.items():
+        if not images:
+            raise ValueError(f"{annotation.path}: data.same_photo is {same_photo}, which leaves {split!r} no images.")
+    return splits

@@ -1,94 +1,130 @@
 """Decode image files once into a memory-mapped uint8 array."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from engine.data.cache import cached_array
-from engine.data.digests import file_digests
 from engine.io.files import digest
+from engine.io.sentences import cut, listed
 
 T = TypeVar("T")
 
 THREADS = min(8, len(os.sched_getaffinity(0)))
 CHUNK = 64  # files handed to the threads at once, so that decoded images do not pile up in memory
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""What is read. Pillow knows 40 more formats, of which some start other programs (PostScript)."""
+
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")  # damaged EXIF data
+Image.init()
+_FORMATS = [name for name in FORMATS if name in Image.OPEN]  # Pillow reads AVIF from version 11.3
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How an image with an EXIF orientation is turned upright."""
 
 
-def locate_images(root: Path, names: Sequence[str], *, annotation: Path) -> list[Path]:
-    """Return the file of every image name below ``root``; ``annotation`` is the file the names come from.
+class UndecodableError(ValueError):
+    """Files that are no images; ``reasons`` holds why, by file."""
 
-    Symbolic links below ``root`` are followed: a name in an annotation can create none, so they are the owner's.
+    reasons: Mapping[Path, str]
 
-    Raises:
-        ValueError: a name leads out of ``root``, by ``..`` or as an absolute path.
-        FileNotFoundError: images are absent.
-    """
-    for name in names:
-        if leaves_folder(name):
-            raise ValueError(f"{annotation}: image {name!r} leads out of the image folder {root}, which is refused.")
-    missing = [name for name in names if not (root / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{annotation}: image {missing[0]!r} is not in {root}; {len(missing)} of {len(names)} images are missing."
-        )
-    return [root / name for name in names]
+    @classmethod
+    def of(cls, reasons: Mapping[Path, str], *, among: int = 1) -> "UndecodableError":
+        """Return the error that names one file, or the number of several, of ``among``, and the first five."""
+        found = [f"{file} ({reason})" for file, reason in reasons.items()]
+        if len(found) == 1:
+            ((file, reason),) = reasons.items()
+            error = cls(f"{file}: expected an image, but it cannot be decoded ({reason}).")
+        else:
+            error = cls(f"{len(found):,} of {among:,} images cannot be decoded: {listed(found)}.")
+        error.reasons = reasons
+        return error
 
 
-def leaves_folder(name: str) -> bool:
-    """Return whether a name is no relative path inside a folder: empty, absolute, or with a ``..`` in it."""
-    return not name or Path(name).is_absolute() or ".." in Path(name).parts
+def contents(files: Sequence[Path]) -> Iterator[str]:
+    """Yield the digest of the bytes of every file."""
+    return _threaded(lambda file: digest(file.read_bytes()), files, label="reading images")
 
 
-def decoded_images(files: Sequence[Path], *, image_px: int, cache: Path) -> UInt8[np.ndarray, "n 3 h w"]:
+def decoded_images(files: Mapping[Path, str], *, image_px: int, cache: Path) -> UInt8[np.ndarray, "n 3 h w"]:
     """Return the images as RGB squares of ``image_px`` (aspect ratio not kept), a read-only memory map below ``cache``.
 
-    The array is keyed by the bytes of the files and their order, so a renamed or touched file is not decoded again and
-    a changed one is. For this, files are read once, and again when their size or time of change differs.
+    The array is keyed by the digests that ``files`` holds and their order, so a renamed or touched file is not decoded
+    again and a changed one is.
 
     Raises:
-        ValueError: ``image_px`` is not positive, or a file is not an image that can be decoded.
+        ValueError: ``image_px`` is not positive.
+        UndecodableError: files are not images that can be decoded; all of them are tried.
     """
     if image_px < 1:
         raise ValueError(f"image_px: expected a positive number of pixels, got {image_px}.")
 
+    def attempt(file: Path) -> UInt8[np.ndarray, "3 h w"] | UndecodableError:
+        try:
+            return decode(file, image_px=image_px)
+        except UndecodableError as error:
+            return error
+
     def fill(array: np.ndarray) -> None:
-        images = _threaded(lambda file: decode(file, image_px=image_px), files, label="decoding images")
-        for index, image in enumerate(images):
-            array[index] = image
+        broken: dict[Path, str] = {}
+        for index, image in enumerate(_threaded(attempt, list(files), label="decoding images")):
+            if isinstance(image, UndecodableError):
+                broken |= image.reasons
+            else:
+                array[index] = image
+        if broken:
+            raise UndecodableError.of(broken, among=len(files))
 
-    def read(changed: Sequence[Path]) -> Iterator[str]:
-        return _threaded(lambda file: digest(file.read_bytes()), changed, label="reading images")
-
+    key = digest("decoded_images/1", str(image_px), *files.values())
     shape = (len(files), 3, image_px, image_px)
-    with file_digests(files, cache=cache / "contents", read=read) as contents:
-        key = digest("decoded_images/1", str(image_px), *contents)
-        return cached_array(cache / "images", key, shape=shape, dtype=np.uint8, fill=fill)
+    return cached_array(cache / "images", key, shape=shape, dtype=np.uint8, fill=fill)
 
 
 def decode(file: Path, *, image_px: int) -> UInt8[np.ndarray, "3 h w"]:
     """Decode one image file: upright by its EXIF tag, RGB, resized bicubically to a square.
 
     Raises:
-        ValueError: the file is not an 8-bit image that Pillow can decode.
+        UndecodableError: the file is not an 8-bit image of one of ``FORMATS`` that Pillow can decode.
     """
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=_FORMATS) as opened:
             if opened.mode.startswith(("I", "F")):
                 raise ValueError(f"mode {opened.mode} is not 8-bit")
-            upright = ImageOps.exif_transpose(opened)
+            opened.load()
+            upright = _upright(opened)
             mode = "RGBA" if "transparency" in upright.info else "RGB"
             rgb = upright.convert(mode).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file}: expected an image, but it cannot be decoded ({error}).") from error
-    square = rgb.resize((image_px, image_px), Image.Resampling.BICUBIC)
+        square = rgb.resize((image_px, image_px), Image.Resampling.BICUBIC)
+    except UnidentifiedImageError as error:
+        raise UndecodableError.of({file: f"it is none of {', '.join(_FORMATS)}, or damaged"}) from error
+    except Exception as error:  # a damaged file makes Pillow raise almost anything
+        raise UndecodableError.of({file: cut(str(error)) or type(error).__name__}) from error
     return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a loaded image upright; one whose EXIF data cannot be read stays as it is, as viewers show it."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _threaded(function: Callable[[Path], T], files: Sequence[Path], *, label: str) -> Iterator[T]:

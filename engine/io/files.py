@@ -1,5 +1,6 @@
 """Write files so that they are either whole or absent: temporary name, fsync, rename; one upload to object stores."""
 
+import codecs
 import errno
 import fcntl
 import hashlib
@@ -12,7 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from engine.io.sentences import shown
 from engine.io.storage import Location, put, read_whole
+
+MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
+         codecs.BOM_UTF16_BE: "UTF-16"}  # fmt: skip
+"""Byte order marks; that of UTF-32 begins with that of UTF-16."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -84,16 +90,52 @@ def read_json(path: Location) -> Any:
         ValueError: the file is not JSON.
     """
     try:
-        return json.loads(read_whole(path).decode("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parsed(read_whole(path))
+    except ValueError as error:
         raise ValueError(f"{path}: expected a JSON file, but it cannot be parsed ({error}).") from error
+
+
+def parsed(data: bytes) -> Any:
+    """Return the value of JSON in UTF-8.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply, or an integer has thousands of digits; the reason alone.
+    """
+    text = decoded(data)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        raise ValueError("an integer in it has thousands of digits") from error
+
+
+def decoded(data: bytes) -> str:
+    """Return the text of bytes in UTF-8, without a byte order mark.
+
+    Raises:
+        ValueError: they are in another encoding, UTF-16, UTF-32 or that of the line that the reason shows.
+    """
+    for mark, name in MARKS.items():
+        if data.startswith(mark):
+            raise ValueError(f"it is encoded in {name}, expected UTF-8")
+    if b"\0" in data[:2]:
+        raise ValueError("it begins with a zero byte, as UTF-16 does, expected UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start)
+        read = shown(data.split(b"\n")[line].decode("latin-1").strip())
+        raise ValueError(f"line {line + 1} is not in UTF-8; in Latin-1 it is {read}") from error
 
 
 def digest(*parts: str | bytes) -> str:
     """Return 16 hexadecimal characters that identify ``parts`` with their order and borders."""
     state = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little"))
         state.update(data)
     return state.hexdigest()[:16]

@@ -15,7 +15,7 @@ class Paths:
 
     def data_path(self, name: str) -> Path:
         """Return the path of ``name`` in the data folder, or an absolute ``name`` itself; it need not exist."""
-        return self.data / Path(name).expanduser()
+        return self.data / os.path.expanduser(name)  # that of pathlib fails for a user who is not known
 
     def weights_path(self, name: str) -> Path | None:
         """Return the file or folder in the weights folder with the last part of ``name``, or None if there is none.
@@ -23,9 +23,9 @@ class Paths:
         An absolute path is returned itself; ``sentence-transformers/all-MiniLM-L6-v2`` becomes
         ``<weights>/all-MiniLM-L6-v2``. The hub is asked for names that are not here.
         """
-        given = Path(name).expanduser()
+        given = Path(os.path.expanduser(name))
         local = given if given.is_absolute() else self.weights / given.name
-        return local if local.exists() else None
+        return local if os.path.exists(local) else None  # that of pathlib fails for a name that is too long
 
 
 def default_paths(storage: Path) -> Paths:

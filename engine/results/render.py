@@ -129,7 +129,7 @@ def _size(size: int) -> str:
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """Return sentences on protocols, ±, notes and provenance, which name rows only where these differ."""
+    """Return sentences on protocols, ±, data, notes and provenance, which name rows only where these differ."""
     counts = sorted({row.seeds for row in rows if row.std and row.seeds})
     spread = [f"± is the standard deviation over {' or '.join(map(str, counts))} student seeds."] if counts else []
     names = Counter(row.name for row in rows)
@@ -137,6 +137,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     return [
         *by_value("Protocol", rows, lambda row: row.protocol),
         *spread,
+        *by_value("Data", rows, lambda row: row.data),
         *(f"{title}: {note}" for title, note in noted if note),
         *by_value("Made by", rows, lambda row: " and ".join(dict.fromkeys(one.sentence() for one in row.made_by))),
     ]

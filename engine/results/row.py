@@ -53,6 +53,7 @@ class Row:
         seconds: Time to learn or choose the set.
         size: Bytes of the set.
         memory: Peak bytes of the process (of the GPU, where there is one) that learned the set.
+        data: What the splits of the data share, in words; empty where this was not recorded.
         by_student: Metrics of the single students in percent, a list per distillation, as far as they are known.
         made_by: Provenance of each score that the row averages.
     """
@@ -70,6 +71,7 @@ class Row:
     size: int | None = None
     memory: int | None = None
     protocol: str = ""
+    data: str = ""
     note: str = ""
     by_student: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     made_by: Sequence[Provenance] = field(default_factory=lambda: [Provenance()])

@@ -88,6 +88,7 @@ def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = ""
         size=result.get("size"),
         memory=result.get("memory"),
         protocol=protocol_label(job.study),
+        data=job.shared,
         note=note,
         made_by=made_by(job, [result]),
     )
@@ -103,6 +104,7 @@ def full_row(job: Job, results: list[Result]) -> Row:
         learning_rate=results[0]["learning_rates"]["image"],
         seconds=sum(result["seconds"] for result in results) / len(results),
         protocol=protocol_label(job.study),
+        data=job.shared,
         note=f"best val epoch of at most {job.study.baselines.full_epochs}, trained as the experts are",
         made_by=made_by(job, results),
     )

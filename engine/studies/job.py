@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.cluster import runtime
 from engine.config.load import as_yaml
 from engine.config.schema import Resolved
+from engine.data.shared import shared
 from engine.io.files import atomic_path, digest
 from engine.io.paths import default_paths
 from engine.io.storage import Location, as_file, location, matching, remove_tree
@@ -60,6 +61,12 @@ class Job:
     def expert_epochs(self) -> int:
         """The epochs of each expert: as configured, else the last one that any trial reads."""
         return self.study.experts.epochs or epochs_read(self.study)
+
+    @cached_property
+    def shared(self) -> str:
+        """What the splits of the data share, in words; the data are loaded for it."""
+        datasets = self.specification.setup(device="cpu").datasets
+        return shared(datasets, self.specification.paths.cache).sentence()
 
     @property
     def mlflow_uri(self) -> str:

@@ -111,7 +111,10 @@ ANNOTATIONS = [
     ("{", "dataset_photos.json: expected a JSON file, but it cannot be parsed"),
     ('{"photos": []}', "dataset_photos.json: expected an object with a list 'images', the Karpathy layout"),
     ('{"images": [{"filename": "a.png", "split": "trian", "sentences": []}]}', "images[0]: split 'trian' is unknown"),
-    ('{"images": [{"filename": "a.png", "split": "train", "sentences": [{}]}]}', "expected text under 'raw', got None"),
+    (
+        '{"images": [{"filename": "a.png", "split": "train", "sentences": [{}]}]}',
+        "images[0]: 'raw' is None, expected text",
+    ),
     ('{"images": []}', "the split 'train' has no images"),
 ]
 

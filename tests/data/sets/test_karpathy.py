@@ -57,8 +57,7 @@ def test_restval_can_be_left_out(paths: Paths) -> None:
 
 def test_coco_names_have_a_folder(paths: Paths) -> None:
     root = paths.data / "coco"
-    save_photos(root / "images" / "val2014", ["v.png", "t.png"])
-    save_photos(root / "images" / "train2014", ["a.png"])
+    save_photos(root / "images", ["val2014/v.png", "val2014/t.png", "train2014/a.png"])
     names = {"train": "a.png", "val": "v.png", "test": "t.png"}
     folders = {"train": "train2014", "val": "val2014", "test": "val2014"}
     write(
@@ -141,7 +140,9 @@ def test_missing_images_are_counted(paths: Paths) -> None:
     karpathy_set(paths.data / "made")
     for name in ("a.png", "t.png"):
         (paths.data / "made" / "images" / name).unlink()
-    with pytest.raises(FileNotFoundError, match=r"dataset_made\.json: image 'a\.png' .* 2 of 4 images are missing\."):
+    with pytest.raises(
+        FileNotFoundError, match=r"dataset_made\.json: images\[0\]: image 'a\.png' .* 2 of 4 images are missing"
+    ):
         karpathy.DataSet(root="made").load(paths)
     assert not paths.cache.exists()
 
@@ -149,21 +150,24 @@ def test_missing_images_are_counted(paths: Paths) -> None:
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname"])
 def test_names_that_leave_the_folder(paths: Paths, name: str) -> None:
     karpathy_set(paths.data / "made", entries=[*ENTRIES, entry(name, "train")])
-    with pytest.raises(ValueError, match=r"dataset_made\.json: image .* leads out of the image folder"):
+    with pytest.raises(ValueError, match=r"dataset_made\.json: images\[4\]: image .* leads out of the image folder"):
         karpathy.DataSet(root="made").load(paths)
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([*ENTRIES, entry("c.png", "dev")], r"images\[4\]: split 'dev' is unknown; expected train, val, test or"),
-        ([*ENTRIES, entry("a.png", "test")], r"image 'a\.png' is in 'train' and in 'test'"),
-        ([*ENTRIES, entry("c.png", "train", 0)], r"image 'c\.png' has no caption"),
+        ([*ENTRIES, entry("c.png", "dev")], r"images\[4\]: 'split' is 'dev', expected train, val, test or restval"),
+        (
+            [*ENTRIES, entry("a.png", "test")],
+            r"photos in more than one split: 1 \('a\.png' in train and 'a\.png' in test\)",
+        ),
+        ([*ENTRIES, entry("c.png", "train", 0)], r"images\[4\]: image 'c\.png' has no caption"),
         (ENTRIES[:2], "the split 'test' has no images"),
-        ([{"split": "train", "sentences": []}], r"images\[0\]: expected text under 'filename', got None"),
-        ([{"split": "train", "filename": "a.png"}], r"images\[0\]: expected a list under 'sentences'"),
-        ([{**ENTRIES[0], "sentences": [{"tokens": []}]}], r"images\[0\]: expected text under 'raw'"),
-        (["a.png"], r"images\[0\]: expected text under 'split'"),
+        ([{"split": "train", "sentences": []}], r"images\[0\]: 'filename' is None, expected text"),
+        ([{"split": "train", "filename": "a.png"}], r"images\[0\]: 'sentences' is None, expected a list"),
+        ([{**ENTRIES[0], "sentences": [{"tokens": []}]}], r"images\[0\]: 'raw' is None, expected text"),
+        (["a.png"], r"images\[0\]: 'split' is None, expected text"),
     ],
 )
 def test_karpathy_mistakes(paths: Paths, entries: list[Any], message: str) -> None:
@@ -196,11 +200,11 @@ def test_flat_list_without_val(paths: Paths) -> None:
     ("rows", "message"),
     [
         ({}, "expected a list of rows"),
-        ([{"caption": "x"}], r"\[0\]: expected text under 'image'"),
-        ([{"image": "a.png"}], r"\[0\]: expected text under 'caption', got None"),
-        ([{"image": "a.png", "caption": [1]}], r"\[0\]: expected a list of texts under 'caption', got \[1\]"),
-        ([{"image": "a.png", "caption": []}], r"\[0\]: expected a list of texts under 'caption', got \[\]"),
-        ([3], r"\[0\]: expected text under 'image', got None"),
+        ([{"caption": "x"}], r"\[0\]: 'image' is None, expected text"),
+        ([{"image": "a.png"}], r"\[0\]: 'caption' is None, expected text"),
+        ([{"image": "a.png", "caption": [1]}], r"\[0\]: 'caption' is 1, expected text"),
+        ([{"image": "a.png", "caption": []}], r"\[0\]: 'caption' is \[\], expected text"),
+        ([3], r"\[0\]: 'image' is None, expected text"),
     ],
 )
 def test_flat_mistakes(paths: Paths, rows: object, message: str) -> None:
@@ -212,7 +216,73 @@ def test_flat_mistakes(paths: Paths, rows: object, message: str) -> None:
 
 def test_flickr8k(flickr8k: Path, paths: Paths) -> None:
     annotation = karpathy.find_annotation(flickr8k, None)
-    splits = karpathy.read_annotation(annotation, restval=True)
+    splits = karpathy.read_annotation(annotation, restval=True).splits
     assert {split: len(captions) for split, captions in splits.items()} == {"train": 5996, "val": 1000, "test": 1000}
     assert {len(texts) for captions in splits.values() for texts in captions.values()} == {5}
     assert karpathy.find_image_root(flickr8k, None, list(splits["test"])) == flickr8k / "images"
+
+
+def test_folder_of_images_that_is_a_link_out_of_the_root(paths: Paths, tmp_path: Path) -> None:
+    karpathy_set(paths.data / "made")
+    (paths.data / "made" / "images").rename(tmp_path / "elsewhere")
+    (paths.data / "made" / "images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(
+        ValueError, match=r"images\[0\]: image 'a\.png' is a link that leads out of .*made.*data\.links"
+    ):
+        karpathy.DataSet(root="made", image_px=8).load(paths)
+    for options in ({"links": "follow"}, {"images": "images"}):
+        assert karpathy.DataSet(root="made", image_px=8, **options).load(paths)["train"].num_images == 2
+
+
+MISSPELT = [
+    ({"Images": ENTRIES}, "'Images' is not a known name, expected 'images'"),
+    (
+        {"images": [{**ENTRIES[0], "filePath": "x"}]},
+        r"images\[0\]: 'filePath' is not a known name, expected 'filepath'",
+    ),
+    ({"images": [{**ENTRIES[0], "file_path": "x"}]}, r"images\[0\]: 'file_path' is not .*, expected 'filepath'"),
+    ({"images": [{"Split": "train", "filename": "a"}]}, r"images\[0\]: 'Split' is not a known name, expected 'split'"),
+    ({"images": [{**ENTRIES[0], "sentences": [{" raw": "x"}]}]}, r"images\[0\]: ' raw' is not .*, expected 'raw'"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), MISSPELT)
+def test_misspelt_keys(paths: Paths, content: object, message: str) -> None:
+    karpathy_set(paths.data / "made")
+    write(paths.data / "made" / "dataset_made.json", content)
+    with pytest.raises(ValueError, match=rf"dataset_made\.json: {message}"):
+        karpathy.DataSet(root="made").load(paths)
+
+
+def test_misspelt_key_of_a_flat_list(paths: Paths) -> None:
+    flat_set(paths.data / "f30k")
+    write(paths.data / "f30k" / "ann_file" / "flickr30k_train.json", [{"image": "a.png", "Caption": "x"}])
+    with pytest.raises(ValueError, match=r"flickr30k_train\.json: \[0\]: 'Caption' is not .*, expected 'caption'"):
+        karpathy.DataSet(root="f30k").load(paths)
+
+
+def test_misspelt_name_of_the_annotations_is_shown(paths: Paths) -> None:
+    karpathy_set(paths.data / "made").rename(paths.data / "made" / "Dataset_made.json")
+    with pytest.raises(FileNotFoundError, match=r"but the JSON files are 'Dataset_made\.json'"):
+        karpathy.DataSet(root="made").load(paths)
+
+
+CAPTIONS = [
+    ("", "is '', expected text"),
+    (" \n", r"is ' \\n', expected text"),
+    ("a \ud83d lamp", r"is 'a \\ud83d lamp', expected text without halves"),
+    ("['a', 'b']", r"""is "\['a', 'b'\]", a list in one text, expected one caption"""),
+    (["a", ""], "is '', expected text"),
+    ([["a"]], r"is \['a'\], expected text"),
+]
+
+
+@pytest.mark.parametrize(("caption", "message"), CAPTIONS)
+def test_captions_that_are_none(paths: Paths, caption: object, message: str) -> None:
+    karpathy_set(paths.data / "made", entries=[*ENTRIES, {**ENTRIES[0], "sentences": [{"raw": caption}]}])
+    with pytest.raises(ValueError, match=rf"dataset_made\.json: images\[4\]: 'raw' {message}"):
+        karpathy.DataSet(root="made").load(paths)
+    flat_set(paths.data / "f30k")
+    write(paths.data / "f30k" / "ann_file" / "flickr30k_train.json", [{"image": "a.png", "caption": caption}])
+    with pytest.raises(ValueError, match=rf"flickr30k_train\.json: \[0\]: 'caption' {message}"):
+        karpathy.DataSet(root="f30k").load(paths)

@@ -94,8 +94,14 @@ def test_numbers_in_a_csv_are_text(paths: Paths) -> None:
             {"image": NAMES[:3], "caption": ["x"] * 3},
             "3 images with val_fraction 0.1 and .* leave the split 'val' empty",
         ),
-        ({"image": ["gone.png", *NAMES], "caption": ["x"] * 21}, r"image 'gone\.png' is not in .* 1 of 21 images"),
-        ({"image": ["../a.png", *NAMES], "caption": ["x"] * 21}, r"image '\.\./a\.png' leads out of the image folder"),
+        (
+            {"image": ["gone.png", *NAMES], "caption": ["x"] * 21},
+            r"row 1: image 'gone\.png' is not in .* 1 of 21 images",
+        ),
+        (
+            {"image": ["../a.png", *NAMES], "caption": ["x"] * 21},
+            r"row 1: image '\.\./a\.png' leads out of the image folder",
+        ),
     ],
 )
 def test_mistakes_in_the_table(paths: Paths, rows: dict[str, list[object]], message: str) -> None:
@@ -135,14 +141,38 @@ def test_ending_that_is_unknown(paths: Paths) -> None:
         table.DataSet(root="mine", table="a.xlsx").load(paths)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("a.csv", b'image,caption\n"a,b\n'), ("a.csv", b""), ("a.jsonl", b"{nonsense"), ("a.parquet", b"PAR0")],
-)
-def test_table_that_cannot_be_parsed(paths: Paths, name: str, content: bytes) -> None:
-    save_photos(paths.data / "mine", NAMES)
-    (paths.data / "mine" / name).write_bytes(content)
+def test_lists_of_captions_are_captions(paths: Paths) -> None:
+    lists = {"image": NAMES, "caption": [[f"photo {i}", f"view {i} "] for i in range(20)], "split": SPLIT[::2]}
+    for name in ("captions.jsonl", "captions.parquet"):
+        photos(paths, lists, name)
+        data = table.DataSet(root="mine", table=name, image_px=8).load(paths)
+        assert (data["train"].num_images, len(data["train"])) == (18, 36)
+        assert data["val"].captions == ("photo 18", "view 18")
+
+
+def test_one_photo_spelled_in_two_ways_is_one_photo(paths: Paths) -> None:
+    spelled = [name if row % 2 else f"./{name}" for row, name in enumerate(ROWS["image"])]
+    photos(paths, ROWS)
+    photos(paths, {**ROWS, "image": spelled}, "spelled.csv")
+    plain, other = (
+        table.DataSet(root="mine", table=name, image_px=8).load(paths) for name in ("captions.csv", "spelled.csv")
+    )
+    assert {split: pairs.image_names for split, pairs in plain.items()} == {
+        split: pairs.image_names for split, pairs in other.items()
+    }
+
+
+def test_links_and_shared_photos_are_options(paths: Paths) -> None:
+    photos(paths, {**ROWS, "split": SPLIT})
+    outside = paths.data / "outside.png"
+    (paths.data / "mine" / NAMES[19]).rename(outside)
+    (paths.data / "mine" / NAMES[19]).symlink_to(outside)
     with pytest.raises(
-        ValueError, match=rf"{name}: (expected a \.\w+ table, but it cannot be parsed|row 1: 'caption'|)"
+        ValueError, match=r"captions\.csv: row 39: image 'trip/19\.png' is a link .*data\.links is inside"
     ):
-        table.DataSet(root="mine", table=name).load(paths)
+        table.DataSet(root="mine", table="captions.csv", image_px=8).load(paths)
+    outside.write_bytes((paths.data / "mine" / NAMES[18]).read_bytes())
+    with pytest.raises(
+        ValueError, match=r"1 \('trip/18\.png' in val and 'trip/19\.png' in test\); data\.same_photo is"
+    ):
+        table.DataSet(root="mine", table="captions.csv", image_px=8, links="follow").load(paths)

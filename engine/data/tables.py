@@ -1,0 +1,165 @@
+"""Tables of photos: the rows of CSV, JSONL and Parquet files."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.data.records import check_keys
+from engine.io.files import decoded, parsed
+from engine.io.sentences import cut, shown
+
+Row = Mapping[str, Any]
+
+COLUMNS = ("image", "caption", "split")
+SEPARATORS = {";": "';'", "|": "'|'", "\t": "tabs"}
+SPLIT_WORDS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+
+
+def read_table(path: Path) -> list[Row]:
+    """Return the rows of a table by column, in the format of its file name's suffix; values of a CSV are texts.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: its suffix is unknown, it cannot be parsed, it has no rows, or a column is missing or misspelt.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"data.table: there is no file {path}.")
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"data.table: {path} ends in {path.suffix!r}, expected .csv, .jsonl or .parquet.")
+    rows = readers[path.suffix.lower()](path)
+    if not rows:
+        raise ValueError(f"{path}: there are no rows in it, expected one a caption.")
+    for column in () if "split" in rows[0] else rows[0].keys() - set(COLUMNS):
+        if all(str(row.get(column)).strip().casefold() in SPLIT_WORDS for row in rows):
+            raise ValueError(f"{path}: the column {shown(column)} holds splits, expected the name 'split' for it.")
+    return rows
+
+
+def unparsed(path: Path, reason: object) -> ValueError:
+    """Return the error of a table that cannot be parsed."""
+    return ValueError(f"{path}: expected a {path.suffix} table, but it cannot be parsed ({reason}).")
+
+
+def check_columns(columns: Sequence[str], path: Path) -> None:
+    """Check that the required columns are there, and that no column is misspelt or comes twice.
+
+    Raises:
+        ValueError: this does not hold.
+    """
+    check_keys(columns, COLUMNS, path)
+    if twice := [column for column in COLUMNS if columns.count(column) > 1]:
+        raise ValueError(f"{path}: the column {twice[0]!r} comes twice, expected once.")
+    for column in COLUMNS[:2]:
+        if column not in columns:
+            there = cut(", ".join(columns)) or "none"
+            raise ValueError(f"{path}: the column {column!r} is missing; the columns there are {there}.")
+
+
+def _csv_rows(path: Path) -> list[Row]:
+    """Return the rows of a CSV in UTF-8 whose values are separated by commas; blank lines are no rows."""
+    try:
+        text = decoded(path.read_bytes())
+    except ValueError as error:
+        raise unparsed(path, error) from error
+    if not text.strip():
+        raise unparsed(path, "it is empty")
+    lines = list(io.StringIO(text, newline=""))
+    numbered = _parsed(lines, path)
+    header = next(numbered, (0, [], ""))[1]
+    if not {*COLUMNS[:2]} <= {*header}:
+        check_separator("".join(lines[:1]), path)
+    check_columns(header, path)
+    rows: list[Row] = []
+    for number, (line, values, raw) in enumerate(numbered, start=1):
+        if len(values) != len(header):
+            expected = f"{len(header)}: {cut(', '.join(header))}{_right(values, header) or f'; got {cut(raw)}'}"
+            raise unparsed(path, f"row {number} (line {line}) has {len(values)} values, expected {expected}")
+        rows.append({column: value or None for column, value in zip(header, values, strict=True)})
+    return rows
+
+
+def _parsed(lines: list[str], path: Path) -> Iterator[tuple[int, list[str], str]]:
+    """Yield the values of each row of a CSV, with its first line and its text."""
+    reader = csv.reader(iter(lines), strict=True, skipinitialspace=True)
+    while True:
+        start = reader.line_num
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raw = lines[start].rstrip("\r\n")
+            right = f"; the line would be {cut(_line(raw.split(',')))}" if "expected after" in str(error) else ""
+            expected = f"each quote inside of a value doubled, and quotes around it{right or f'; got {cut(raw)}'}"
+            reason = f"line {start + 1} has a quote that does not end its value, expected {expected}"
+            raise unparsed(path, reason) from error
+        if values:
+            yield start + 1, values, lines[start].rstrip("\r\n")
+
+
+def check_separator(header: str, path: Path) -> None:
+    """Check that no other separator than the comma parts the header into more columns.
+
+    Raises:
+        ValueError: one does.
+    """
+    for separator, name in SEPARATORS.items():
+        columns = next(csv.reader([header[:1000]], delimiter=separator), [])
+        if len(columns) > len(header.split(",")):
+            right = _line([column.strip() for column in columns])
+            raise ValueError(
+                f"{path}: its columns are separated by {name}, expected commas, and quotes around a caption that holds "
+                f"one; line 1 would be {cut(right)}."
+            )
+
+
+def _right(values: Sequence[str], header: Sequence[str]) -> str:
+    """Return the hint at a line whose caption holds the surplus commas; nothing where there are too few values."""
+    surplus, at = len(values) - len(header), header.index("caption")
+    if surplus < 0:
+        return ""
+    end = at + 1 + surplus * any(values[len(header) :])  # or the line ends in commas alone
+    right = [*values[:at], ", ".join(map(str.strip, values[at:end])), *values[end:]][: len(header)]
+    return f"; the line would be {cut(_line(right))}"
+
+
+def _line(values: Sequence[str]) -> str:
+    """Return values as a line of a CSV, without its end."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="").writerow(values)
+    return written.getvalue()
+
+
+def _jsonl_rows(path: Path) -> list[Row]:
+    """Return the objects of a JSONL file; blank lines are no rows."""
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if line.strip():
+            try:
+                row = parsed(line)
+            except ValueError as error:
+                raise unparsed(path, f"line {number}: {error}") from error
+            if not isinstance(row, dict):
+                raise unparsed(path, f"line {number} is {shown(row)}, expected an object")
+            rows.append(row)
+    if rows:
+        check_columns(list(dict.fromkeys(key for row in rows for key in row)), path)
+    return rows
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    """Return the rows of a Parquet file, of other columns than known ones only those of texts."""
+    import polars
+
+    try:
+        with path.open("rb") as file:
+            types = polars.read_parquet_schema(file)
+        wanted = [name for name, kind in types.items() if name in COLUMNS or kind == polars.String]
+        frame = polars.read_parquet(path, columns=wanted, glob=False)
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
+        raise unparsed(path, cut(str(error))) from error
+    check_columns(list(types), path)
+    return list(frame.iter_rows(named=True))
