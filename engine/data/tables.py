@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def read_table(path: Path) -> list[Row]:
         FileNotFoundError: there is no such file.
         ValueError: its suffix is unknown, it cannot be parsed, it has no rows, or a column is missing or misspelt.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # that of pathlib fails for a name that is too long
         raise FileNotFoundError(f"data.table: there is no file {path}.")
     readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
     if path.suffix.lower() not in readers:

@@ -130,6 +130,13 @@ def test_table_that_is_absent(paths: Paths) -> None:
         table.DataSet(root="mine", table="none.csv").load(paths)
 
 
+def test_table_whose_name_no_file_can_have(paths: Paths) -> None:
+    save_photos(paths.data / "mine", NAMES)
+    for name in (f"{'x' * 300}.csv", "a\0.csv"):
+        with pytest.raises(FileNotFoundError, match=r"data\.table: there is no file"):
+            table.DataSet(root="mine", table=name).load(paths)
+
+
 def test_root_that_is_absent(paths: Paths) -> None:
     with pytest.raises(FileNotFoundError, match=r"data\.root: 'mine' is not a folder"):
         table.DataSet(root="mine", table="captions.csv").load(paths)
