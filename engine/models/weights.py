@@ -44,7 +44,7 @@ class Source:
         except Exception as error:
             code = "trust_remote_code" in str(error)
             why = "it needs code that lies beside its weights, which is never run" if code else reason(error)
-            raise self.error(f"expected {expected} ({why})") from error
+            raise self.error(f"expected {expected}, but {why}") from error
 
     def check_names(self, nn_module: nn.Module, *, missing: Iterable[str], unexpected: Iterable[str]) -> None:
         """Refuse weights that leave out parameters of a model, or hold some of a part that the model has otherwise.

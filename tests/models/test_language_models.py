@@ -150,7 +150,9 @@ def test_code_beside_the_weights_is_never_run_nor_asked_for(
     (folder / "code.py").write_text("raise SystemExit('the code was run')")
     configure(folder / place, model_type="strange", tokenizer_class="Strange", **CODE)
     reason = (
-        "(it needs code that lies beside its weights, which is never run)." if place == "config.json" else "tokenizer"
+        ", but it needs code that lies beside its weights, which is never run."
+        if place == "config.json"
+        else "tokenizer"
     )
     with pytest.raises(ValueError, match=rf"^student\.text\.model: 'someone/tiny' cannot be used.*{re.escape(reason)}"):
         load(folder)
