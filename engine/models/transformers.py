@@ -132,7 +132,7 @@ def _positions(model: Any) -> int | None:
 def _width(source: Source, model: Any, tokenizer: Any, max_length: int) -> int:
     """Return the width of the last hidden states, after embedding a short text and one as long as texts may be."""
     length = min(max_length, PROBED)
-    with source.loading(f"an encoder of texts of up to {length} tokens, but the {type(model).__name__} fails"):
+    with source.loading(f"a {type(model).__name__} that reads texts of up to {length} tokens"):
         tokens = tokenizer(
             ["a \U0010fffd", "a " * length], padding=True, truncation=True, max_length=length, return_tensors="pt"
         )
