@@ -42,7 +42,9 @@ class Source:
         except Unusable:
             raise
         except Exception as error:
-            raise self.error(f"expected {expected} ({reason(error)})") from error
+            code = "trust_remote_code" in str(error)
+            why = "it needs code that lies beside its weights, which is never run" if code else reason(error)
+            raise self.error(f"expected {expected} ({why})") from error
 
     def check_names(self, nn_module: nn.Module, *, missing: Iterable[str], unexpected: Iterable[str]) -> None:
         """Refuse weights that leave out parameters of a model, or hold some of a part that the model has otherwise.
