@@ -10,7 +10,7 @@ import numpy as np
 from engine.data.digests import file_digests
 from engine.data.images import UndecodableError, contents, decoded_images
 from engine.data.locate import Links, locate_images
-from engine.data.pairs import PairDataset
+from engine.data.pairs import PairDataset, Size
 from engine.data.records import SPLITS, Annotation, Captions
 from engine.io.paths import Paths
 from engine.io.sentences import listed, shown
@@ -79,6 +79,16 @@ def read_splits(
         )
         for split, captions in splits.items()
     }
+
+
+def sizes_of(annotation: Annotation, same_photo: SamePhoto) -> dict[str, Size]:
+    """Count the images and captions of every split, as far as the names of photos tell which are the same.
+
+    Raises:
+        ValueError: splits share a name and ``same_photo`` is refuse, or a split loses all photos.
+    """
+    splits = parted(annotation, {name: name for name in annotation.places}, same_photo)
+    return {split: Size(len(captions), sum(map(len, captions.values()))) for split, captions in splits.items()}
 
 
 def parted(annotation: Annotation, content: Mapping[str, str], same_photo: SamePhoto) -> dict[str, Captions]:

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from engine.data.pairs import Size
 from engine.io.sentences import meant, shown
 
 SPLITS = ("train", "val", "test")
@@ -37,11 +36,6 @@ class Annotation:
     path: Path
     splits: Mapping[str, Captions]
     places: Mapping[str, str]
-
-    @property
-    def sizes(self) -> dict[str, Size]:
-        """The numbers of images and captions of every split, before ``data.same_photo`` moves any."""
-        return {split: Size(len(captions), sum(map(len, captions.values()))) for split, captions in self.splits.items()}
 
     def place(self, image: str) -> str:
         """Return where an image stands, for the beginning of a sentence."""

@@ -235,6 +235,15 @@ def test_identity_follows_everything_else(space: Path, other: str) -> None:
     assert resolve(load(space, [other])).identity != resolve(load(space)).identity
 
 
+def test_identity_ignores_what_decides_only_whether_data_are_read(space: Path) -> None:
+    def identities(*overrides: str) -> tuple[str, str]:
+        study = resolve(load(space, ["data={name: table, root: mine, table: t.csv}", *overrides]))
+        return study.identity, study.experts_identity
+
+    assert identities("data.links=follow", "data.same_photo=refuse") == identities()
+    assert len({identities(), identities("data.same_photo=first"), identities("data.same_photo=last")}) == 3
+
+
 @pytest.mark.parametrize(
     "same",
     ["experts.count=9", "experts.epochs=7", "experts.damaged=stop", "method.inner_steps=2", "student.image.depth=3"],

@@ -61,6 +61,14 @@ def test_one_photo_in_two_splits_by_spelling_is_refused(paths: Paths) -> None:
         loaded(paths)
 
 
+def test_names_in_two_splits_are_found_without_reading_a_photo(paths: Paths) -> None:
+    photos(paths, **{"./1.png": "test"})
+    shutil.move(paths.data / "mine" / "1.png", paths.data / "gone.png")
+    with pytest.raises(ValueError, match=r"1 \('1\.png' in train and '1\.png' in test\)"):
+        table.DataSet(root="mine", table="t.csv").sizes(paths)
+    assert table.DataSet(root="mine", table="t.csv", same_photo="first").sizes(paths)["test"] == (2, 2)
+
+
 def test_the_first_five_of_many_are_named(paths: Paths) -> None:
     photos(paths, **{f"./{name}": "val" if split == "test" else "test" for name, split in SPLIT.items()})
     with pytest.raises(ValueError, match=r"one split: 6 \('0\.png' in train .* and 1 more\); data"):

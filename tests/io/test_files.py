@@ -89,6 +89,30 @@ def test_what_is_no_json_is_named(tmp_path: Path, data: bytes) -> None:
         read_json(path)
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"[" * 5000, "it is nested too deeply"),
+        (b"[" + b"9" * 5000 + b"]", "an integer in it has thousands of digits"),
+        ("{}".encode("utf-16"), "it is encoded in UTF-16, expected UTF-8"),
+        ('{\n"a": "é"}'.encode("latin-1"), """line 2 is not in UTF-8; in Latin-1 it is '"a": "é"}'"""),
+    ],
+)
+def test_why_it_is_no_json_is_said(tmp_path: Path, data: bytes, reason: str) -> None:
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"a\.json: expected a JSON file, but it cannot be parsed \({reason}\)\.$"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_byte_order_mark_is_no_part_of_json(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(tmp_path / "a.json") == [1]
+
+
+def test_a_digest_takes_names_that_are_not_in_utf_8() -> None:
+    assert digest(b"a\xff".decode(errors="surrogateescape")) != digest("a")
+
+
 def test_a_digest_knows_order_and_borders() -> None:
     parts = [("ab", "c"), ("a", "bc"), ("abc",), ("c", "ab"), ("ab", "c", ""), ()]
     assert len({digest(*given) for given in parts}) == len(parts)

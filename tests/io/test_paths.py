@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.data.folder import find_root
 from engine.io.paths import Paths, default_paths
 
 
@@ -51,3 +52,10 @@ def test_variables_win_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     below = Path.cwd() / "below"
     assert default_paths(Path("/runs")) == Paths(below / "data", below / "weights", below / "cache")
+
+
+def test_names_that_no_file_can_have_are_paths_that_do_not_exist(paths: Paths) -> None:
+    for name in ("x" * 300, "a\0b", "~no-such-user/x"):
+        assert paths.weights_path(name) is None
+        with pytest.raises(FileNotFoundError, match=r"data\.root: .* is not a folder"):
+            find_root(paths, name)

@@ -1,7 +1,9 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from engine.results.files import read_table, write_table
 from engine.results.render import render_markdown, render_text
 from engine.results.row import METRICS, Provenance, Row
 from engine.results.statistics import with_recovery
@@ -104,3 +106,10 @@ def test_rows_are_named_where_they_were_made_by_different_code() -> None:
         "Made by (b): commit 35db3ea, torch 2.15.0, ray 2.60.0, CPU, 2 threads and not recorded",
         "Made by (d): not recorded",
     ]
+
+
+def test_what_the_splits_share_is_said_once_and_kept(tmp_path: Path) -> None:
+    rows = [row(name, 100, 6.0, data="the splits share 0 photos") for name in ("random", "ours")]
+    assert "\nData: the splits share 0 photos\n" in render_text(rows)
+    write_table(tmp_path, rows)
+    assert {one.data for one in read_table(tmp_path)} == {"the splits share 0 photos"}

@@ -26,6 +26,12 @@ def test_rows_keep_the_provenance_of_their_scores(tmp_path: Path) -> None:
     assert [one.commit for one in found.made_by] == ["35db3ea", "1234567", None]
 
 
+def test_rows_say_what_the_splits_share(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path)
+    for found in (score_row(job, "random", 8, SCORE), full_row(job, [SCORE])):
+        assert found.data.startswith("the splits share 0 photos and 0 captions; ")
+
+
 def test_the_weights_of_a_frozen_encoder_are_named(tmp_path: Path) -> None:
     setup = tiny_job(tmp_path, "student.image.train=frozen").specification.setup()
     before = setup.weights

@@ -103,14 +103,17 @@ def test_every_task_refuses_it_alike(task: str, folder: Path, capsys: pytest.Cap
 def test_a_photo_that_is_absent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (own_photos(folder) / "val_2.png").unlink()
     sentence = told("distill", *TABLE, "--local", capsys=capsys)
-    assert "captions.csv: image 'val_2.png' is not in" in sentence
+    assert "captions.csv: row 6: image 'val_2.png' is not in" in sentence
     assert left(folder) == []
 
 
 ANNOTATIONS = [
     ("{", "dataset_photos.json: expected a JSON file, but it cannot be parsed"),
     ('{"photos": []}', "dataset_photos.json: expected an object with a list 'images', the Karpathy layout"),
-    ('{"images": [{"filename": "a.png", "split": "trian", "sentences": []}]}', "images[0]: split 'trian' is unknown"),
+    (
+        '{"images": [{"filename": "a.png", "split": "trian", "sentences": []}]}',
+        "images[0]: 'split' is 'trian', expected train, val, test or restval",
+    ),
     (
         '{"images": [{"filename": "a.png", "split": "train", "sentences": [{}]}]}',
         "images[0]: 'raw' is None, expected text",

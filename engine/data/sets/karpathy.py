@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.data.folder import SamePhoto, find_root, read_splits
+from engine.data.folder import SamePhoto, find_root, read_splits, sizes_of
 from engine.data.locate import Links, leaves_folder
 from engine.data.pairs import PairDataset, Size
 from engine.data.records import (
@@ -76,10 +76,10 @@ class DataSet:
 
         Raises:
             FileNotFoundError: the folder or the annotations are missing.
-            ValueError: the annotations are ambiguous or in neither layout.
+            ValueError: the annotations are ambiguous or in neither layout, or splits share a photo's name.
         """
         annotation = find_annotation(find_root(paths, self.root), self.annotations)
-        return read_annotation(annotation, restval=self.restval).sizes
+        return sizes_of(read_annotation(annotation, restval=self.restval), self.same_photo)
 
 
 def find_annotation(folder: Path, name: str | None) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Gt, Lt
 
-from engine.data.folder import SamePhoto, find_root, read_splits
+from engine.data.folder import SamePhoto, find_root, read_splits, sizes_of
 from engine.data.locate import Links
 from engine.data.pairs import PairDataset, Size
 from engine.data.records import SPLITS, Annotation, Record, annotated, captions_of, image_name, text_of
@@ -60,9 +60,9 @@ class DataSet:
 
         Raises:
             FileNotFoundError: the folder or the table is missing.
-            ValueError: the table lacks a column or a value, or a split is empty.
+            ValueError: the table lacks a column or a value, a split is empty, or splits share a photo's name.
         """
-        return self._annotation(find_root(paths, self.root)).sizes
+        return sizes_of(self._annotation(find_root(paths, self.root)), self.same_photo)
 
     def _annotation(self, root: Path) -> Annotation:
         """Return captions by the splits of the table; without such a column, by those of a hash."""
