@@ -153,14 +153,16 @@ def _jsonl_rows(path: Path) -> list[Row]:
 
 def _parquet_rows(path: Path) -> list[Row]:
     """Return the rows of a Parquet file, of other columns than known ones only those of texts."""
-    import polars
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
 
     try:
-        with path.open("rb") as file:
-            types = polars.read_parquet_schema(file)
-        wanted = [name for name, kind in types.items() if name in COLUMNS or kind == polars.String]
-        frame = polars.read_parquet(path, columns=wanted, glob=False)
-    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
+        with ParquetFile(path) as file:  # polars ends the process at some damaged files
+            types = {name: file.schema_arrow.field(index).type for index, name in enumerate(file.schema_arrow.names)}
+            texts = (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view())
+            rows = file.read(columns=[name for name, kind in types.items() if name in COLUMNS or kind in texts])
+            found: list[Row] = rows.to_pylist()
+    except Exception as error:  # damaged files raise errors of many kinds
         raise unparsed(path, cut(str(error))) from error
     check_columns(list(types), path)
-    return list(frame.iter_rows(named=True))
+    return found

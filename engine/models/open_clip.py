@@ -75,7 +75,9 @@ def load_clip(
         ) from error
     folder = Path(name.removeprefix("local-dir:")) if name.startswith("local-dir:") else None
     files = [file] if file else [*folder.glob("*.safetensors")] if folder else []
-    _check_positions(Source(f"{key}.model", model, file or name), built, files, resized=image_px is not None)
+    source = Source(f"{key}.model", model, file or name)
+    _check_positions(source, built, files, resized=image_px is not None)
+    source.check_finite(built)
     return LoadedClip(built.eval(), name, pretrained is not None or file is not None or from_hub_or_folder)
 
 

@@ -78,6 +78,7 @@ def _check_weights(source: Source, model: Any, report: dict[str, Any]) -> None:
     if getattr(model, "pooler", None) is not None and any(name.startswith("pooler.") for name in missing):
         model.pooler, missing = None, {name for name in missing if not name.startswith("pooler.")}
     source.check_names(model, missing=missing, unexpected=report["unexpected_keys"])
+    source.check_finite(model)
     classes = [name for name in model.config.architectures or () if not hasattr(transformers, name)]
     if classes and report["unexpected_keys"]:
         raise source.error(
@@ -133,9 +134,8 @@ def _width(source: Source, model: Any, tokenizer: Any, max_length: int) -> int:
     """Return the width of the last hidden states, after embedding a short text and one as long as texts may be."""
     length = min(max_length, PROBED)
     with source.loading(f"a {type(model).__name__} that reads texts of up to {length} tokens"):
-        tokens = tokenizer(
-            ["a \U0010fffd", "a " * length], padding=True, truncation=True, max_length=length, return_tensors="pt"
-        )
+        texts = ["a \U0010fffd \u2603", "a " * length]  # with characters that few tokenizers know
+        tokens = tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
         states = model(**tokens).last_hidden_state
     if states.shape[:2] != tokens["attention_mask"].shape or not states.isfinite().all():
         raise source.error(f"expected a finite state of each token from the {type(model).__name__}, found others")

@@ -11,6 +11,7 @@ from torch import nn
 
 from engine.io.files import digest
 from engine.io.paths import Paths
+from engine.tensors import check_finite
 
 
 class Unusable(ValueError):
@@ -64,6 +65,18 @@ class Source:
         if extra := sorted(name for name in names if name.partition(".")[0] in parts and name not in known):
             raise self.error(f"expected the weights of a {kind} as it is configured, which has no {_some(extra)}")
 
+    def check_finite(self, nn_module: nn.Module) -> None:
+        """Refuse weights with a number that is not finite.
+
+        Raises:
+            Unusable: there is one.
+        """
+        for name, value in nn_module.state_dict().items():
+            try:
+                check_finite(name, value)
+            except ValueError as error:
+                raise self.error(str(error).rstrip(".")) from error
+
 
 def _some(names: list[str]) -> str:
     return f"{', '.join(names[:2])}{f' and {len(names) - 2} more' if len(names) > 2 else ''}"
@@ -90,6 +103,7 @@ def load_weights(backbone: nn.Module, paths: Paths, name: str) -> None:
     if wrong:
         raise source.error(f"expected the weights of this encoder, but {len(wrong)} tensors differ ({wrong[0]}...)")
     backbone.load_state_dict(state, strict=False)
+    source.check_finite(backbone)
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -108,7 +108,7 @@ def refused_in_a_sentence(read: Callable[[], object]) -> bool:
     assert ours or type(caught) in (ValueError, FileNotFoundError), repr(caught)
     sentence = str(caught)
     assert 10 < len(sentence) < LONGEST_SENTENCE, sentence
-    assert sentence.endswith("."), sentence
+    assert sentence.endswith((".", "?")), sentence
     assert "\n" not in sentence, sentence
     return True
 

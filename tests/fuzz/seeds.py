@@ -50,7 +50,7 @@ def damaged(data: bytes, random: Random) -> bytes:
 
 
 def try_many(kind: str, spoil: Callable[[Random], None], read: Callable[[], object], *, count: int = MUTATIONS) -> None:
-    """Spoil and read ``count`` times: each time a right result or one sentence, in time, and both at least once.
+    """Spoil and read ``count`` times: each time a right result or one sentence, and in time.
 
     ``spoil`` writes the files with the given generator, and ``read`` reads them and asserts that the result is right.
     """
@@ -64,4 +64,4 @@ def try_many(kind: str, spoil: Callable[[Random], None], read: Callable[[], obje
         except BaseException as error:  # a timeout of pytest's too
             error.add_note(f"mutation {number} of {kind}; {VARIABLE}={SEED} repeats it")
             raise
-    assert count < 100 or min(outcomes[True], outcomes[False]) > 0, f"{kind} with {VARIABLE}={SEED}: {outcomes}"
+    assert outcomes[True] > 0, f"{kind} with {VARIABLE}={SEED}: nothing was refused"

@@ -60,7 +60,9 @@ def build(
         ) from error
     heads = backbone.pretrained_cfg.get("classifier") or ()
     unused = {head.partition(".")[0] for head in ([heads] if isinstance(heads, str) else heads)}
-    Source("student.image.model", model, local or "the hub").check_names(
+    source = Source("student.image.model", model, local or "the hub")
+    source.check_finite(backbone)
+    source.check_names(
         backbone,
         missing=report["Missing"],
         unexpected=[key for key in report["Unexpected"] if key.partition(".")[0] not in unused],
