@@ -1,7 +1,6 @@
 """Choosing and scoring the coresets of a study."""
 
-import csv
-
+import polars
 from tqdm import tqdm
 
 from engine.cluster import runtime
@@ -38,11 +37,13 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
     train = job.specification.setup(device="cpu").datasets["train"]
     for (name, pairs), score in baselines.coresets.items():
         path = _folder(job) / f"{name}_{pairs}.csv"
-        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", "caption"])
-            chosen = score.result()["chosen"]
-            writer.writerows([train.image_names[train.caption_image[i]], train.captions[i]] for i in chosen)
+        chosen = score.result()["chosen"]
+        images, captions = (
+            [train.image_names[train.caption_image[i]] for i in chosen],
+            [train.captions[i] for i in chosen],
+        )
+        with atomic_path(path) as temporary:
+            temporary.write_text(polars.DataFrame({"image": images, "caption": captions}).write_csv(), encoding="utf-8")
     return rows
 
 

@@ -1,6 +1,5 @@
 """Pictures of a synthetic set: its images before and after, and the real captions nearest to its texts."""
 
-import csv
 import textwrap
 import unicodedata
 import warnings
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import polars
 from jaxtyping import Float, Shaped
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -38,8 +38,8 @@ def write_set_pictures(
 ) -> None:
     """Write ``before_after.png`` with the first pairs, and ``captions.tsv`` with the nearest caption of every text.
 
-    The cells of the table are separated by tabs; one with a tab, a line break or a quotation mark stands in quotes, as
-    in Excel's dialect. ``texts`` are the embeddings of ``captions`` before ``prepare``, which turns them into the
+    The cells of the table are separated by tabs; one with a tab, a line break or a quotation mark stands in quotes.
+    ``texts`` are the embeddings of ``captions`` before ``prepare``, which turns them into the
     student's input.
     """
     first, now = (
@@ -50,10 +50,9 @@ def write_set_pictures(
     with atomic_path(folder / "before_after.png") as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # with_glyphs has told of these
         FigureCanvasAgg(page).print_png(str(temporary))
-    rows = zip(range(len(first)), first, now, strict=True)
-    with atomic_path(folder / "captions.tsv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, "excel-tab", lineterminator="\n")
-        writer.writerows([("pair", "nearest at the start", "nearest now"), *rows])
+    table = polars.DataFrame({"pair": range(len(first)), "nearest at the start": first, "nearest now": now})
+    with atomic_path(folder / "captions.tsv") as temporary:
+        temporary.write_text(table.write_csv(separator="\t"), encoding="utf-8")
 
 
 def draw_pairs(

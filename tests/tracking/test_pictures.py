@@ -99,7 +99,7 @@ def test_the_table_names_the_nearest_captions(tmp_path: Path) -> None:
     assert (tmp_path / "captions.tsv").read_text() == "pair\tnearest at the start\tnearest now\n0\ta\tb\n1\tb\tc\n"
 
 
-CELLS = ["a\ttab", "two\nlines", "\r\n", 'a 12" lamp', '"quoted"', "=1+1, or so", " blank "]
+CELLS = ["a\ttab", "two\nlines", "a\rreturn", "\r\n", 'a 12" lamp', '"quoted"', "=1+1, or so", " blank "]
 
 
 def test_captions_of_any_text_stay_whole_in_the_table(tmp_path: Path) -> None:
