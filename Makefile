@@ -9,11 +9,11 @@ demo: .venv/.runtime
 	.venv/bin/python tasks/distill.py
 
 test: lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --durations=20 $(PYTEST)
 
 # What is killed on purpose: ten to fourteen minutes on two cores.
 test-faults: .venv/.test
-	.venv/bin/python -m pytest -m faults --timeout=600 --durations=20
+	.venv/bin/python -m pytest -m faults --timeout=600 --durations=20 $(PYTEST)
 
 TRIALS ?= 50
 soak: .venv/.test
@@ -26,7 +26,7 @@ test-cluster: .venv/.test
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			openssh-client openssh-server rsync iproute2 >/dev/null || echo "They could not be installed."; \
 	fi
-	.venv/bin/python -m pytest -m cluster --durations=5 tests/end_to_end
+	.venv/bin/python -m pytest -m cluster --durations=5 tests/end_to_end $(PYTEST)
 
 lint: .venv/.test
 	.venv/bin/ruff format --check
