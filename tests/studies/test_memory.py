@@ -90,8 +90,8 @@ def test_a_stored_step_grows_with_its_length_and_an_exact_one_hardly(tmp_path: P
         words = f"method={{name: bi_trajectory, num_pairs: 24, inner_steps: {steps}, gradient: {gradient}}}"
         return step_bytes(job_of(tmp_path, words))
 
-    assert bytes_of("stored", 32) > 3 * bytes_of("stored", 8)
-    assert bytes_of("exact", 32) < 1.5 * bytes_of("exact", 8)
+    assert bytes_of("stored", 16) > 3 * bytes_of("stored", 4)
+    assert bytes_of("exact", 16) < 1.5 * bytes_of("exact", 4)
 
 
 def test_a_set_too_large_for_this_machine_is_measured_nonetheless(tmp_path: Path) -> None:
