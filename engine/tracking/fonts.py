@@ -24,7 +24,7 @@ def with_glyphs(text: str) -> list[str]:
             families.append(family)
             missing -= found
     if missing:
-        _tell("".join(sorted(missing)[:10]), len(missing))
+        _report("".join(sorted(missing)[:10]), len(missing))
     return families
 
 
@@ -38,13 +38,13 @@ def _letters(family: str) -> frozenset[str]:
         return frozenset()
 
 
-_told: list[str] = []
+_reported: list[str] = []
 
 
-def _tell(some: str, number: int) -> None:
+def _report(some: str, number: int) -> None:
     """Say once that characters are missing."""
-    if not _told:
-        _told.append(some)
+    if not _reported:
+        _reported.append(some)
         echo(
             f"before_after.png: no font on this machine has {number} of the captions' characters (such as {some}), "
             "which are drawn as boxes; captions.tsv has them, and a font such as Noto Sans CJK would."

@@ -48,7 +48,7 @@ def write_set_pictures(
     )
     page = draw_pairs(before.images, after.images, first, now)
     with atomic_path(folder / "before_after.png") as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # with_glyphs has told of these
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # with_glyphs reports these
         FigureCanvasAgg(page).print_png(str(temporary))
     table = polars.DataFrame({"pair": range(len(first)), "nearest at the start": first, "nearest now": now})
     with atomic_path(folder / "captions.tsv") as temporary:

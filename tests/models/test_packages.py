@@ -13,6 +13,7 @@ from engine.models import packages
 from engine.models.image import timm as adapter
 from engine.models.packages import Package, installed, load_in_order
 from engine.models.text import transformers
+from engine.models.weights import Source
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -48,10 +49,14 @@ def test_the_classifier_of_the_package_is_sure_of_real_photos_behind_our_feature
 
 
 def test_the_language_model_of_the_package_is_that_of_the_hub(paths: Paths, weights: Path) -> None:
-    file_of("all-MiniLM-L6-v2")
+    file_of("sentence-transformers/all-MiniLM-L6-v2")
     local = Paths(data=paths.data, weights=weights, cache=paths.cache)
     theirs = transformers.build(local, model="sentence-transformers/all-MiniLM-L6-v2")
     assert transformers.build(paths, model="sentence-transformers/all-MiniLM-L6-v2").key == theirs.key
+
+
+def source(path: Path) -> Source:
+    return Source("student.image.model", "small", path)
 
 
 def saved(path: Path, state: object) -> Path:
@@ -76,7 +81,7 @@ def renamed(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def test_tensors_under_other_names_are_loaded_in_their_order(small: torch.nn.Module, tmp_path: Path) -> None:
     state = renamed(small)
-    load_in_order(small, saved(tmp_path / "net.pth", state))
+    load_in_order(small, source(saved(tmp_path / "net.pth", state)))
     own = [value for name, value in small.state_dict().items() if not name.endswith("num_batches_tracked")]
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(own, state.values(), strict=False))
 
@@ -98,15 +103,16 @@ def test_other_tensors_are_refused_and_nothing_is_loaded(small: torch.nn.Module,
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"net\.pth: expected ") as caught:
-        load_in_order(small, path)
+        load_in_order(small, source(path))
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in small.state_dict().items())
 
 
 def test_a_model_without_a_package_and_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert installed("resnet18") is None
+    assert installed("someone/all-MiniLM-L6-v2") is None
     monkeypatch.setitem(packages.PACKAGES, "other", Package("no-such-package", "1.0", "x"))
-    assert installed("someone/other") is None
+    assert installed("other") is None
 
 
 @pytest.mark.parametrize("version", ["0.0.0", None])
@@ -115,3 +121,10 @@ def test_a_package_of_another_version_or_without_its_file(version: str | None, m
     monkeypatch.setitem(packages.PACKAGES, "other", package)
     with pytest.raises(ValueError, match=rf"from the package timm .*, found version {timm.__version__}"):
         installed("other")
+
+
+def test_a_number_that_is_not_finite_is_named(small: torch.nn.Module, tmp_path: Path) -> None:
+    state = renamed(small)
+    state[next(iter(state))].view(-1)[0] = float("nan")
+    with pytest.raises(ValueError, match=r"'small' cannot be used, .*net\.pth: .* is nan, expected finite numbers"):
+        load_in_order(small, source(saved(tmp_path / "net.pth", state)))

@@ -123,10 +123,10 @@ def test_a_page_draws_characters_in_a_font_that_has_them(tmp_path: Path, capsys:
     assert capsys.readouterr().out == ""
 
 
-def test_characters_that_no_font_has_are_told_of_once(
+def test_characters_that_no_font_has_are_reported_of_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fonts, "_told", [])
+    monkeypatch.setattr(fonts, "_reported", [])
     pair = synthetic(torch.zeros(2, 3, 4, 4), torch.eye(2))
     captions = ["\U00012000 only here", "\U00012001 and here"]  # cuneiform
     few = [font for font in fonts.fontManager.ttflist if font.name in FAMILIES]

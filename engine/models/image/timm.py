@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import timm
 from timm.layers import set_fused_attn
@@ -38,7 +39,7 @@ def build(
     name = model.removeprefix("timm/")
     given = not pretrained or weights is not None
     local = None if given else paths.weights_path(model)
-    package = None if given or local else installed(name.partition(".")[0])
+    package = None if given or local else installed(name.removesuffix(".in1k"))
     from_hub = not given and package is None
     overlay = {"file": str(local / "model.safetensors"), "custom_load": False} if local else None
     size = {} if image_px is None else {"img_size": image_px}
@@ -58,19 +59,12 @@ def build(
             f"student.image.model: the weights of {model!r} could not be loaded from {local or 'the hub'} "
             f"({reason(error)}); name a local safetensors file in student.image.weights, or set pretrained: false."
         ) from error
-    heads = backbone.pretrained_cfg.get("classifier") or ()
-    unused = {head.partition(".")[0] for head in ([heads] if isinstance(heads, str) else heads)}
-    source = Source("student.image.model", model, local or "the hub")
-    source.check_finite(backbone)
-    source.check_names(
-        backbone,
-        missing=report["Missing"],
-        unexpected=[key for key in report["Unexpected"] if key.partition(".")[0] not in unused],
-    )
+    if from_hub:
+        _check_loaded(Source("student.image.model", model, local or "the hub"), backbone, report)
     if weights is not None:
         load_weights(backbone, paths, weights)
     if package is not None:
-        load_in_order(backbone, package)
+        load_in_order(backbone, Source("student.image.model", model, package))
     config = backbone.default_cfg
     return Normalised(
         backbone,
@@ -79,6 +73,15 @@ def build(
         features=getattr(backbone, "head_hidden_size", backbone.num_features),
         pretrained=pretrained or weights is not None,
     ).eval()
+
+
+def _check_loaded(source: Source, backbone: Any, report: Mapping[str, list[str]]) -> None:
+    """Refuse weights that timm has loaded in part, or that are not finite; those of a classifier are not used."""
+    classifier = backbone.pretrained_cfg.get("classifier") or ()
+    unused = {part.partition(".")[0] for part in ([classifier] if isinstance(classifier, str) else classifier)}
+    unexpected = [name for name in report["Unexpected"] if name.partition(".")[0] not in unused]
+    source.check_finite(backbone)
+    source.check_names(backbone, missing=report["Missing"], unexpected=unexpected)
 
 
 @contextmanager

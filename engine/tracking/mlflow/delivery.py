@@ -40,7 +40,7 @@ from engine.tracking.mlflow.uri import (
 
 if "MLFLOW_LOGGING_LEVEL" not in os.environ:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are told here
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are reported here
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 CHILD_TAG = "vldistill.child"
