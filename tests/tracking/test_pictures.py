@@ -123,7 +123,7 @@ def test_a_page_draws_characters_in_a_font_that_has_them(tmp_path: Path, capsys:
     assert capsys.readouterr().out == ""
 
 
-def test_characters_that_no_font_has_are_reported_of_once(
+def test_characters_that_no_font_has_are_reported_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fonts, "_reported", [])
