@@ -1,6 +1,6 @@
 """Building the library's objects (data, student, method, run) from a resolved configuration."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Protocol, cast, runtime_checkable
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from engine.config import components
-from engine.config.load import assign
+from engine.config.load import assign, recorded, resolve
 from engine.config.schema import Resolved, Study, Tower
 from engine.data.pairs import PairDataset, Size
 from engine.data.prepared import PreparedPairs
@@ -21,7 +21,7 @@ from engine.evaluation import protocol as evaluation
 from engine.experts.train import ExpertRecipe
 from engine.experts.trajectory import ExpertSource
 from engine.io.files import digest
-from engine.io.paths import Paths
+from engine.io.paths import Paths, without_folders
 from engine.methods import Method, Sources
 from engine.models import two_tower
 from engine.models.heads import build_head
@@ -36,6 +36,8 @@ from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
+RECORDED = ("data", "student", "experts", "method", "optimiser", "protocol", "budget", "seed")
+"""The sections of its study that the metadata of a distilled set hold."""
 Initial = tuple[Tensor, Tensor, torch.Generator]
 """Initial images and texts of a run, and the generator that its state is drawn from."""
 
@@ -152,6 +154,17 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
     return TwoTower(image, _text_tower(study, encoder), study.student.temperature)
 
 
+def recorded_student(synthetic: SyntheticSet, paths: Paths) -> TwoTower:
+    """Build the student that a set was distilled with, as its metadata name it, for images of the set's size.
+
+    Raises:
+        ConfigError: the metadata lack its study, as those of sets by older versions do.
+        FileNotFoundError: weights of its encoders are not there.
+    """
+    study = resolve(recorded(synthetic.metadata, place="the metadata of the set"))
+    return build_student(study, paths, encoder=build_text_encoder(study, paths))
+
+
 def _text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
     """Return the text tower: a head on embeddings, or an encoder on token embeddings with its head."""
     tower = study.student.text
@@ -187,6 +200,7 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     before = _text_tower(learned_with, encoder)
     real = text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
     nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
+    words = [captions[index] for index in nearest.tolist()]
     texts = setup.prepared_texts(torch.from_numpy(np.array(setup.pairs["train"].texts[nearest.numpy()])))
     return SyntheticSet(
         synthetic.images,
@@ -195,12 +209,23 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
         synthetic.metadata | {"reworded": True},
         similarity=synthetic.similarity,
         loss=synthetic.loss,
+        captions=words,
     )
 
 
 def _text_space(tower: Tower) -> tuple[object, ...]:
     """Return what determines the space of a tower's synthetic texts."""
-    return tower.encoder, tower.train == "frozen", sorted(tower.options.items())
+    return tower.encoder, tower.train == "frozen", sorted(without_folders(tower.options).items())
+
+
+def captions_as_texts(study: Study, setup: Setup, paths: Paths, captions: Sequence[str]) -> Tensor:
+    """Return captions as texts of the study's student, embedded by its text encoder."""
+    encoder = build_text_encoder(study, paths)
+    encoder.fit(setup.datasets["train"].captions)
+    if study.student.text.train == "frozen":
+        return setup.prepared_texts(encoder.to(setup.device).embed(captions))
+    tokens = cast(TrainableTextEncoder, encoder).tokens(captions)
+    return setup.prepared_texts(torch.from_numpy(tokens[:, : setup.pairs["train"].texts.shape[1]]))
 
 
 def expert_recipe(study: Study) -> ExpertRecipe:
@@ -287,7 +312,7 @@ def distillation(study: Study, setup: Setup, experts: ExpertSource, initial: Ini
     sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
     images, texts, generator = initial or initial_pairs(study, setup, experts)
     state = chosen.initial_state(images, texts, sources, generator.clone_state()).to(setup.device)
-    state.synthetic.metadata |= {"student": study.student.model_dump(mode="json"), "seed": study.seed}
+    state.synthetic.metadata |= study.model_dump(mode="json", include=set(RECORDED))
     optimiser = outer_optimiser(
         chosen.param_groups(state),
         study.optimiser.learning_rates,

@@ -23,7 +23,8 @@ Examples = Sequence[tuple[str, str]]
 class TaskParser(argparse.ArgumentParser):
     """The parser of one task; ``--flags`` may stand between the space and its overrides.
 
-    The parsed arguments have ``space`` and ``overrides`` where the task takes a space.
+    The parsed arguments have ``space`` and ``overrides`` where the task takes a space; ``default_space`` None takes
+    none, and "" stands for the study that a set names itself.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class TaskParser(argparse.ArgumentParser):
             "words",
             nargs="*",
             metavar="[space] [key=value ...]",
-            help=f"a space of tune_spaces or the path of a YAML file (default: {default}), and values that replace its "
-            "own; a searched key with a value given here is not searched",
+            help="a space of tune_spaces or the path of a YAML file (default: "
+            f"{default or 'the study that the set names'}), and values that replace its own; a searched key with a "
+            "value given here is not searched",
         )
         words.completer = complete_words  # type: ignore[attr-defined]
         self.add_argument("--config", metavar="PATH", help="the path of a YAML file, in place of a space")

@@ -16,6 +16,7 @@ from engine.config import components
 from engine.coresets import load_warmup, save_warmup
 from engine.evaluation.full_data import FullDataRecipe, train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set, real_set
+from engine.evaluation.student import TrainingSet
 from engine.io.files import digest, read_json, write_json
 from engine.io.storage import Location
 from engine.provenance import numbers_digest, provenance
@@ -82,6 +83,15 @@ def score_set(specification: Specification, path: Location) -> Result:
     synthetic = build.reworded(specification.study, setup, specification.paths, load_set(path))
     training = prepare_set(setup.student, synthetic, setup.device)
     return {**_scored(specification, setup, training), "size": synthetic.size_bytes()}
+
+
+def score_captions(specification: Specification, path: Location) -> Result:
+    """Score what a set shows: its images with its captions, embedded anew, without anything else that it learned."""
+    study, setup, synthetic = specification.study, specification.setup(), load_set(path)
+    assert synthetic.captions is not None
+    texts = build.captions_as_texts(study, setup, specification.paths, synthetic.captions)
+    images = prepare_set(setup.student, synthetic, setup.device).images
+    return _scored(specification, setup, TrainingSet(images, texts.to(setup.device)))
 
 
 def _scored(specification: Specification, setup: Setup, training: Any) -> Result:

@@ -4,7 +4,6 @@ from engine import build
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_set, waited
 from engine.cluster.search.trial import BEST_SET
-from engine.io.files import digest
 from engine.io.storage import Location, location
 from engine.io.terminal import echo
 from engine.results.render import render_text
@@ -12,11 +11,12 @@ from engine.results.row import Row
 from engine.studies.baselines import make_scorer, score_row
 from engine.studies.distill import start
 from engine.studies.job import Job
+from engine.synthetic.folder import set_digest
 from engine.synthetic.set import SyntheticSet, load_set
 
 
 def score_file(job: Job, path: str | None, *, local: bool) -> Row:
-    """Score a synthetic set with the job's student and protocol, print its row and return it.
+    """Score a set, in a file or an exported folder, under the job's protocol, print its row and return it.
 
     Without ``path``, the set is the one that the job has distilled.
 
@@ -35,7 +35,7 @@ def set_row(job: Job, file: Location, name: str, *, local: bool) -> Row:
     synthetic = fitting_set(job, file)
     scorer = make_scorer(job, start(job, local=local))
     with one_sentence_errors():
-        result = waited(scorer.submit(score_set, file, key=f"set/{digest(file.read_bytes())}"))
+        result = waited(scorer.submit(score_set, file, key=f"set/{set_digest(file)}"))
     reworded = "its texts are the nearest real captions, embedded anew" if "reworded" in synthetic.metadata else ""
     return score_row(job, name, len(synthetic), result, note=reworded)
 
