@@ -16,24 +16,25 @@ class Terms(NamedTuple):
     sentence: str
 
 
+_SAME = "What was learned from them is passed on under the same terms."
 _KNOWN = {
     r"flickr[-_]?8k": Terms(
         "Flickr8k",
         "other",
         "Flickr8k (Hodosh, Young and Hockenmaier, 2013) is given out for non-commercial research and education; the "
-        "photos belong to the people who put them on Flickr.",
+        "photos belong to the people who put them on Flickr. " + _SAME,
     ),
     r"flickr[-_]?30k": Terms(
         "Flickr30k",
         "other",
         "Flickr30k (Young, Lai, Hodosh and Hockenmaier, 2014) is given out for non-commercial research and education; "
-        "the photos are under Flickr's terms of use and belong to the people who put them there.",
+        "the photos are under Flickr's terms of use and belong to the people who put them there. " + _SAME,
     ),
     r"(ms[-_]?)?coco([-_]?20\d\d)?": Terms(
         "COCO",
         "other",
         "COCO's captions are under CC BY 4.0 (COCO Consortium); the photos are under Flickr's terms of use, each under "
-        "the licence that its owner chose.",
+        "the licence that its owner chose. " + _SAME,
     ),
 }
 
@@ -46,7 +47,7 @@ def terms_of(data: Mapping[str, Any] | None) -> Terms:
     if data is None:
         return Terms("a data set that was not recorded", UNKNOWN, "The terms of the source photos were not recorded.")
     if data.get("name") == "shapes":
-        drawn = "There are no photos: vldistill drew the scenes and wrote the captions."
+        drawn = "There are no photos: vldistill (Apache-2.0) drew the scenes and wrote the captions."
         return Terms("the drawn world of vldistill", "apache-2.0", drawn)
     places = [Path(str(data.get(key) or "")).name.lower() for key in ("root", "annotations", "table")]
     for pattern, terms in _KNOWN.items():

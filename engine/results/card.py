@@ -19,10 +19,10 @@ NEAR = 5
 """Pairs that the card lists with their nearest photos."""
 
 USES = """\
-* Not for training a general model: students learn from it what its source has to say, and one kind of test was made.
-* Not as photos or as captions of them: an image is where a loss was small, and a text is a learned point near which
-  its caption lies. Do not describe, count or recognise people or things by them.
-* Not as anonymous data: images that start from photos stay similar to them, and captions are real ones.
+* Not to train a general model: it holds what one kind of student needs for retrieval on one data set.
+* Not as photos, or as captions of the images beside them: an image is whatever lowered a loss, and a text is a learned
+  point whose nearest real caption is shown. Do not count, recognise or describe people or things by them.
+* Not as anonymous data: images that were learned from photos may still look like them, and the captions are real ones.
 * Not to compare methods by numbers of other students, data or protocols than those named above.
 """
 
@@ -67,10 +67,10 @@ def card(
         f"vldistill from {terms.source}: a student that is trained on them alone retrieves images by text and texts by "
         "image.\n",
         f"## Files\n\n{_files(synthetic, tar)}",
-        f"## Source and terms\n\n{terms.sentence} What was learned from them is passed on under the same terms.\n",
+        f"## Source and terms\n\n{terms.sentence}\n",
         f"## How it was made\n\n{_made(synthetic.metadata)}",
         f"## Scores\n\n{_scores(synthetic, rows)}",
-        f"## Nearest real photos\n\n{_nearest(nearest, tar)}",
+        f"## Nearest real photos\n\n{_nearest(nearest)}",
         f"## What not to use it for\n\n{USES}",
     ]
     return "\n".join(parts)
@@ -119,6 +119,8 @@ def _made(metadata: Mapping[str, Any]) -> str:
         lines.append(f"Learned from {steps}; seed {metadata.get('seed')}")
     if published:
         lines.append(f"Imported from published code: {_options(published, 'file')}")
+    if protocol := _section(metadata, "protocol"):
+        lines.append(f"Protocol of its students: {_options({'name': 'SGD', **protocol}, 'name')}")
     versions = ", ".join(f"{name} {number}" for name, number in numbers.items() if number != "none")
     lines.append(f"Made by: commit {made.get('commit')}, {versions}" if made else "Made by: not recorded")
     return "".join(f"* {line}.\n" for line in lines)
@@ -137,7 +139,7 @@ def _options(section: Any, key: str) -> str:
         return "not recorded"
     rest = {name: value for name, value in section.items() if name != key and value is not None}
     listed = yaml.safe_dump(rest, default_flow_style=True, width=math.inf, sort_keys=False, allow_unicode=True)
-    return f"{section[key]}, {listed.strip()}" if rest else str(section[key])
+    return f"{section[key]} `{listed.strip()}`" if rest else str(section[key])
 
 
 def _scores(synthetic: SyntheticSet, rows: Sequence[Row]) -> str:
@@ -145,7 +147,7 @@ def _scores(synthetic: SyntheticSet, rows: Sequence[Row]) -> str:
     if not rows:
         return "Not scored (`export.py --score` does, where the data and the encoders are).\n"
     table = markdown_table(RECALLS, [row_cells(row) for row in rows])
-    lines = [f"{table}\n", *remarks(rows)]
+    lines = [table, *remarks(rows)]
     floats, exported = rows[0], rows[1] if len(rows) > 1 else None
     if exported is None:
         lines.append("Its files here, which have 8 bits, were not scored (`export.py --score` does).")
@@ -155,7 +157,7 @@ def _scores(synthetic: SyntheticSet, rows: Sequence[Row]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _nearest(nearest: Nearest | None, tar: bool) -> str:
+def _nearest(nearest: Nearest | None) -> str:
     """Return how many images look like a training image, and the nearest ones."""
     if nearest is None:
         return "The images were not compared with those that they were learned from (`export.py --score` does).\n"

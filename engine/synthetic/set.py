@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engine.io.files import atomic_path
 from engine.io.sentences import shown
-from engine.io.storage import Location, as_file
+from engine.io.storage import Location, as_file, location
 from engine.losses.contrastive import SOFT, LossName
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality, check_finite, finite_tensor
@@ -106,7 +106,7 @@ class SyntheticSet(nn.Module):
             save_file(tensors, temporary, metadata=header)
 
 
-def load_set(path: Location) -> SyntheticSet:
+def load_set(path: Location | str) -> SyntheticSet:
     """Read a set that ``SyntheticSet.save`` wrote, or a folder that it was exported to, whose pixels have 8 bits.
 
     Raises:
@@ -114,6 +114,7 @@ def load_set(path: Location) -> SyntheticSet:
         ValueError: the file is damaged, of another kind, or of a later format version, its tensors do not belong to
             one set, or a number is not finite.
     """
+    path = location(path, key="the set") if isinstance(path, str) else path
     if path.is_dir():
         from engine.synthetic.folder import read_folder
 
