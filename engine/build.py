@@ -1,6 +1,6 @@
 """Building the library's objects (data, student, method, run) from a resolved configuration."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Protocol, cast, runtime_checkable
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from engine.config import components
-from engine.config.load import assign, recorded, resolve
-from engine.config.schema import Resolved, Study, Tower
+from engine.config.load import recorded, resolve
+from engine.config.schema import Study
 from engine.data.pairs import PairDataset, Size
 from engine.data.prepared import PreparedPairs
 from engine.determinism import set_policy
@@ -21,7 +21,7 @@ from engine.evaluation import protocol as evaluation
 from engine.experts.train import ExpertRecipe
 from engine.experts.trajectory import ExpertSource
 from engine.io.files import digest
-from engine.io.paths import Paths, without_folders
+from engine.io.paths import Paths
 from engine.methods import Method, Sources
 from engine.models import two_tower
 from engine.models.heads import build_head
@@ -32,7 +32,6 @@ from engine.prepare import SPLITS, image_inputs, text_inputs
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
-from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
@@ -151,7 +150,7 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
         pretrained=probe.pretrained,
         lora=tower.lora,
     )
-    return TwoTower(image, _text_tower(study, encoder), study.student.temperature)
+    return TwoTower(image, text_tower(study, encoder), study.student.temperature)
 
 
 def recorded_student(synthetic: SyntheticSet, paths: Paths) -> TwoTower:
@@ -165,7 +164,7 @@ def recorded_student(synthetic: SyntheticSet, paths: Paths) -> TwoTower:
     return build_student(study, paths, encoder=build_text_encoder(study, paths))
 
 
-def _text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
+def text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
     """Return the text tower: a head on embeddings, or an encoder on token embeddings with its head."""
     tower = study.student.text
     before: nn.Module | None = None
@@ -181,51 +180,6 @@ def _text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
         lora=tower.lora,
         before=before,
     )
-
-
-def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
-    """Return ``synthetic`` with texts that the study's text encoder can read.
-
-    A synthetic text is a point in the space of the encoder that it was learned with. If the metadata names another
-    encoder than the study, each text is replaced by the nearest real caption and the metadata get ``reworded``;
-    otherwise the set is returned unchanged.
-    """
-    own = synthetic.metadata.get("student", {}).get("text")
-    if own is None or _text_space(Tower.model_validate(own)) == _text_space(study.student.text):
-        return synthetic
-    learned_with = assign(study, {"student.text": own})
-    captions = setup.datasets["train"].captions
-    encoder = build_text_encoder(learned_with, paths)
-    encoder.fit(captions)
-    before = _text_tower(learned_with, encoder)
-    real = text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
-    nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
-    words = [captions[index] for index in nearest.tolist()]
-    texts = setup.prepared_texts(torch.from_numpy(np.array(setup.pairs["train"].texts[nearest.numpy()])))
-    return SyntheticSet(
-        synthetic.images,
-        texts,
-        synthetic.learning_rates(),
-        synthetic.metadata | {"reworded": True},
-        similarity=synthetic.similarity,
-        loss=synthetic.loss,
-        captions=words,
-    )
-
-
-def _text_space(tower: Tower) -> tuple[object, ...]:
-    """Return what determines the space of a tower's synthetic texts."""
-    return tower.encoder, tower.train == "frozen", sorted(without_folders(tower.options).items())
-
-
-def captions_as_texts(study: Study, setup: Setup, paths: Paths, captions: Sequence[str]) -> Tensor:
-    """Return captions as texts of the study's student, embedded by its text encoder."""
-    encoder = build_text_encoder(study, paths)
-    encoder.fit(setup.datasets["train"].captions)
-    if study.student.text.train == "frozen":
-        return setup.prepared_texts(encoder.to(setup.device).embed(captions))
-    tokens = cast(TrainableTextEncoder, encoder).tokens(captions)
-    return setup.prepared_texts(torch.from_numpy(tokens[:, : setup.pairs["train"].texts.shape[1]]))
 
 
 def expert_recipe(study: Study) -> ExpertRecipe:

@@ -1,6 +1,5 @@
 """Scoring one synthetic set."""
 
-from engine import build
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_set, waited
 from engine.cluster.search.trial import BEST_SET
@@ -8,6 +7,7 @@ from engine.io.storage import Location, location
 from engine.io.terminal import echo
 from engine.results.render import render_text
 from engine.results.row import Row
+from engine.rewording import reworded
 from engine.studies.baselines import make_scorer, score_row
 from engine.studies.distill import start
 from engine.studies.job import Job
@@ -36,8 +36,8 @@ def set_row(job: Job, file: Location, name: str, *, local: bool) -> Row:
     scorer = make_scorer(job, start(job, local=local))
     with one_sentence_errors():
         result = waited(scorer.submit(score_set, file, key=f"set/{set_digest(file)}"))
-    reworded = "its texts are the nearest real captions, embedded anew" if "reworded" in synthetic.metadata else ""
-    return score_row(job, name, len(synthetic), result, note=reworded)
+    note = "its texts are the nearest real captions, embedded anew" if "reworded" in synthetic.metadata else ""
+    return score_row(job, name, len(synthetic), result, note=note)
 
 
 def fitting_set(job: Job, file: Location) -> SyntheticSet:
@@ -47,7 +47,7 @@ def fitting_set(job: Job, file: Location) -> SyntheticSet:
         ValueError: The encoder of the set's texts is unknown, or the shape of its images or texts does not fit.
     """
     setup = job.specification.setup(device="cpu")
-    synthetic = build.reworded(job.study, setup, job.specification.paths, load_set(file))
+    synthetic = reworded(job.study, setup, job.specification.paths, load_set(file))
     for name, found, expected in (
         ("images", tuple(synthetic.images.shape[1:]), setup.datasets["train"].images.shape[1:]),
         ("texts", tuple(synthetic.texts.shape[1:]), setup.text_shape()),
