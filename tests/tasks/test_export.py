@@ -54,7 +54,7 @@ def test_a_set_with_captions_needs_neither_data_nor_encoder(here: Path, capsys: 
     _, head, body = text.split("---\n", 2)
     told = yaml.safe_load(head)
     assert (told["license"], told["size_categories"]) == ("apache-2.0", ["n<1K"])
-    for said in ("lors", "transformers, {model: no-such-encoder", "Not scored", "were not compared", "not recorded"):
+    for said in ("lors", "transformers `{model: no-such-encoder", "Not scored", "were not compared", "not recorded"):
         assert said in body
     assert {path.name for path in here.iterdir()} == {"mine", "mine.safetensors"}, "and no folder for runs"
     assert run(export, "--set", "mine", "--out", "again", "--tar") == 0, "an export is a set too"
