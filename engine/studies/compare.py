@@ -15,9 +15,10 @@ from engine.results.row import Row
 from engine.results.statistics import replicated, with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.coresets import coreset_rows
-from engine.studies.distill import finished_rows
+from engine.studies.distill import TABLE_FILES, finished_rows
 from engine.studies.evaluate import set_row
-from engine.studies.job import Job, conclude, make_job
+from engine.studies.job import Job, conclude, keep, make_job, tracked
+from engine.studies.record import record_rows
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:
@@ -49,6 +50,10 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
         rows += transferred(other.name, make_job(stem, study), first.line.name, distilled, local=local)
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
+    with tracked(baselines) as tracker:
+        record_rows(tracker, rows)
+        for file in TABLE_FILES:
+            keep(tracker, folder / file)
     given = comparison.published.rows() if comparison.published else []
     theirs = [PublishedRow(**row.model_dump()) for row in given]
     below = [published.render_text(theirs)] if theirs else []

@@ -1,6 +1,5 @@
 """A Tune trial: one distillation run that is validated every few outer steps and resumes exactly."""
 
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -46,8 +45,7 @@ class DistillTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any], specification: Specification, folder: Location, cpus: float) -> None:
         """Build the run of the values in ``config``."""
-        use_resources(cpus)
-        self.specification, self.folder = specification, folder
+        self.specification, self.folder, self.cpus = specification, folder, cpus
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -59,6 +57,7 @@ class DistillTrial(tune.Trainable):
         self.best: dict[str, float] = {}
         try:
             with one_sentence_errors(self.specification.storage):
+                use_resources(self.cpus)
                 self._build(new_config)
         except USER_ERRORS as error:
             self.refusal = str(error)
@@ -100,7 +99,7 @@ class DistillTrial(tune.Trainable):
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
         seen: list[Metrics] = []
-        self.run.run(steps, lambda step, state, metrics: seen.append(metrics))
+        self.run.run(steps, lambda step, state, metrics: seen.append({"time": time.time(), **metrics}))
         self.run.check()
         elapsed = time.perf_counter() - started
         val = self.validate()
@@ -109,7 +108,7 @@ class DistillTrial(tune.Trainable):
             self.best = {**val, "outer_step": float(self.run.step)}
         return {
             **val,
-            **averages(seen),
+            "steps": seen,
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
@@ -169,8 +168,3 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
     """Return the epochs of the first ``count`` experts of a registry."""
     index: dict[ExpertId, tuple[int, ...]] = ray.get(registry.index.remote())
     return {expert: epochs for expert, epochs in index.items() if expert < count}
-
-
-def averages(seen: list[Metrics]) -> Metrics:
-    """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
-    return {name: statistics.fmean(metrics[name] for metrics in seen) for name in (seen[-1] if seen else ())}
