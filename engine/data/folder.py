@@ -109,7 +109,8 @@ def present(records: Sequence[Record], images: Path, missing: Missing) -> tuple[
     """
     if missing == "refuse":
         return list(records), ()
-    absent = {r.image for r in records if not leaves_folder(r.image) and not os.path.isfile(images / r.image)}
+    names = dict.fromkeys(record.image for record in records)
+    absent = {name for name in names if not leaves_folder(name) and not os.path.isfile(f"{images}/{name}")}
     there = [record for record in records if record.image not in absent]
     if not absent or not there:
         return list(records), ()
