@@ -1,4 +1,4 @@
-"""What the README and CONTRIBUTING say to type and to write works as it stands there."""
+"""What the README, CONTRIBUTING and docs/data.md say to type and to write works as it stands there."""
 
 import re
 import shlex
@@ -21,12 +21,13 @@ from tests.toys import tiny_sources, tiny_student
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README + CONTRIBUTING, re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README + CONTRIBUTING + DATA, re.DOTALL | re.MULTILINE)
     return [text for name, text in fenced if name == language]
 
 
