@@ -31,11 +31,21 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Annotation:
-    """The captions of every split, with their file and the place in it where each image comes first."""
+    """The captions of every split, with their file and the place in it where each image comes first.
+
+    Image names are relative to the folder ``images``; it is in ``named`` where the user named it. ``absent`` are
+    images that are listed but not there, ``left_out`` says what else is not in the splits, or was mended, and
+    ``divided`` how they were divided where the data have none.
+    """
 
     path: Path
     splits: Mapping[str, Captions]
     places: Mapping[str, str]
+    images: Path = Path()
+    named: tuple[Path, ...] = ()
+    absent: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    divided: str = ""
 
     def place(self, image: str) -> str:
         """Return where an image stands, for the beginning of a sentence."""

@@ -3,10 +3,12 @@
 import csv
 import io
 import os.path
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.data.peek import first_object, head
 from engine.data.records import check_keys
 from engine.io.files import decoded, parsed
 from engine.io.sentences import cut, shown
@@ -27,9 +29,9 @@ def read_table(path: Path) -> list[Row]:
     """
     if not os.path.isfile(path):  # that of pathlib fails for a name that is too long
         raise FileNotFoundError(f"data.table: there is no file {path}.")
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    readers = {".csv": _csv_rows, ".txt": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
     if path.suffix.lower() not in readers:
-        raise ValueError(f"data.table: {path} ends in {path.suffix!r}, expected .csv, .jsonl or .parquet.")
+        raise ValueError(f"data.table: {path} ends in {path.suffix!r}, expected .csv, .txt, .jsonl or .parquet.")
     rows = readers[path.suffix.lower()](path)
     if not rows:
         raise ValueError(f"{path}: there are no rows in it, expected one a caption.")
@@ -37,6 +39,33 @@ def read_table(path: Path) -> list[Row]:
         if all(str(row.get(column)).strip().casefold() in SPLIT_WORDS for row in rows):
             raise ValueError(f"{path}: the column {shown(column)} holds splits, expected the name 'split' for it.")
     return rows
+
+
+def columns(path: Path) -> set[str]:
+    """Return the names of a table's columns, in small letters, from its first line; none where it is no table."""
+    match path.suffix.lower():
+        case ".csv" | ".txt":
+            names: Iterable[str] = re.split(
+                r"[,;|\t]", next((line for line in head(path).splitlines() if line.strip()), "")
+            )
+        case ".jsonl":
+            names = first_object(path)
+        case ".parquet":
+            names = _parquet_columns(path)
+        case _:
+            names = ()
+    return {name.strip(' "').casefold() for name in names}
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    """Return the names of the columns of a Parquet file; none where it is damaged."""
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            return list(file.schema_arrow.names)
+    except Exception:  # damaged files raise errors of many kinds
+        return []
 
 
 def unparsed(path: Path, reason: object) -> ValueError:
