@@ -88,8 +88,9 @@ def command(*words: str) -> str:
 def page(uri: str, experiment: str) -> list[str]:
     """Return the lines that lead to the page of an experiment's runs: a command where no server runs, and the address.
 
-    The port of the command is MLflow's own, or the next one that is free on this machine. There are no lines where a
-    SQLite file is not there yet.
+    The port of the command is MLflow's own, or the next one that is free on this machine. One worker serves a person,
+    and starts on a busy machine too, where the supervisor of several ends them. There are no lines where a SQLite file
+    is not there yet.
     """
     database = database_file(uri)
     if database and not database.is_file():
@@ -98,7 +99,7 @@ def page(uri: str, experiment: str) -> list[str]:
     if not is_server(uri):
         port = next(number for number in range(PORT, PORT + 1000) if _is_free(number))
         server = f"http://127.0.0.1:{port}"
-        lines = [command("server", "--port", str(port), "--backend-store-uri", uri)]
+        lines = [command("server", "--port", str(port), "--workers", "1", "--backend-store-uri", uri)]
     try:
         found = within(PATIENCE_S, lambda: MlflowClient(uri).get_experiment_by_name(experiment))
     except (MlflowException, OSError):  # what does not answer now may do so later, and its first page leads there too
