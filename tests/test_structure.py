@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its ow
         "engine.peak_memory",
     ),
     ("engine.io", "engine.provenance"),
-    ("engine.data", "engine.models", "engine.losses"),
+    ("engine.data", "engine.shapes", "engine.models", "engine.losses"),
     ("engine.experts", "engine.synthetic"),
     ("engine.unroll",),
     ("engine.methods", "engine.coresets"),

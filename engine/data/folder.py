@@ -2,6 +2,7 @@
 
 import os.path
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -12,9 +13,10 @@ from engine.data.images import UndecodableError, contents, decoded_images
 from engine.data.locate import Links, leaves_folder, locate_images
 from engine.data.pairs import PairDataset, Size
 from engine.data.peek import folders_in
-from engine.data.records import SPLITS, Annotation, Captions, Record
+from engine.data.records import SPLITS, Annotation, Captions, Record, annotated
+from engine.data.splits import divided
 from engine.io.paths import Paths
-from engine.io.sentences import listed, shown
+from engine.io.sentences import counted, listed, shown
 
 SamePhoto = Literal["refuse", "first", "last"]
 """A photo (its bytes, whatever its names) in several splits: refused, or moved with its captions to the first or the
@@ -24,7 +26,7 @@ last of train, val and test that has it. With ``last`` test stays whole, so that
 Missing = Literal["refuse", "leave_out"]
 """Photos that are listed but not there: refused, or left out with their captions."""
 
-PROBED_NAMES = 50
+PROBED_NAMES = 500
 """Number of images looked up in each candidate folder when the image folder is searched for."""
 
 
@@ -83,7 +85,7 @@ def find_root(paths: Paths, root: str) -> Path:
 
 
 def find_images(folder: Path, name: str | None, image_names: Sequence[str]) -> Path:
-    """Return the folder ``name``; None: the one of ``folder`` and two levels below that holds most of the first images.
+    """Return the folder ``name``; None: the one of ``folder`` and two levels below that holds most of some images.
 
     It is ``folder`` itself where none of them holds one.
 
@@ -94,7 +96,7 @@ def find_images(folder: Path, name: str | None, image_names: Sequence[str]) -> P
         if not os.path.isdir(folder / name):
             raise FileNotFoundError(f"data.images: {name!r} is not a folder in {folder}.")
         return folder / name
-    probed = [name for name in image_names[:PROBED_NAMES] if not leaves_folder(name)]
+    probed = [name for name in image_names[:: 1 + len(image_names) // PROBED_NAMES] if not leaves_folder(name)]
     below = folders_in(folder)
     candidates = [folder, *below, *(inner for outer in below for inner in folders_in(outer))]
     hits = [sum(os.path.isfile(candidate / name) for name in probed) for candidate in candidates]
@@ -112,6 +114,47 @@ def present(records: Sequence[Record], images: Path, missing: Missing) -> tuple[
     if not absent or not there:
         return list(records), ()
     return there, tuple(sorted(absent))
+
+
+@runtime_checkable
+class Divided(Photos, Protocol):
+    """A data set of photos that may have no splits, or not all."""
+
+    @property
+    def val_fraction(self) -> float: ...
+    @property
+    def test_fraction(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def arranged(
+    options: Divided,
+    path: Path,
+    records: Sequence[Record],
+    images: Path,
+    *,
+    left_out: Sequence[str] = (),
+    unlisted: Sequence[str] = (),
+) -> Annotation:
+    """Return the captions of every split from the records of the file ``path``, without blank ones and absent photos,
+    which are counted; ``left_out`` and ``unlisted`` are those of ``Annotation``.
+
+    Raises:
+        ValueError: a split would be empty.
+    """
+    blank = [f"{record.image}, {record.where}" for record in records if not record.captions]
+    there, absent = present([record for record in records if record.captions], images, options.missing)
+    fractions = {"val": options.val_fraction, "test": options.test_fraction}
+    there, words = divided(there, path, fractions, seed=options.seed)
+    return replace(
+        annotated(path, there),
+        images=images,
+        absent=absent,
+        unlisted=tuple(unlisted),
+        left_out=(*left_out, *[counted(blank, "caption that is blank")] * bool(blank)),
+        divided=words,
+    )
 
 
 def read_splits(

@@ -1,7 +1,7 @@
 """What a folder of photos and captions is: the name and the options of the data set that reads it."""
 
 import os.path
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 from engine.data import sets
 from engine.data.folder import sizes_of
 from engine.data.locate import locate_images
-from engine.data.peek import PHOTO, TEXT, files_below, folders_in, head, hidden, named
-from engine.io.sentences import listed, shown
+from engine.data.peek import PHOTO, files_below, first_line, named, text_files
+from engine.io.sentences import counted, listed, shown
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Recognised:
         )
 
 
+def data_set(name: str) -> Any:
+    """Return the class of the data set ``name``."""
+    return import_module(f"{sets.__name__}.{name}").DataSet
+
+
 def words(name: str, settings: Mapping[str, Any]) -> str:
     """Return a data set with its options as they are typed."""
     return " ".join([f"data.name={name}", *(f"data.{key}={value}" for key, value in settings.items())])
@@ -57,24 +62,34 @@ def recognise(root: Path, captions: Path | None = None, **options: Any) -> Recog
         ValueError: the folder is no known layout, or several, or its captions cannot be read.
     """
     name, settings = only_way(root, captions)
-    module = import_module(f"{sets.__name__}.{name}")
-    photos = module.DataSet(root=str(root), **{"missing": "leave_out"} | options | settings)
+    return survey(name, settings, {"missing": "leave_out"} | options, root)
+
+
+def survey(name: str, settings: Mapping[str, Any], options: Mapping[str, Any], root: Path) -> Recognised:
+    """Return what the data set ``name`` is, with ``settings`` and other ``options``, in the folder ``root``.
+
+    Raises:
+        FileNotFoundError: captions or photos are missing.
+        ValueError: captions cannot be read.
+    """
+    photos = data_set(name)(root=str(root), **{**options, **settings})
     annotation = photos.annotation(root)
-    names = {image for split in annotation.splits.values() for image in split}
-    locate_images(annotation, list(names), annotation.images, named=[root, *annotation.named], links=photos.links)
+    names = list(annotation.places)
+    locate_images(annotation, names, annotation.images, named=[root, *annotation.named], links=photos.links)
     sizes = sizes_of(annotation, photos.same_photo)
-    spare = sorted(set(files_below(annotation.images, PHOTO)) - {os.path.normpath(name) for name in annotation.places})
-    counted = {"photos that are listed but not there": annotation.absent, "photos without captions": spare}
+    known = {os.path.normpath(name) for name in (*annotation.places, *annotation.unlisted)}
+    others = {
+        "photo that is listed but not there": annotation.absent,
+        "photo with captions but in no split": annotation.unlisted,
+        "photo without captions": sorted(set(files_below(annotation.images, PHOTO)) - known),
+    }
     return Recognised(
         root=root,
         name=name,
-        settings=settings | ({"missing": photos.missing} if annotation.absent else {}),
+        settings={**settings, **({"missing": photos.missing} if annotation.absent else {})},
         photos={split: size.images for split, size in sizes.items()},
         captions={split: size.pairs for split, size in sizes.items()},
-        left_out=(
-            *annotation.left_out,
-            *(f"{len(names):,} {what} ({listed(names)})" for what, names in counted.items() if names),
-        ),
+        left_out=(*annotation.left_out, *(counted(names, what) for what, names in others.items() if names)),
         divided=annotation.divided,
     )
 
@@ -92,20 +107,13 @@ def only_way(root: Path, captions: Path | None) -> tuple[str, dict[str, Any]]:
         raise FileNotFoundError(f"data.captions: there is no file {captions}.")
     files = [captions] if captions else list(text_files(root))
     found = [(name, settings) for name in layouts() for settings in claims(name, root, files)]
+    found = [way for way in found if way[1] or captions is None]
     if len(found) > 1:
         ways = listed([words(*way) for way in found])
         raise ValueError(f"data.root: {root} can be read in {len(found)} ways, expected one; name one of them: {ways}.")
     if not found:
         raise ValueError(_unknown(root, files))
     return found[0]
-
-
-def text_files(root: Path) -> Iterator[Path]:
-    """Yield the files in ``root`` and in its folders that may hold captions."""
-    for folder in (root, *folders_in(root)):
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in TEXT and not hidden(file.name) and file.is_file():
-                yield file
 
 
 def layouts() -> list[str]:
@@ -123,7 +131,7 @@ def claims(name: str, root: Path, files: Sequence[Path]) -> list[dict[str, Any]]
 def _unknown(root: Path, files: Sequence[Path]) -> str:
     """Return the sentence about a folder that no data set can read."""
     photos = sum(1 for _ in files_below(root, PHOTO))
-    seen = [f"{named(file, root)} ({shown(head(file).split(chr(10))[0].strip())})" for file in files[:5]]
+    seen = [f"{named(file, root)} ({shown(first_line(file).strip())})" for file in files[:5]]
     more = f" and {len(files) - 5:,} more" if len(files) > 5 else ""
     there = f"the files {', '.join(seen)}{more}" if files else "no file of captions"
     return (

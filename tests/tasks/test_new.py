@@ -14,7 +14,7 @@ from engine.models import packages
 from engine.models.available import encoders
 from engine.studies.job import make_job
 from engine.studies.new import TEMPLATE, _numbers
-from engine.studies.preflight.checks import check_pairs, check_study
+from engine.studies.preflight.checks import check_budgets, check_study
 from engine.studies.preflight.minutes import split_sizes
 from tasks import cli, distill, new
 
@@ -60,7 +60,7 @@ def checked(path: str) -> Resolved:
     study = resolve(load(path))
     job = make_job(path, study)
     check_study(job)
-    check_pairs(job, split_sizes(job)["train"].pairs)
+    check_budgets(job, split_sizes(job)["train"].pairs)
     return study
 
 
@@ -184,7 +184,7 @@ def test_a_dry_run_says_that_the_data_are_too_few(capsys: pytest.CaptureFixture[
     capsys.readouterr()
     words = ["mine.yaml", "method.num_pairs=100", "--dry-run"]
     assert cli.run(distill.main, words, parser=distill.PARSER) == 2
-    assert capsys.readouterr().err.startswith("error: method.num_pairs is 100, expected at most 36, the number of tr")
+    assert capsys.readouterr().err.startswith("error: command line: method.num_pairs is 100, expected at most 36")
 
 
 def test_the_template_is_part_of_the_package() -> None:

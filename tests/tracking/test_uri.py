@@ -83,7 +83,7 @@ def test_a_free_port_and_the_page_of_the_runs_are_printed(storage: Path) -> None
     port = int(words[words.index("--port") + 1])
     assert port > PORT
     assert words[-2:] == ["--backend-store-uri", uri]
-    assert address == f"http://127.0.0.1:{port}/#/experiments/{number}/runs"
+    assert address == f"http://127.0.0.1:{port}/#/experiments/{number}/runs?workflowType=machine_learning"
     assert page(default_uri(storage / "absent"), "e") == []
 
 

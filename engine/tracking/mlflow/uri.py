@@ -22,6 +22,8 @@ PATIENCE_S = 15.0
 """Seconds to wait for MLflow, or for its database, when a study is opened."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Lets MLflow open an experiment as training of models, with its runs; without it the page may be one of agents."""
+TRAINING = "workflowType=machine_learning"
+"""What does the same for an address: a browser that has seen neither begins with agents."""
 PORT = 5000
 """The port that MLflow serves by default."""
 
@@ -104,7 +106,7 @@ def page(uri: str, experiment: str) -> list[str]:
         found = within(PATIENCE_S, lambda: MlflowClient(uri).get_experiment_by_name(experiment))
     except (MlflowException, OSError):  # what does not answer now may do so later, and its first page leads there too
         found = None
-    return [*lines, f"{server}/#/experiments/{found.experiment_id}/runs" if found else server]
+    return [*lines, f"{server}/#/experiments/{found.experiment_id}/runs?{TRAINING}" if found else server]
 
 
 def _is_free(port: int) -> bool:
