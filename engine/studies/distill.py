@@ -177,12 +177,13 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> list[Row]:
 
 
 def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
-    """Return the row of the best trial, whose method may have been searched for too."""
+    """Return the row of the best trial under the name of the recipe; a note says its method, which may be searched."""
     method = assign(job.study, metrics["config"]).method
     cost = {"seconds": metrics["time_total_s"], "memory": metrics["peak_memory"]}
     diverged = metrics.get("diverged_at")
-    note = "" if diverged is None else f"diverged at outer step {diverged}; this is its best set before that"
-    return score_row(job, method.name, method.num_pairs, {**score, **cost}, note=note)
+    broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
+    note = "; ".join([*broken, f"distilled by {method.name}"])
+    return score_row(job, job.name, method.num_pairs, {**score, **cost}, note=note)
 
 
 def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:

@@ -24,7 +24,7 @@ from engine.studies.preflight.requirements import epochs_read, experts_read
 from engine.studies.record import study_data, study_tags
 from engine.tracking import Tracker
 from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
-from engine.tracking.mlflow.uri import check_uri, command, database_file, default_uri, follow_move, is_server
+from engine.tracking.mlflow.uri import check_uri, database_file, default_uri, follow_move, page
 
 EXPERIMENT, ARTIFACTS = "vldistill", "artifacts"
 
@@ -175,9 +175,8 @@ def conclude(job: Job, rows: list[Row], *lines: str) -> None:
     echo(f"\n{render_text(rows)}")
     for line in lines:
         echo(line)
-    if is_server(uri := job.mlflow_uri):
-        echo(f"compare runs:   {uri}")
-        return
+    uri = job.mlflow_uri
     if database := database_file(uri):
         follow_move(database, EXPERIMENT, local_folder(job.specification.storage) / ARTIFACTS)
-    echo(f"compare runs:   {command('server', '--backend-store-uri', uri)}")
+    for number, line in enumerate(page(uri, EXPERIMENT)):
+        echo(f"{'then open:' if number else 'compare runs:':<16}{line}")
