@@ -29,7 +29,8 @@ class TaskParser(argparse.ArgumentParser):
     """The parser of one task; ``--flags`` may stand between the space and its overrides.
 
     The parsed arguments have ``space`` and ``overrides`` where the task takes a space, which is one of the files that
-    the function ``listed`` of ``engine.config.spaces`` returns, or a path.
+    the function ``listed`` of ``engine.config.spaces`` returns, or a path; ``default_space`` None takes none, and ""
+    stands for the study that a set names itself.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class TaskParser(argparse.ArgumentParser):
             "words",
             nargs="*",
             metavar="[space] [key=value ...]",
-            help=f"one of the {self.listed} (see --list) or the path of a YAML file (default: {default}), and values "
-            "that replace its own; a searched key with a value given here is not searched",
+            help=f"one of the {self.listed} (see --list) or the path of a YAML file (default: "
+            f"{default or 'the study that the set names'}), and values that replace its own; a searched key with a "
+            "value given here is not searched",
         )
         words.completer = complete_words  # type: ignore[attr-defined]
         self.add_argument("--config", metavar="PATH", help="the path of a YAML file, in place of a space")

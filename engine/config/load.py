@@ -51,6 +51,17 @@ def load(space: str | Path, overrides: Sequence[str] = ()) -> Study:
     return _changed(tree, values, Given(name, tuple(values)))
 
 
+def recorded(sections: Mapping[str, Any], overrides: Sequence[str] = (), *, place: str) -> Study:
+    """Return the study whose ``sections`` a set holds, with overrides; errors name their origin ``place``.
+
+    Raises:
+        ConfigError: data, student or method are missing, or something in them or in an override is wrong.
+    """
+    values = parse_overrides(overrides)
+    return _changed({key: sections[key] for key in Study.model_fields if key in sections}, values,
+                    Given(place, tuple(values)))  # fmt: skip
+
+
 def change(study: Study, values: Mapping[str, Any], *, place: str) -> Study:
     """Return ``study`` with other values at dotted keys, which leave its search; errors name their origin ``place``.
 

@@ -15,6 +15,7 @@ from engine.distill import Distillation
 from engine.evaluation.full_data import FullDataRecipe, train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set, real_set
 from engine.losses import contrastive, matching
+from engine.rewording import reworded
 from engine.rng import named_generator
 from engine.synthetic.set import load_set
 from engine.tensors import Params
@@ -111,10 +112,10 @@ def test_scores_are_those_of_the_cpu(scope: str, bench: Bench, tmp_path: Path) -
 def test_texts_are_reworded_as_on_the_cpu(own: str, other: str, bench: Bench) -> None:
     learned, read = (replace(of_scope("full"), student=(CONVNET % "full", text)) for text in (own, other))
     synthetic = build.distillation(bench.study(learned), bench.setup(learned, CPU), bench.experts(learned)).synthetic
-    wanted = build.reworded(bench.study(read), bench.setup(read, CPU), bench.paths, synthetic)
+    wanted = reworded(bench.study(read), bench.setup(read, CPU), bench.paths, synthetic)
     assert wanted.metadata["reworded"]
     with other_device() as (device, _):
-        found = build.reworded(bench.study(read), bench.setup(read, device), bench.paths, synthetic)
+        found = reworded(bench.study(read), bench.setup(read, device), bench.paths, synthetic)
     assert torch.equal(wanted.texts, found.texts)
 
 
