@@ -85,28 +85,21 @@ def selection(study: Study) -> str:
     given = study.get("protocol")
     if not isinstance(given, Mapping):
         return ""
-    steps = {
-        "val": f"the outer step with the largest {metric(study)} on val, looked at every "
-        f"{study.get('budget.evaluate_every')} steps",
-        "last": "the last outer step",
-    }
-    epochs = {
-        "last": "the last epoch",
-        "best_on_val": "the best epoch on val",
-        "best_on_test": "the best epoch on test",
-    }
-    rates = " ".join(f"{rate:g}" for rate in given.get("learning_rates", []) if isinstance(rate, int | float))
-    trials = (
-        f"of {len(study.trials)} trials the one with the largest {metric(study)} on val; "
-        if len(study.trials) > 1
-        else ""
+    largest = f"the largest {metric(study)} on val"
+    steps = {"val": f"{largest}, every {study.get('budget.evaluate_every')} steps", "last": "the last"}
+    epochs = {"last": "the last", "best_on_val": "the best on val", "best_on_test": "the best on test"}
+    rates = ", ".join(plain(rate) for rate in given.get("learning_rates", []))
+    test = (
+        "the table alone" if given.get("select_epoch") != "best_on_test" else "a choice, so its recalls are optimistic"
     )
-    peeked = given.get("select_epoch") == "best_on_test"
-    test = "the recalls on test are therefore optimistic" if peeked else "test was used for the table alone"
-    return (
-        f"{trials}{steps.get(str(given.get('select_step')), '')}; a student's learning rate on val, among {rates}; "
-        f"of a student {epochs.get(str(given.get('select_epoch')), '')}; {test}"
-    )
+    chosen = {
+        "trial": f"{largest} of {len(study.trials)}" if len(study.trials) > 1 else "",
+        "outer step": steps.get(str(given.get("select_step")), ""),
+        "learning rate of students": f"{rates}, by val" if rates else "",
+        "epoch of students": epochs.get(str(given.get("select_epoch")), ""),
+        "test was used for": test,
+    }
+    return "; ".join(f"{what}: {how}" for what, how in chosen.items() if how)
 
 
 def cost(study: Study) -> str:

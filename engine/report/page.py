@@ -1,6 +1,7 @@
 """One self-contained HTML page for one study or many: no script, no outside address, light and dark."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from engine.provenance import commit
 from engine.report.drawings import of_studies, of_study
 from engine.report.facts import commands, facts, metric, plain, state
+from engine.report.figures import prefixed
 from engine.report.study import Study
 from engine.report.tables import as_row
 from engine.results.published import TITLE
@@ -71,13 +73,13 @@ def _section(study: Study, *, anchor: str, table: int) -> dict[str, Any]:
         "title": f"{study.name} ({study.folder.name.rpartition('-')[2]})",
         "finished": bool(study.rows),
         "state": state(study),
-        "facts": facts(study),
+        "facts": {name: said for name, said in facts(study).items() if study.rows or name != "State"},
         "rows": [[spaced(cells[title]) for title in LONG] for cells in map(row_cells, study.rows)],
         "bold": largest_cells(study.rows),
         "remarks": remarks(study.rows),
         "published": [[spaced(cells[title]) for title in RECALLS] for cells in map(row_cells, published)],
         "sources": by_value("Published", published, lambda row: f"{row.protocol}."),
-        "figures": of_study(study),
+        "figures": [replace(one, svg=prefixed(one.svg, anchor)) for one in of_study(study)],
         "metric": metric(study),
         "trial_titles": titles,
         "trials": trials,

@@ -83,15 +83,17 @@ def time_lapse_figure(study: Study) -> Drawing | None:
 
 
 def draw_similarity(matrix: Float[Tensor, "n n"]) -> Figure:
-    """Return the learned similarity of every image with every text as a heat map; white is 0."""
+    """Return how far the similarity of every image with every text is from the identity, as a heat map; white is 0."""
     figure, axes = new_axes(height=4.2)
-    values = matrix.detach().float().cpu().numpy()
+    values = (matrix - torch.eye(len(matrix))).numpy()
     limit = max(float(abs(values).max()), 1e-6)
     drawn = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.grid(visible=False)
-    axes.set_xlabel("text")
-    axes.set_ylabel("image")
-    figure.colorbar(drawn, ax=axes, label="target similarity", shrink=0.85)
+    axes.set_xlabel("text of pair")
+    axes.set_ylabel("image of pair")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(integer=True)
+    figure.colorbar(drawn, ax=axes, label="target similarity - identity", shrink=0.85)
     return figure
 
 
@@ -99,10 +101,10 @@ def similarity_caption(matrix: Float[Tensor, "n n"]) -> str:
     """Return the caption of a similarity, with the means on and off its diagonal."""
     own = matrix.diagonal()
     rest = matrix[~torch.eye(len(matrix), dtype=torch.bool)]
-    off = f"; off it {rest.mean():.3f}, of which the largest is {rest.max():.3f}" if len(rest) else ""
+    off = f"; off it from {rest.min():.3f} to {rest.max():.3f}" if len(rest) else ""
     return (
-        f"Learned target similarity of {len(matrix)} images and texts. Mean on the diagonal {own.mean():.3f}{off}. "
-        "Without a learned similarity it is the identity."
+        f"Learned target similarity of {len(matrix)} images and texts, less the identity, which it was at the start. "
+        f"The similarity on the diagonal is {own.mean():.3f} in the mean{off}."
     )
 
 

@@ -11,7 +11,7 @@ from engine.report.markdown import markdown
 from engine.report.page import NAME, html
 from engine.report.study import Study, read_study
 from engine.results import published
-from engine.results.render import render_text
+from engine.results.render import render_text, wrapped
 
 Format = Literal["text", "md", "csv", "parquet", "latex", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -21,7 +21,8 @@ def text(studies: Sequence[Study]) -> str:
     """Return the tables as aligned text, each with its published rows; an unfinished study says how far it is."""
     parts = []
     for study in studies:
-        parts.append(f"{study.folder}\n{render_text(study.rows) if study.rows else state(study) + chr(10)}")
+        shown = render_text(study.rows) if study.rows else "\n".join([*wrapped([state(study)]), ""])
+        parts.append(f"{study.folder}\n{shown}")
         if study.published:
             parts.append(published.render_text(study.published))
     return "\n".join(parts)

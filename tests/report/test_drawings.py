@@ -15,7 +15,7 @@ from PIL import Image
 from engine.report import curves, knobs, recall
 from engine.report.drawings import of_studies, of_study
 from engine.report.figures import Drawing, log_ticks, new_axes, styled, svg_of
-from engine.report.pairs import draw_similarity, pair_views
+from engine.report.pairs import draw_similarity, pair_views, similarity_caption
 from engine.report.study import Study
 from tests.report.studies import PAIRS, rows
 
@@ -169,10 +169,11 @@ def test_a_similarity_is_a_heat_map_with_its_values() -> None:
     matrix = torch.tensor([[1.0, -0.5], [0.25, 2.0]])
     figure = draw_similarity(matrix)
     drawn = figure.axes[0].images[0]
-    assert drawn.get_array().tolist() == matrix.tolist()
-    assert drawn.get_clim() == (-2, 2)
-    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("text", "image")
-    assert figure.axes[1].get_ylabel() == "target similarity"
+    assert drawn.get_array().tolist() == [[0.0, -0.5], [0.25, 1.0]]
+    assert drawn.get_clim() == (-1, 1)
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("text of pair", "image of pair")
+    assert figure.axes[1].get_ylabel() == "target similarity - identity"
+    assert "diagonal is 1.500 in the mean; off it from -0.500 to 0.250" in similarity_caption(matrix)
 
 
 def test_svg_is_text_in_the_colour_of_the_page(drawings: dict[str, Drawing]) -> None:

@@ -27,8 +27,10 @@ def test_its_facts_say_how_the_numbers_were_made(study: Study) -> None:
     assert told["Device"] == "CPU, 2 threads"
     assert told["Seeds"] == "seed 3 of the study; 3 students of each set, 3 of all pairs"
     assert told["Protocol"] == "heads, 100 epochs"
-    assert "of 5 trials the one with the largest mean recall on val" in told["Selection"]
-    assert "test was used for the table alone" in told["Selection"]
+    assert told["Selection"] == (
+        "trial: the largest mean recall on val of 5; outer step: the largest mean recall on val, every 2 steps; "
+        "learning rate of students: 0.1, 0.3, by val; epoch of students: the last; test was used for: the table alone"
+    )
     assert cost(study) == (
         "lors: 90 s, at most 1000.0 MB of memory, 50 kB stored; search: 5 trials, 30 outer steps, 15 s in them "
         "(0.5 s a step); a student of all pairs: 30 s"
@@ -37,9 +39,8 @@ def test_its_facts_say_how_the_numbers_were_made(study: Study) -> None:
 
 def test_recalls_chosen_on_test_are_called_optimistic(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "a-1", trials=0, protocol={"select_epoch": "best_on_test", "select_step": "last"})
-    assert selection(read_study(folder)).endswith(
-        "the best epoch on test; the recalls on test are therefore optimistic"
-    )
+    assert "epoch of students: the best on test" in selection(read_study(folder))
+    assert selection(read_study(folder)).endswith("test was used for: a choice, so its recalls are optimistic")
 
 
 def test_every_row_has_its_command(study: Study) -> None:
