@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from engine.report.figures import COLOURS, INK, MARKERS, new_axes, set_log_axis
 from engine.report.study import Trial
@@ -25,7 +26,8 @@ def draw_validations(trials: Sequence[Trial], best: Trial, *, key: str, label: s
     axes.annotate(f"{values[chosen]:.1f}", (steps[chosen], values[chosen]), xytext=(0, 9), textcoords="offset points",
                   ha="center", size=9)  # fmt: skip
     axes.margins(y=0.15)
-    _of_steps(axes)
+    axes.set_xlabel("outer step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(f"{label} on val (%)")
     _legend(axes)
     return figure
@@ -55,14 +57,10 @@ def _drawn(trial: Trial, names: Sequence[str]) -> Figure:
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         label = name.removeprefix(RATE).replace("/", " of ")
         axes.plot(*_series(trial, name), "-", label=label, markersize=4, color=colour, marker=marker)
-    _of_steps(axes)
+    axes.set_xlabel("outer step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)
     return figure
-
-
-def _of_steps(axes: Axes) -> None:
-    axes.set_xlabel("outer step")
-    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _series(trial: Trial, key: str) -> tuple[list[float], list[float]]:

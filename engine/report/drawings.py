@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.report import curves, knobs, recall
+from engine.report import curves, knobs, recall, transfer
 from engine.report.facts import metric
 from engine.report.figures import Drawing, counted, drawing, styled
 from engine.report.pairs import draw_similarity, pairs_figure, set_of, similarity_caption, time_lapse_figure
@@ -13,23 +13,27 @@ from engine.results.row import Row
 def of_study(study: Study) -> list[Drawing]:
     """Return the figures of a study, those about its set first."""
     with styled():
-        found = [pairs_figure(study), time_lapse_figure(study), *_recalls(study.rows), *_curves(study), *_knobs(study)]
+        own = [row for row in study.rows if row.protocol == study.rows[0].protocol]
+        found = [pairs_figure(study), time_lapse_figure(study), *_recalls(own), *_curves(study), *_knobs(study)]
         synthetic = set_of(study)
         matrix = None if synthetic is None else synthetic.similarity()
         if matrix is not None:
             matrix = matrix.detach()
             found.append(drawing("similarity", similarity_caption(matrix), draw_similarity(matrix)))
+        if cells := transfer.transfers(study.rows):
+            found.append(drawing("transfer", transfer.caption(cells), transfer.draw_transfer(cells)))
     return [one for one in found if one is not None]
 
 
 def of_studies(studies: Sequence[Study]) -> list[Drawing]:
-    """Return for each protocol and data the figures of recall over all studies that share them."""
+    """Return for each protocol and data the figures of recall over all studies that share them and have two sets."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in (row for study in studies for row in study.rows):
         group = groups.setdefault((row.protocol, row.data), [])
         if not any((one.name, one.pairs, one.mean) == (row.name, row.pairs, row.mean) for one in group):
             group.append(row)
     found = []
+    groups = {key: rows for key, rows in groups.items() if len(recall.scored(rows)) > 1}
     with styled():
         for number, ((protocol, _), rows) in enumerate(groups.items()):
             where = f" Protocol: {protocol}." if len(groups) > 1 and protocol else ""

@@ -6,6 +6,7 @@ import polars
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
@@ -86,13 +87,13 @@ def draw_similarity(matrix: Float[Tensor, "n n"]) -> Figure:
     """Return how far the similarity of every image with every text is from the identity, as a heat map; white is 0."""
     figure, axes = new_axes(height=4.2)
     values = (matrix - torch.eye(len(matrix))).numpy()
-    limit = max(float(abs(values).max()), 1e-6)
+    limit = float(abs(values).max()) or 1.0
     drawn = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.grid(visible=False)
     axes.set_xlabel("text of pair")
     axes.set_ylabel("image of pair")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+        axis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(drawn, ax=axes, label="target similarity - identity", shrink=0.85)
     return figure
 

@@ -30,7 +30,7 @@ def write_frame(folder: Location, images: Float[Tensor, "n 3 h w"], *, outer_ste
         image.thumbnail((PX, PX))
     width, height = shown[0].size
     columns, rows = min(COLUMNS, len(shown)), math.ceil(len(shown) / COLUMNS)
-    page = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "white")
+    page = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), "grey")
     for index, image in enumerate(shown):
         row, column = divmod(index, COLUMNS)
         page.paste(image, (column * (width + GAP), row * (height + GAP)))

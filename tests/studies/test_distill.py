@@ -1,17 +1,20 @@
 """The whole job: its table, what MLflow holds of it, and what is not done twice."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from engine.cluster.search.trial import BEST_SET
 from engine.io.files import read_json
+from engine.report.drawings import of_study
+from engine.report.study import read_study
 from engine.results.row import Row
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import distill
 from tests.finished import Finished
 from tests.runs import recorded
-from tests.tiny import STEPS, tiny_job
+from tests.tiny import EVERY, STEPS, tiny_job
 
 
 def scores(rows: list[Row]) -> list[tuple[object, ...]]:
@@ -29,7 +32,7 @@ def test_the_table_has_every_row(finished: Finished) -> None:
 def test_mlflow_holds_one_run_a_study_and_one_a_trial(finished: Finished) -> None:
     [study], trials = recorded(finished.job)
     assert (study.name, study.status) == ("tiny", "FINISHED")
-    assert {"configuration.yaml", "table.md", "table.csv", "table.json", BEST_SET} <= study.artifacts
+    assert {"configuration.yaml", "table.md", "table.csv", "table.json", BEST_SET, "report.html"} <= study.artifacts
     assert study.metrics["test/mean_recall"] == finished.rows[0].mean["mean_recall"]
     assert [(trial.name, trial.status, trial.parent) for trial in trials] == [
         ("trial_1", "FINISHED", "tiny"),
@@ -39,6 +42,18 @@ def test_mlflow_holds_one_run_a_study_and_one_a_trial(finished: Finished) -> Non
         assert {"configuration.yaml", BEST_SET, "before_after.png", "captions.tsv"} <= trial.artifacts
         assert trial.tags["stopped"] in ("early", "at its end")
         assert {"val/mean_recall", "loss", "best"} <= trial.metrics.keys()
+
+
+def test_a_finished_study_has_its_report(finished: Finished) -> None:
+    page = (finished.job.folder / "report.html").read_text(encoding="utf-8")
+    own = finished.rows[0]
+    recall = f"{own.mean['mean_recall']:.1f} ± {own.std['mean_recall']:.1f}"
+    assert {recall, "trial 1", "trial 2"} <= set(re.findall(">([^<]+)<", page))
+    study = read_study(finished.job.folder)
+    assert [trial.history.validations[0]["outer_step"] for trial in study.trials] == [EVERY, EVERY]
+    assert [one.name for one in of_study(study)] == [
+        "pairs", "time-lapse", "recall-sets", "recall-bytes", "recall-seconds", "validations", "losses", "rates", "slices"
+    ]  # fmt: skip
 
 
 def test_a_finished_study_is_only_shown(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from engine.specification import Specification
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tensors import MODALITIES
 from engine.tracking import Tracker
-from engine.tracking.pictures import write_set_pictures
+from engine.tracking.pictures import BEFORE_AFTER, CAPTIONS, write_set_pictures
 
 _REPORTED = ("val/", "loss", "inner_lr/", "best", "seconds_per")
 
@@ -115,8 +115,8 @@ class TrialReports(tune.Callback):
                 texts=setup.pairs["train"].texts,
                 prepare=setup.prepared_texts,
             )
-            for path in sorted(folder.iterdir()):
-                child.artifact(path)
+            for name in ("configuration.yaml", best_file.name, BEFORE_AFTER, CAPTIONS):
+                child.artifact(folder / name)
 
     def _advance(self, trial: Any, outer_steps: int) -> None:
         """Move the bar to a trial's number of outer steps, never back."""
