@@ -51,9 +51,9 @@ def test_a_finished_study_has_its_report(finished: Finished) -> None:
     assert {recall, "trial 1", "trial 2"} <= set(re.findall(">([^<]+)<", page))
     study = read_study(finished.job.folder)
     assert [trial.history.validations[0]["outer_step"] for trial in study.trials] == [EVERY, EVERY]
-    assert [one.name for one in of_study(study)] == [
-        "pairs", "time-lapse", "recall-sets", "recall-bytes", "recall-seconds", "validations", "losses", "rates", "slices"
-    ]  # fmt: skip
+    drawn = [one.name for one in of_study(study)]
+    assert drawn[:5] == ["pairs", "time-lapse", "recall-sets", "recall-bytes", "recall-seconds"]
+    assert drawn[5:] == ["validations", "losses", "rates", "slices"]
 
 
 def test_a_finished_study_is_only_shown(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
