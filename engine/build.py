@@ -178,9 +178,11 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     otherwise the set is returned unchanged.
     """
     own = synthetic.metadata.get("student", {}).get("text")
-    if own is None or _text_space(Tower.model_validate(own)) == _text_space(study.student.text):
+    if own is None:
         return synthetic
     learned_with = assign(study, {"student.text": own})
+    if _text_space(learned_with.student.text) == _text_space(study.student.text):
+        return synthetic
     captions = setup.datasets["train"].captions
     encoder = build_text_encoder(learned_with, paths)
     encoder.fit(captions)

@@ -47,7 +47,11 @@ def fitting_set(job: Job, file: Location) -> SyntheticSet:
         ValueError: The encoder of the set's texts is unknown, or the shape of its images or texts does not fit.
     """
     setup = job.specification.setup(device="cpu")
-    synthetic = build.reworded(job.study, setup, job.specification.paths, load_set(file))
+    loaded = load_set(file)
+    try:
+        synthetic = build.reworded(job.study, setup, job.specification.paths, loaded)
+    except ValueError as error:
+        raise ValueError(f"{file}: the text encoder of its texts, in its metadata, cannot be built: {error}") from error
     for name, found, expected in (
         ("images", tuple(synthetic.images.shape[1:]), setup.datasets["train"].images.shape[1:]),
         ("texts", tuple(synthetic.texts.shape[1:]), setup.text_shape()),

@@ -13,6 +13,7 @@ from engine.experts.store import ExpertStore
 from engine.experts.trajectory import ExpertId
 from engine.provenance import provenance
 from engine.specification import Specification
+from engine.tensors import MODALITIES, check_finite
 
 Report = Callable[[float], None]
 """Receives the number of finished epochs, with fractions."""
@@ -49,6 +50,14 @@ def train_into_store(
         on_progress=on_progress,
     )
     for epoch, params in epoch_parameters:
+        try:
+            for name, value in params.items():
+                check_finite(name, value)
+        except ValueError as error:
+            rates = study.experts.lr.model_dump(include=set(MODALITIES))
+            raise ValueError(
+                f"experts.lr is {rates}, with which expert {expert} diverges in epoch {epoch}: {error}"
+            ) from error
         store.save(expert, epoch, params)
         done = float(epoch)
 
