@@ -197,10 +197,9 @@ def test_a_name_with_markup_is_drawn_as_it_is() -> None:
 def test_recalls_of_several_studies_are_one_figure_for_each_protocol(study: Study) -> None:
     other = replace(study, rows=rows(method="tesla"))
     elsewhere = replace(study, rows=[replace(row, protocol="another") for row in study.rows])
-    together = {one.name: one for one in of_studies([study, other])}
-    assert {"lors", "tesla"} <= set(texts(together["recall-pairs"].svg))
-    apart = {one.name: one for one in of_studies([study, elsewhere])}
-    assert "Protocol: another." in apart["recall-pairs-2"].caption
+    drawn = {one.name: one for one in of_studies([study, other, elsewhere])}
+    assert {"lors", "tesla"} <= set(texts(drawn["recall-pairs-1"].svg))
+    assert "Protocol: another." in drawn["recall-pairs-2"].caption
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 1000), (0.1, 90), (20_000, 31_000), (5, 5), (0.001, 0.1), (1, 1e12)])
