@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its ow
     ("engine.results", "engine.tracking"),
     ("engine.config",),
     ("engine.prepare", "engine.build", "engine.rewording", "engine.specification", "engine.initial_pairs"),
+    ("engine.report",),
     ("engine.cluster",),
     ("engine.studies",),
     ("tasks",),

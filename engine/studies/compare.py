@@ -8,6 +8,7 @@ from typing import Any
 from engine.cluster.search.trial import BEST_SET
 from engine.config.comparison import Comparison, Entry, baseline_study, entries, transfer_studies
 from engine.io.terminal import echo
+from engine.report.write import write_page
 from engine.results import published
 from engine.results.files import write_table
 from engine.results.published import PublishedRow
@@ -50,14 +51,15 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
         rows += transferred(other.name, make_job(stem, study), first.line.name, distilled, local=local)
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
+    page = write_page(folder)
     with tracked(baselines) as tracker:
         record_rows(tracker, rows)
-        for file in TABLE_FILES:
-            keep(tracker, folder / file)
+        for file in (*(folder / name for name in TABLE_FILES), page):
+            keep(tracker, file)
     given = comparison.published.rows() if comparison.published else []
     theirs = [PublishedRow(**row.model_dump()) for row in given]
     below = [published.render_text(theirs)] if theirs else []
-    conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}")
+    conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}", f"report:         {page}")
     return rows
 
 

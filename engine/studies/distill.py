@@ -19,6 +19,8 @@ from engine.config.load import as_yaml, assign
 from engine.io.files import atomic_path, digest
 from engine.io.storage import read_whole
 from engine.io.terminal import echo
+from engine.report.page import NAME as REPORT
+from engine.report.write import write_page
 from engine.results.files import read_table, write_table
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
@@ -60,7 +62,8 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
             ahead = estimate(job)
             echo(ahead.sentence())
             rows = _run_missing(job, ahead.trial, local=local, fresh=fresh)
-        conclude(job, rows, f"synthetic set:  {job.folder / BEST_SET}")
+        files = {"synthetic set": job.folder / BEST_SET, "report": job.folder / REPORT}
+        conclude(job, rows, *(f"{name + ':':<15} {file}" for name, file in files.items() if file.exists()))
     return rows
 
 
@@ -187,9 +190,10 @@ def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> 
 
 
 def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:
-    """Keep the table, the set and the headline numbers with the study's run; the table on disk ends the study."""
+    """Keep the table, the set, the report and the headline numbers with the study's run; the table ends the study."""
     write_table(job.folder, rows)
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": seconds}, step=0)
     record_rows(tracker, rows[1:])
+    keep(tracker, write_page(job.folder))
