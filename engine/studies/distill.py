@@ -20,7 +20,6 @@ from engine.io.files import atomic_path, digest
 from engine.io.storage import read_whole
 from engine.io.terminal import echo
 from engine.report.page import NAME as REPORT
-from engine.report.write import write_page
 from engine.results.files import read_table, write_table
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
@@ -38,7 +37,7 @@ from engine.studies.preflight.checks import (
 )
 from engine.studies.preflight.dry_run import estimate
 from engine.studies.preflight.memory import TrialBytes, trial_bytes
-from engine.studies.record import record_rows, row_metrics
+from engine.studies.record import record_page, record_rows, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -196,4 +195,4 @@ def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> N
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": seconds}, step=0)
     record_rows(tracker, rows[1:])
-    keep(tracker, write_page(job.folder))
+    record_page(tracker, job.folder)
