@@ -28,7 +28,7 @@ from engine.config.schema import Resolved, Study, searchable
 from engine.config.search import Choice, Domain, probes
 from engine.config.spaces import parse_value, read_space
 
-_COMPONENTS = {
+COMPONENTS = {
     "data": ("data", "name"),
     "student.image": ("image", "encoder"),
     "student.text": ("text", "encoder"),
@@ -174,7 +174,7 @@ def _resolved(study: Study, changed: Collection[str]) -> Resolved:
     """Return a validated study after resolving the components and domains of its ``changed`` sections."""
     given, found = study._given, list[ConfigIssue]()
     sections: dict[str, Any] = {name: getattr(study, name) for name in Study.model_fields}
-    for key, (family, word) in _COMPONENTS.items():
+    for key, (family, word) in COMPONENTS.items():
         section, _, tower = key.partition(".")
         if section not in changed:
             continue

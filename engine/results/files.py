@@ -22,17 +22,17 @@ def write_table(folder: Location, rows: Sequence[Row]) -> None:
     """
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(render_markdown(rows), encoding="utf-8")
-    columns = _flat(Row(name="", pairs=0, mean={}))
+    columns = flat(Row(name="", pairs=0, mean={}))
     with atomic_path(folder / "table.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, columns)
         writer.writeheader()
-        writer.writerows(map(_flat, rows))
+        writer.writerows(map(flat, rows))
     write_json(
         folder / "table.json", {"format_version": FORMAT_VERSION, "rows": [asdict(_finite(row)) for row in rows]}
     )
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def flat(row: Row) -> dict[str, Any]:
     """Return a row as one line of a CSV file, without the single students; distinct provenances are separated by /."""
     flat = asdict(row)
     for key in ("mean", "std", "by_student", "made_by"):

@@ -18,6 +18,7 @@ RECALLS = ("set", "pairs", *METRICS.values())
 SHORT = (*RECALLS, "rec. %")
 LONG = (*RECALLS, "recovery %", "robustness", "seeds", "student lr", "time", "memory", "size")
 
+BOLD = "Bold is the largest mean among sets with as many pairs; differences may be smaller than ±."
 _RULE = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # a line below the header and no other
 
 
@@ -28,21 +29,30 @@ def render_text(rows: Sequence[Row]) -> str:
 
 def render_markdown(rows: Sequence[Row]) -> str:
     """Return a Markdown table; the largest mean of a column is bold among small sets of equal pairs and protocol."""
-    body = [row_cells(row) for row in rows]
-    rivals: dict[tuple[int, str], list[dict[str, str]]] = {}
-    for row, cells in zip(rows, body, strict=True):
-        if not row.full:
-            rivals.setdefault((row.pairs, row.protocol), []).append(cells)
-    competing = [group for group in rivals.values() if len(group) > 1]
-    for group in competing:
-        for title in METRICS.values():
-            means = [cells[title].partition("±")[0] for cells in group]
-            largest = max((mean for mean in means if mean != MISSING), key=float, default=None)
-            for cells, mean in zip(group, means, strict=True):
-                cells[title] = f"**{cells[title]}**" if mean == largest else cells[title]
-    legend = "Bold is the largest mean among sets with as many pairs; differences may be smaller than ±."
-    below = [*remarks(rows), *([legend] if competing else [])]
+    body, largest = [row_cells(row) for row in rows], largest_cells(rows)
+    for index, title in largest:
+        body[index][title] = f"**{body[index][title]}**"
+    below = [*remarks(rows), *([BOLD] if largest else [])]
     return "\n\n".join([markdown_table(LONG, body), *map(escaped, below)]) + "\n"
+
+
+def largest_cells(rows: Sequence[Row]) -> set[tuple[int, str]]:
+    """Return row and column of the largest mean, as printed, among small sets of equal pairs and protocol."""
+    rivals: dict[tuple[int, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        if not row.full:
+            rivals.setdefault((row.pairs, row.protocol), []).append(index)
+    found = set()
+    for group in (group for group in rivals.values() if len(group) > 1):
+        for key, title in METRICS.items():
+            means = {
+                index: f"{rows[index].mean[key]:.1f}"
+                for index in group
+                if math.isfinite(rows[index].mean.get(key, math.nan))
+            }
+            largest = max(means.values(), key=float, default="")
+            found |= {(index, title) for index, mean in means.items() if mean == largest}
+    return found
 
 
 def text_table(rows: Sequence[Row], titles: Sequence[str]) -> str:
@@ -101,9 +111,9 @@ def row_cells(row: Row) -> dict[str, str]:
         "robustness": _number(row.robustness, ".1f"),
         "seeds": str(row.seeds),
         "student lr": _number(row.learning_rate, "g"),
-        "time": MISSING if row.seconds is None else _duration(row.seconds),
-        "memory": MISSING if row.memory is None else _size(row.memory),
-        "size": MISSING if row.size is None else _size(row.size),
+        "time": MISSING if row.seconds is None else duration(row.seconds),
+        "memory": MISSING if row.memory is None else size_text(row.memory),
+        "size": MISSING if row.size is None else size_text(row.size),
     }
 
 
@@ -118,13 +128,15 @@ def _number(value: float | None, form: str) -> str:
     return MISSING if value is None else format(value, form)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _size(size: int) -> str:
+def size_text(size: float) -> str:
+    """Return a size in kB or MB."""
     return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
 

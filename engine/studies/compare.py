@@ -18,7 +18,7 @@ from engine.studies.coresets import coreset_rows
 from engine.studies.distill import TABLE_FILES, finished_rows
 from engine.studies.evaluate import set_row
 from engine.studies.job import Job, conclude, keep, make_job, tracked
-from engine.studies.record import record_rows
+from engine.studies.record import record_page, record_rows
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:
@@ -54,10 +54,11 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
         record_rows(tracker, rows)
         for file in TABLE_FILES:
             keep(tracker, folder / file)
+        page = record_page(tracker, folder)
     given = comparison.published.rows() if comparison.published else []
     theirs = [PublishedRow(**row.model_dump()) for row in given]
     below = [published.render_text(theirs)] if theirs else []
-    conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}")
+    conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}", f"report:         {page}")
     return rows
 
 

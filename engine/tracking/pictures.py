@@ -20,6 +20,8 @@ from engine.synthetic.nearest import Prepare, words_of
 from engine.synthetic.set import SyntheticSet
 from engine.tracking.fonts import with_glyphs
 
+BEFORE_AFTER, CAPTIONS = "before_after.png", "captions.tsv"
+"""The files of a set's pictures."""
 SHOWN_PAIRS, PAIRS_PER_ROW = 12, 3
 IMAGE, GAP, GUTTER, MARGIN, TITLE, LINE = 1.5, 0.08, 0.42, 0.18, 0.2, 0.135  # inches
 CAPTION_CHARACTERS, CAPTION_LINES = 26, 4
@@ -44,11 +46,11 @@ def write_set_pictures(
     """
     first, now = (one.captions or words_of(one.texts, captions, texts, prepare=prepare) for one in (before, after))
     page = draw_pairs(before.images, after.images, first, now)
-    with atomic_path(folder / "before_after.png") as temporary, warnings.catch_warnings():
+    with atomic_path(folder / BEFORE_AFTER) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # with_glyphs reports these
         FigureCanvasAgg(page).print_png(str(temporary))
     table = polars.DataFrame({"pair": range(len(first)), "nearest at the start": list(first), "nearest now": list(now)})
-    with atomic_path(folder / "captions.tsv") as temporary:
+    with atomic_path(folder / CAPTIONS) as temporary:
         temporary.write_text(table.write_csv(separator="\t"), encoding="utf-8")
 
 

@@ -15,8 +15,10 @@ from engine.cluster.search.trial import BEST_SET, DistillTrial
 from engine.config.load import assign
 from engine.experts.store import ExpertStore
 from engine.initial_pairs import initial_pairs
+from engine.results.history import FRAMES, HISTORY, read_history
 from engine.synthetic import initialisation
 from engine.synthetic.set import load_set
+from engine.tracking.time_lapse import frames
 from tests.finished import Finished
 from tests.tiny import EVERY, STEPS
 
@@ -79,6 +81,12 @@ def test_a_resumed_trial_goes_on_bitwise(finished: Finished, tmp_path: Path) -> 
     for ours, theirs in zip(results, [first, *rest], strict=True):
         assert without_costs(ours) == without_costs(theirs)
     assert [result["done"] for result in results] == [False, False, True]
+    whole, again = (read_history(one.best_file.parent / HISTORY) for one in (straight, resumed))
+    assert [one["outer_step"] for one in whole.validations] == [EVERY, 2 * EVERY, STEPS]
+    assert [*map(without_costs, whole.validations)] == [*map(without_costs, again.validations)]
+    assert (whole.searched, whole.initial) == (ANOTHER, again.initial)
+    assert (tmp_path / "initial" / again.initial).is_file()
+    assert [step for step, _ in frames(resumed.best_file.parent / FRAMES)] == [0, EVERY, 2 * EVERY, STEPS]
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", BEST_SET, "progress.json"])
@@ -116,6 +124,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial(finished: Finished, tmp_path: 
     assert "method bi_trajectory: the loss of outer step 0 is not finite" in result["failure"]
     assert result["diverged_at"] == 0
     assert "best" not in result
+    assert read_history(diverging.best_file.parent / HISTORY).failure == result["failure"]
     diverging.save_checkpoint(str(tmp_path))
 
 

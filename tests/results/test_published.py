@@ -1,15 +1,10 @@
 """Published rows stand below ours, under a title of their own, with where they are from."""
 
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from engine.results import published
-from engine.results.files import write_table
 from engine.results.published import PublishedRow
-from engine.results.report import render, render_published
-from engine.results.row import METRICS, Row
+from engine.results.row import METRICS
 
 LORS = PublishedRow(
     name="LoRS",
@@ -44,28 +39,3 @@ def test_markdown_has_them_too() -> None:
     assert lines[0] == f"| published, not run here | pairs | {' | '.join(METRICS.values())} |"
     assert lines[2] == "| LoRS | 100 | 8.3 ± 0.2 | - | - | - | - | - | 27.4 |"
     assert lines[-1] == "Published: arXiv 2406.03793; best epoch on test."
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Path:
-    for name in ("a-1", "b-1"):
-        write_table(tmp_path / "studies" / name, [Row(name="lors", pairs=99, mean={"mean_recall": 20.0})])
-    return tmp_path
-
-
-@pytest.mark.parametrize("markdown", [False, True])
-def test_a_study_is_followed_by_its_published_rows(storage: Path, markdown: bool) -> None:
-    def rows(configuration: Path) -> list[PublishedRow]:
-        assert configuration.name == "configuration.yaml"
-        return [LORS] if configuration.parent.name == "a-1" else []
-
-    shown = render(storage, name="a", published_rows=rows, markdown=markdown)
-    ours, theirs = shown.split("published, not run here")
-    assert "LoRS" not in ours
-    assert "20.0" not in theirs
-    assert "published, not" not in render(storage, name="b", published_rows=rows, markdown=markdown)
-    assert render_published([LORS], markdown=markdown) in shown
-
-
-def test_without_published_rows_nothing_is_added(storage: Path) -> None:
-    assert "published, not run here" not in render(storage)

@@ -1,6 +1,7 @@
 """The whole job: its table, what MLflow holds of it, and what is not done twice."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,15 @@ from mlflow import MlflowClient
 
 from engine.cluster.search.trial import BEST_SET
 from engine.io.files import read_json
+from engine.report.drawings import of_study
+from engine.report.study import read_study
 from engine.results.row import Row
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import distill
 from engine.studies.job import EXPERIMENT
 from tests.finished import Finished
 from tests.runs import recorded, recorded_rows
-from tests.tiny import STEPS, tiny_job
+from tests.tiny import EVERY, STEPS, tiny_job
 
 
 def scores(rows: list[Row]) -> list[tuple[object, ...]]:
@@ -23,7 +26,8 @@ def scores(rows: list[Row]) -> list[tuple[object, ...]]:
 
 
 def test_the_table_has_every_row(finished: Finished) -> None:
-    assert [row.name for row in finished.rows] == ["bi_trajectory", "random", "herding", "all pairs"]
+    assert [row.name for row in finished.rows] == ["tiny", "random", "herding", "all pairs"]
+    assert finished.rows[0].note.startswith("distilled by bi_trajectory; TR@1 is ")
     assert [row.pairs for row in finished.rows] == [8, 8, 8, 300]
     assert finished.rows[-1].recovery == 100
     assert all(row.seconds is not None for row in finished.rows)
@@ -32,7 +36,7 @@ def test_the_table_has_every_row(finished: Finished) -> None:
 def test_mlflow_holds_one_run_a_study_and_one_a_trial(finished: Finished) -> None:
     [study], trials = recorded(finished.job)
     assert (study.name, study.status) == ("tiny", "FINISHED")
-    assert {"configuration.yaml", "table.md", "table.csv", "table.json", BEST_SET} <= study.artifacts
+    assert {"configuration.yaml", "table.md", "table.csv", "table.json", BEST_SET, "report.html"} <= study.artifacts
     assert study.metrics["test/mean_recall"] == finished.rows[0].mean["mean_recall"]
     assert [(trial.name, trial.status, trial.parent) for trial in trials] == [
         ("trial_1", "FINISHED", "tiny"),
@@ -67,6 +71,18 @@ def test_mlflow_has_a_run_for_each_row_of_the_table(finished: Finished) -> None:
         run = found[f"{row.name}, {row.pairs} pairs"]
         assert run.metrics["test/mean_recall"] == row.mean["mean_recall"]
         assert (run.status, run.tags["method"], run.tags["pairs"]) == ("FINISHED", row.name, str(row.pairs))
+
+
+def test_a_finished_study_has_its_report(finished: Finished) -> None:
+    page = (finished.job.folder / "report.html").read_text(encoding="utf-8")
+    own = finished.rows[0]
+    recall = f"{own.mean['mean_recall']:.1f} ± {own.std['mean_recall']:.1f}"
+    assert {recall, "trial 1", "trial 2"} <= set(re.findall(">([^<]+)<", page))
+    study = read_study(finished.job.folder)
+    assert [trial.history.validations[0]["outer_step"] for trial in study.trials] == [EVERY, EVERY]
+    drawn = [one.name for one in of_study(study)]
+    assert drawn[:5] == ["pairs", "time-lapse", "recall-sets", "recall-bytes", "recall-seconds"]
+    assert drawn[5:] == ["validations", "losses", "rates", "slices"]
 
 
 def test_a_finished_study_is_only_shown(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from engine.synthetic.nearest import words_of
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tensors import MODALITIES
 from engine.tracking import Point, Tracker
-from engine.tracking.pictures import write_set_pictures
+from engine.tracking.pictures import BEFORE_AFTER, CAPTIONS, write_set_pictures
 
 _REPORTED = ("val/", "best", "seconds_per", "peak_memory")
 
@@ -127,8 +127,8 @@ class TrialReports(tune.Callback):
                 texts=real,
                 prepare=setup.prepared_texts,
             )
-            for path in sorted(folder.iterdir()):
-                child.artifact(path)
+            for name in ("configuration.yaml", best_file.name, BEFORE_AFTER, CAPTIONS):
+                child.artifact(folder / name)
 
     def _advance(self, trial: Any, outer_steps: int) -> None:
         """Move the bar to a trial's number of outer steps, never back."""

@@ -1,6 +1,8 @@
 """A Tune trial: one distillation run that is validated every few outer steps and resumes exactly."""
 
+import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,16 @@ from engine.distill import Distillation, NonFiniteLossError
 from engine.evaluation.protocol import learned_learning_rates, prepare_set, student_of_seed
 from engine.evaluation.student import score
 from engine.experts.trajectory import ExpertId
-from engine.initial_pairs import initial_pairs
+from engine.initial_pairs import initial_file, initial_pairs
 from engine.io.files import read_json, write_json
 from engine.io.storage import Location, check_answers
 from engine.methods import Metrics
 from engine.peak_memory import PeakMemory
+from engine.results.history import BEST_SET, FRAMES, HISTORY, History, write_history
 from engine.specification import Specification
 from engine.synthetic.set import load_set
+from engine.tracking.time_lapse import write_frame
 
-BEST_SET = "synthetic_set.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
 _PROGRESS = "progress.json"
 
@@ -55,6 +58,7 @@ class DistillTrial(tune.Trainable):
         self.study = self.specification.study
         self.refusal: str | None = None
         self.best: dict[str, float] = {}
+        self.history = History(searched=new_config)
         try:
             with one_sentence_errors(self.specification.storage):
                 use_resources(self.cpus)
@@ -71,6 +75,7 @@ class DistillTrial(tune.Trainable):
         registry = get_registry(store)
         experts = RemoteSource(store, registry, expert_epochs(self.study.experts.count, registry))
         initial = initial_pairs(self.study, self.prepared, experts, self.folder / "initial")
+        self.history = replace(self.history, initial=initial_file(self.study, self.folder / "initial").name)
         self.run = build.distillation(self.study, self.prepared, experts, initial)
         self.protocol = build.protocol(self.study)
 
@@ -90,12 +95,15 @@ class DistillTrial(tune.Trainable):
             return self._failed(str(error), outer_step=self.run.step, refused=True)
 
     def _failed(self, reason: str, *, outer_step: int, refused: bool) -> dict[str, Any]:
-        """Return a last result; its metric lets Optuna and ASHA avoid values that fail."""
+        """Record and return a last result; its metric lets Optuna and ASHA avoid values that fail."""
+        self._record(replace(self.history, failure=reason))
         metric = self.study.budget.metric
         return {metric: -1.0, "outer_step": outer_step, "failure": reason, "refused": refused, "done": True}
 
     def _validated_steps(self) -> dict[str, Any]:
         budget = self.study.budget
+        if self.run.step == 0:
+            self._write_frame()
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
         seen: list[Metrics] = []
@@ -106,15 +114,26 @@ class DistillTrial(tune.Trainable):
         if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
             self.run.synthetic.save(self.best_file)
             self.best = {**val, "outer_step": float(self.run.step)}
-        return {
+        numbers = {
             **val,
-            "steps": seen,
+            **averages(seen),
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
             "peak_memory": self.memory.bytes(),
-            "done": self.run.step >= budget.outer_steps,
         }
+        self._write_frame()
+        known = {name: float(value) for name, value in numbers.items() if value is not None}
+        self._record(replace(self.history, validations=[*self.history.validations, known]))
+        return {**numbers, "steps": seen, "done": self.run.step >= budget.outer_steps}
+
+    def _record(self, history: History) -> None:
+        """Keep a history, and write it beside the best set, where a report of a running study reads it."""
+        self.history = history
+        write_history(self.best_file.parent / HISTORY, history)
+
+    def _write_frame(self) -> None:
+        write_frame(self.best_file.parent / FRAMES, self.run.synthetic.images, outer_step=self.run.step)
 
     def validate(self) -> dict[str, float]:
         """Return the val metrics of a fresh student, trained on the present set at the set's learned rates."""
@@ -142,14 +161,16 @@ class DistillTrial(tune.Trainable):
         folder = Path(checkpoint_dir)
         if self.refusal is None:
             self.run.save(folder / _CHECKPOINT)
-        write_json(folder / _PROGRESS, {"best": self.best})
+        write_json(folder / _PROGRESS, {"best": self.best, "validations": self.history.validations})
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Continue from what ``save_checkpoint`` wrote; begin again where that or the best set is damaged."""
         if self.refusal is not None:
             return
         try:
-            self.best = read_json(Path(checkpoint_dir) / _PROGRESS)["best"]
+            progress = read_json(Path(checkpoint_dir) / _PROGRESS)
+            self.best = progress["best"]
+            self.history = replace(self.history, validations=progress.get("validations", []))
             if self.best:
                 load_set(self.best_file)
             self.run.load(Path(checkpoint_dir) / _CHECKPOINT)
@@ -168,3 +189,9 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
     """Return the epochs of the first ``count`` experts of a registry."""
     index: dict[ExpertId, tuple[int, ...]] = ray.get(registry.index.remote())
     return {expert: epochs for expert, epochs in index.items() if expert < count}
+
+
+def averages(seen: list[Metrics]) -> Metrics:
+    """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
+    names = seen[-1].keys() - {"time"} if seen else ()
+    return {name: statistics.fmean(metrics[name] for metrics in seen) for name in sorted(names)}

@@ -1,0 +1,107 @@
+"""The figures of one study or of many, each where the data for it are there."""
+
+from collections.abc import Sequence
+
+from engine.report import curves, knobs, recall, transfer
+from engine.report.facts import metric
+from engine.report.figures import Drawing, counted, drawing, styled
+from engine.report.pairs import draw_similarity, pairs_figure, set_of, similarity_caption, time_lapse_figure
+from engine.report.study import Study
+from engine.results.row import Row
+
+
+def of_study(study: Study) -> list[Drawing]:
+    """Return the figures of a study, those about its set first."""
+    with styled():
+        own = [row for row in study.rows if row.protocol == study.rows[0].protocol]
+        found = [pairs_figure(study), time_lapse_figure(study), *_recalls(own), *_curves(study), *_knobs(study)]
+        synthetic = set_of(study)
+        matrix = None if synthetic is None else synthetic.similarity()
+        if matrix is not None:
+            matrix = matrix.detach()
+            found.append(drawing("similarity", similarity_caption(matrix), draw_similarity(matrix)))
+        if cells := transfer.transfers(study.rows):
+            found.append(drawing("transfer", transfer.caption(cells), transfer.draw_transfer(cells)))
+    return [one for one in found if one is not None]
+
+
+def of_studies(studies: Sequence[Study]) -> list[Drawing]:
+    """Return for each protocol and data the figures of recall over all studies that share them and have two sets."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in (row for study in studies for row in study.rows):
+        group = groups.setdefault((row.protocol, row.data), [])
+        if not any((one.name, one.pairs, one.mean) == (row.name, row.pairs, row.mean) for one in group):
+            group.append(row)
+    found = []
+    groups = {key: rows for key, rows in groups.items() if len(recall.scored(rows)) > 1}
+    with styled():
+        for number, ((protocol, _), rows) in enumerate(groups.items()):
+            where = f" Protocol: {protocol}." if len(groups) > 1 and protocol else ""
+            found += _recalls(rows, suffix=f"-{number + 1}" if len(groups) > 1 else "", more=where)
+    return found
+
+
+def _recalls(rows: Sequence[Row], *, suffix: str = "", more: str = "") -> list[Drawing]:
+    """Return recall against pairs, bytes and seconds, each where two sets differ in it."""
+    sets = recall.scored(rows)
+    if not sets:
+        return []
+    said = f"{recall.students_of(rows)}.{more}"
+    line = " Dashed: students of all pairs." if any(row.full for row in rows) else ""
+    if len({row.pairs for row in sets}) > 1:
+        caption = f"Recall against the number of pairs ({recall.ended(rows)}): {said}{line}"
+        found = [drawing(f"recall-pairs{suffix}", caption, recall.draw_against_pairs(rows))]
+    else:
+        caption = f"Recall of sets of {counted(sets[0].pairs, 'pair')}: {said} Crosses: single students.{line}"
+        found = [drawing(f"recall-sets{suffix}", caption, recall.draw_sets(rows))]
+    if len({row.size for row in sets if row.size}) > 1:
+        caption = f"Recall against the bytes of the stored set, images and texts: {said}{line}"
+        found.append(drawing(f"recall-bytes{suffix}", caption, recall.draw_against_bytes(rows)))
+    if len({row.seconds for row in sets if row.seconds is not None}) > 1:
+        caption = f"Recall against the time to learn or choose the set (at least 0.1 s): {said}{line}"
+        found.append(drawing(f"recall-seconds{suffix}", caption, recall.draw_against_seconds(rows)))
+    return found
+
+
+def _curves(study: Study) -> list[Drawing]:
+    """Return the validations of all trials, and the losses and learned rates of the best one."""
+    best, trials = study.best, [trial for trial in study.trials if trial.best is not None]
+    if best is None:
+        return []
+    key, label = str(study.get("budget.metric", "val/mean_recall")), metric(study)
+    found, first = [], best.history.validations[0]
+    if key in first:
+        caption = (
+            f"{label.capitalize()} on val of one student (seed {study.get('seed', 0)}) trained on the set at each "
+            f"validation, for {counted(len(trials), 'trial')}. The ring is the set that was kept."
+        )
+        found.append(drawing("validations", caption, curves.draw_validations(trials, best, key=key, label=label)))
+    every = study.get("budget.evaluate_every", "?")
+    if any(name.startswith(curves.LOSS) for name in first):
+        caption = f"Losses of {best.name}, the mean over the {every} outer steps before each validation."
+        found.append(drawing("losses", caption, curves.draw_losses(best)))
+    if any(name.startswith(curves.RATE) for name in first):
+        caption = f"Learned learning rates of the student in {best.name}, by tower (mean over {every} outer steps)."
+        found.append(drawing("rates", caption, curves.draw_rates(best)))
+    return found
+
+
+def _knobs(study: Study) -> list[Drawing]:
+    """Return what the searched knobs were worth, with importances where there are enough trials."""
+    domains, label = study.domains, metric(study)
+    trials = knobs.tried(study.trials, domains)
+    if not domains or len(trials) < 2:
+        return []
+    caption = (
+        f"Best {label} on val of {len(trials)} trials against each searched knob; squares are its default. Trials that "
+        "were stopped early are among them."
+    )
+    found = [drawing("slices", caption, knobs.draw_slices(trials, domains, label=label))]
+    if len(trials) >= knobs.ENOUGH and len(domains) > 1 and len({trial.best for trial in trials}) > 1:
+        caption = (
+            f"Importance of each searched knob: its share of the variance of the best {label} on val over n = "
+            f"{len(trials)} trials (Optuna, fANOVA); with few trials it is a rough guide."
+        )
+        shares = knobs.importances(trials, domains)
+        found.append(drawing("importances", caption, knobs.draw_importances(shares)))
+    return found

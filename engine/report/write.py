@@ -1,0 +1,60 @@
+"""Rendering and writing a report in the format that is asked for."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from engine.io.files import atomic_path
+from engine.io.storage import Location
+from engine.report import tables
+from engine.report.facts import state
+from engine.report.markdown import markdown
+from engine.report.page import NAME, html
+from engine.report.study import Study, read_study
+from engine.results import published
+from engine.results.render import render_text, wrapped
+
+Format = Literal["text", "md", "csv", "parquet", "latex", "html"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+
+def text(studies: Sequence[Study]) -> str:
+    """Return the tables as aligned text, each with its published rows; an unfinished study says how far it is."""
+    parts = []
+    for study in studies:
+        shown = render_text(study.rows) if study.rows else "\n".join([*wrapped([state(study)]), ""])
+        parts.append(f"{study.folder}\n{shown}")
+        if study.published:
+            parts.append(published.render_text(study.published))
+    return "\n".join(parts)
+
+
+def rendered(studies: Sequence[Study], form: str) -> bytes:
+    """Return a report as the bytes of one file; Markdown has no figures then."""
+    if form == "md":
+        return markdown(studies)[0].encode()
+    if form == "text":
+        return text(studies).encode()
+    return {"csv": tables.csv, "parquet": tables.parquet, "latex": tables.latex, "html": html}[form](studies)
+
+
+def write(studies: Sequence[Study], form: str, file: Location) -> None:
+    """Write a report; the figures of Markdown go into a folder beside it."""
+    if form == "md":
+        folder = f"{file.stem}_figures"
+        said, figures = markdown(studies, folder=folder)
+        for name, data in figures.items():
+            _put(file.parent / folder / name, data)
+        _put(file, said.encode())
+    else:
+        _put(file, rendered(studies, form))
+
+
+def write_page(folder: Location) -> Location:
+    """Write the page of one study into its folder, and return its file."""
+    write([read_study(folder)], "html", folder / NAME)
+    return folder / NAME
+
+
+def _put(file: Location, data: bytes) -> None:
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(data)
