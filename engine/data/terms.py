@@ -49,9 +49,9 @@ def terms_of(data: Mapping[str, Any] | None) -> Terms:
     if data.get("name") == "shapes":
         drawn = "There are no photos: vldistill (Apache-2.0) drew the scenes and wrote the captions."
         return Terms("the drawn world of vldistill", "apache-2.0", drawn)
-    places = [Path(str(data.get(key) or "")).name.lower() for key in ("root", "annotations", "table")]
+    places = [Path(str(data.get(key) or "")).name.lower() for key in ("root", "name", "annotations", "table")]
     for pattern, terms in _KNOWN.items():
         if any(re.search(rf"(?<![a-z0-9]){pattern}(?![a-z0-9])", place) for place in places):
             return terms
-    folder = places[0] or str(data.get("name"))
+    folder = places[0] or places[1]
     return Terms(folder, UNKNOWN, f"The terms of the photos of {folder} were not stated: ask their publisher for them.")

@@ -124,6 +124,7 @@ def test_metadata_of_others_do_not_break_a_card(made_by: Any) -> None:
     ("data", "licence"),
     [
         ({"name": "karpathy", "root": "coco"}, "other"),
+        ({"name": "coco", "root": "photos"}, "other"),
         ({"name": "karpathy", "root": "x", "annotations": "dataset_flickr30k.json"}, "other"),
         ({"name": "table", "root": "/coco/my_photos"}, "unknown"),
         ({"name": "table", "root": "coconuts"}, "unknown"),
