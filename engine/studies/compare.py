@@ -58,7 +58,8 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     given = comparison.published.rows() if comparison.published else []
     theirs = [PublishedRow(**row.model_dump()) for row in given]
     below = [published.render_text(theirs)] if theirs else []
-    conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}", f"report:         {page}")
+    lines = [f"table:          {folder / 'table.md'}", *([f"report:         {page}"] if page else [])]
+    conclude(baselines, rows, *below, *lines)
     return rows
 
 
