@@ -49,7 +49,7 @@ def test_words_are_a_space_and_overrides(
 
 @pytest.mark.parametrize("task", verbs())
 def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
-    needed = ["mine", "--data", "photos"] if task == "new" else []
+    needed = {"new": ["mine", "--data", "photos"], "export": ["--out", "mine"]}.get(task, [])
     found = set(parsed(task, *needed)) - {"space", "overrides", "list"}
     runs = {"dry_run", "local"}
     own = {
@@ -60,6 +60,7 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
         "doctor": {"storage"},
         "new": {"name", "data", "copy", "captions", "pairs"},
     }
+    own["export"] = {"set", "out", "score", "tar", "licence", "terms", "local"}
     own["import_published"] = {"distilled", "buffers", "out", "alpha", "normalisation"}
     assert found == own.get(task, runs)
 
