@@ -177,9 +177,7 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     encoder than the study, each text is replaced by the nearest real caption and the metadata get ``reworded``;
     otherwise the set is returned unchanged.
     """
-    own = synthetic.metadata.get("student", {}).get("text")
-    if own is None:
-        return synthetic
+    own = synthetic.metadata.get("student", {}).get("text", study.student.text.model_dump())
     learned_with = assign(study, {"student.text": own})
     if _text_space(learned_with.student.text) == _text_space(study.student.text):
         return synthetic

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from engine.io.files import atomic_path
 from engine.methods import Method, Metrics, Sources, State
@@ -69,10 +70,7 @@ class Distillation:
                 raise NonFiniteLossError(
                     f"method {self._name}: the loss of outer step {self.step} is not finite: {metrics}."
                 )
-            if self.clip is not None:
-                for entry in self.optimiser.param_groups:
-                    torch.nn.utils.clip_grad_norm_(entry["params"], self.clip)
-            self.optimiser.step()
+            metrics |= self._move()
             if self.average is not None and self.ema is not None:
                 for kept, value in zip(self.average.parameters(), self.state.synthetic.parameters(), strict=True):
                     kept.lerp_(value.detach(), 1 - self.ema)
@@ -80,6 +78,23 @@ class Distillation:
             if on_step is not None:
                 on_step(self.step, self.state, metrics)
         return metrics
+
+    def _move(self) -> Metrics:
+        """Take the optimiser's step, and return the gradient norm of each group before clipping and the pixels' change.
+
+        The change is the root mean square over all pixels, which lie in [0, 1].
+        """
+        images = self.state.synthetic.images.detach()
+        before, norms = images.clone(), {}
+        for entry in self.optimiser.param_groups:
+            gradients = [value.grad for value in entry["params"] if value.grad is not None]
+            norms[f"gradient/{entry['name']}"] = norm = get_total_norm(gradients)
+            if self.clip is not None:
+                clip_grads_with_norm_(entry["params"], self.clip, norm)
+        self.optimiser.step()
+        named = norms | {"pixel_change": torch.dist(images, before) / math.sqrt(images.numel())}
+        values = torch.stack([value.float() for value in named.values()]).cpu()  # a GPU is waited for once
+        return {name: value.item() for name, value in zip(named, values, strict=True)}
 
     def check(self) -> None:
         """Check that the present result is finite; ``run`` does not, which also runs without numbers.

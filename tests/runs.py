@@ -29,7 +29,14 @@ def recorded(job: Job) -> tuple[list[Recorded], list[Recorded]]:
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
     known = {run.info.run_id: run.info.run_name for run in runs}
     found = sorted((_recorded(run, known) for run in runs), key=lambda run: run.name)
-    return [run for run in found if run.parent is None], [run for run in found if run.parent is not None]
+    return [run for run in found if run.parent is None], [run for run in found if run.name.startswith("trial_")]
+
+
+def recorded_rows(job: Job) -> dict[str, Recorded]:
+    """Return the runs of single rows of tables in the job's database, by name."""
+    client = MlflowClient(job.mlflow_uri)
+    runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    return {run.info.run_name: _recorded(run, {}) for run in runs if run.info.run_name.endswith(" pairs")}
 
 
 def _recorded(run: Run, names: dict[str, str]) -> Recorded:

@@ -176,9 +176,19 @@ def use_resources(cpus: float) -> None:
 
     Call it in a worker before CUDA is initialised. Ray's own setting of threads misses reused workers. Ray leaves
     ``CUDA_VISIBLE_DEVICES`` alone where ``num_gpus`` is 0, and a joined cluster's workers start without our setting.
+
+    Raises:
+        ValueError: Ray assigned a GPU, and torch sees none.
     """
     import torch
 
     torch.set_num_threads(max(1, int(cpus)))
-    if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
+    context = ray.get_runtime_context()
+    assigned = context.get_accelerator_ids()["GPU"]
+    if not assigned:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif not torch.cuda.is_available():
+        raise ValueError(
+            f"resources: Ray assigned GPU {', '.join(assigned)} of node {ray.util.get_node_ip_address()}, but torch "
+            f"{torch.__version__} sees none there, expected a torch and a driver that do, or gpu: 0 for every task."
+        )

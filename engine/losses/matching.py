@@ -22,8 +22,8 @@ def matching_losses(
 ) -> dict[Modality, Tensor]:
     """Return, per modality, the squared distance of ``end`` to ``target`` relative to that of ``start``.
 
-    A modality in which the expert did not move is left out. With ``joint``, both distances are divided by the sum of
-    both movements, so that their sum is one ratio.
+    A modality in which the expert did not move counts nothing: its loss is 0, without a gradient. With ``joint``, both
+    distances are divided by the sum of both movements, so that their sum is one ratio.
 
     References:
         arXiv 2308.07545, equation 3 (the sum of both entries is the bi-trajectory matching loss); ``joint`` is the
@@ -34,10 +34,9 @@ def matching_losses(
         start_part, target_part = of_modality(start, modality), of_modality(target, modality)
         if not start_part:
             continue
-        movement = squared_distance(start_part, target_part)
-        if movement != 0:  # NaN for a diverged expert, which must show in the loss
-            moved[modality] = movement
-            distances[modality] = squared_distance(of_modality(end, modality), target_part)
+        moved[modality] = squared_distance(start_part, target_part)
+        distances[modality] = squared_distance(of_modality(end, modality), target_part)
     if distance == "joint":
         moved = dict.fromkeys(moved, torch.stack(list(moved.values())).sum()) if moved else moved
-    return {modality: value / moved[modality] for modality, value in distances.items()}
+    # A GPU is not asked whether the expert moved; a diverged expert has moved by NaN, which shows in the loss.
+    return {m: value / moved[m].masked_fill(moved[m] == 0, torch.inf) for m, value in distances.items()}

@@ -8,6 +8,7 @@ from typing import Any
 from engine.cluster.search.trial import BEST_SET
 from engine.config.comparison import Comparison, Entry, baseline_study, entries, transfer_studies
 from engine.io.terminal import echo
+from engine.report.page import NAME as REPORT
 from engine.report.write import write_page
 from engine.results import published
 from engine.results.files import write_table
@@ -16,9 +17,10 @@ from engine.results.row import Row
 from engine.results.statistics import replicated, with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.coresets import coreset_rows
-from engine.studies.distill import finished_rows
+from engine.studies.distill import TABLE_FILES, finished_rows
 from engine.studies.evaluate import set_row
-from engine.studies.job import Job, conclude, make_job
+from engine.studies.job import Job, conclude, keep, make_job, tracked
+from engine.studies.record import record_rows
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:
@@ -51,6 +53,10 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
     page = write_page(folder)
+    with tracked(baselines) as tracker:
+        record_rows(tracker, rows)
+        for file in (*TABLE_FILES, REPORT):
+            keep(tracker, folder / file)
     given = comparison.published.rows() if comparison.published else []
     theirs = [PublishedRow(**row.model_dump()) for row in given]
     below = [published.render_text(theirs)] if theirs else []

@@ -15,7 +15,7 @@ from engine.cluster.scoring import Scorer, score_set, waited
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
 from engine.cluster.search.trial import BEST_SET
-from engine.config.load import assign
+from engine.config.load import as_yaml, assign
 from engine.io.files import atomic_path, digest
 from engine.io.storage import read_whole
 from engine.io.terminal import echo
@@ -38,6 +38,7 @@ from engine.studies.preflight.checks import (
 )
 from engine.studies.preflight.dry_run import estimate
 from engine.studies.preflight.memory import TrialBytes, trial_bytes
+from engine.studies.record import record_rows, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -131,6 +132,8 @@ def _run_missing(job: Job, trial: TrialBytes, *, local: bool, fresh: bool) -> li
         forget(job)
     baselines = _begin(job, cluster)
     with one_sentence_errors(job.specification.storage), tracked(job, fresh=fresh) as tracker:
+        with atomic_path(job.folder / "configuration.yaml") as temporary:
+            temporary.write_text(as_yaml(job.study), encoding="utf-8")
         return _run(job, cluster, baselines, tracker)
 
 
@@ -190,6 +193,6 @@ def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> N
     write_table(job.folder, rows)
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)
-    numbers = {f"test/{name}": value for name, value in rows[0].mean.items()}
-    tracker.metrics({**numbers, "test/recovery": rows[0].recovery or 0.0, "seconds": seconds}, step=0)
+    tracker.metrics(row_metrics(rows[0]) | {"seconds": seconds}, step=0)
+    record_rows(tracker, rows[1:])
     keep(tracker, write_page(job.folder))

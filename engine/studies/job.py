@@ -5,12 +5,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from engine.cluster.address import temporary_folder
 from engine.config.load import as_yaml
 from engine.config.schema import Resolved
 from engine.data.shared import shared
-from engine.io.files import atomic_path, digest
+from engine.io.files import digest
 from engine.io.paths import default_paths
 from engine.io.storage import Location, as_file, check_answers, check_writable, location, matching, remove_tree
 from engine.io.terminal import echo
@@ -19,6 +20,7 @@ from engine.results.render import render_text
 from engine.results.row import Row
 from engine.specification import Specification
 from engine.studies.preflight.requirements import epochs_read, experts_read
+from engine.studies.record import study_data, study_tags
 from engine.tracking import Tracker
 from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
 from engine.tracking.mlflow.uri import check_uri, command, database_file, default_uri, follow_move, is_server
@@ -109,7 +111,7 @@ def local_folder(storage: Location) -> Path:
 
 
 @contextmanager
-def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
+def tracked(job: Job, *, fresh: bool = False) -> Iterator[Tracker]:
     """Open the study's run in MLflow, record its configuration and what runs it, and end it when the block ends.
 
     The run ends FINISHED, KILLED after Ctrl-C or SIGTERM, and FAILED after any other error.
@@ -123,11 +125,13 @@ def tracked(job: Job, *, fresh: bool) -> Iterator[Tracker]:
         fresh=fresh,
     )
     try:
-        with atomic_path(job.folder / "configuration.yaml") as temporary:
-            temporary.write_text(as_yaml(job.study), encoding="utf-8")
-        keep(tracker, job.folder / "configuration.yaml")
+        with TemporaryDirectory() as folder:
+            configuration = Path(folder) / "configuration.yaml"
+            configuration.write_text(as_yaml(job.study), encoding="utf-8")
+            tracker.artifact(configuration)
         tracker.params(job.study.model_dump(mode="json", exclude={"search", "note", "published"}))
-        tracker.tags(provenance())
+        tracker.tags(provenance() | study_tags(job.study))
+        tracker.data(study_data(job.specification))
         yield tracker
     except BaseException as error:
         with suppress(ConnectionError, ValueError):  # the first error is the one to report

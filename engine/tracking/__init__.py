@@ -1,10 +1,27 @@
 """The protocol of trackers, which record parameters, metrics and artifacts of a study."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, SupportsFloat, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, SupportsFloat, runtime_checkable
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class Point(NamedTuple):
+    """Numbers of one step by their names, and when it ended, in seconds since 1970."""
+
+    step: int
+    time: float
+    values: Mapping[str, SupportsFloat]
+
+
+class Data(NamedTuple):
+    """A data set: its name, a digest of what it holds, where it comes from, and counts by their names."""
+
+    name: str
+    digest: str
+    source: str
+    counts: Mapping[str, int]
 
 
 @runtime_checkable
@@ -25,6 +42,14 @@ class Tracker(Protocol):
 
     def metrics(self, values: Mapping[str, SupportsFloat], step: int) -> None:
         """Record numbers of one step without waiting for their delivery."""
+        ...
+
+    def curve(self, points: Sequence[Point]) -> None:
+        """Record numbers of many steps at once, each at its own time, without waiting for their delivery."""
+        ...
+
+    def data(self, data: Data) -> None:
+        """Record the data set that the run, and each of its children opened later, learns from."""
         ...
 
     def artifact(self, path: Path) -> None:

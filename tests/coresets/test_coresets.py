@@ -11,7 +11,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from engine import coresets
-from engine.coresets import JointFeatures, WarmupStatistics, best_index, forgetting, herding, k_center
+from engine.coresets import (
+    JointFeatures,
+    WarmupStatistics,
+    best_index,
+    clipcov,
+    forgetting,
+    herding,
+    k_center,
+    prototype,
+)
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(coresets.__path__) if module.name[0] != "_")
 FEATURES = ("concat", "sum")
@@ -48,8 +57,8 @@ def entry(name: str) -> Callable[..., Tensor]:
     return importlib.import_module(f"engine.coresets.{name}").select
 
 
-def test_the_folder_holds_the_four_of_the_field() -> None:
-    assert {"random", "herding", "k_center", "forgetting"} <= set(NAMES)
+def test_the_folder_holds_those_of_the_field() -> None:
+    assert {"random", "herding", "k_center", "forgetting", "prototype", "clipcov"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,6 +107,12 @@ def herding_by_hand(features: Tensor, num_pairs: int) -> list[int]:
     return picks
 
 
+def clipcov_by_hand(warmup: WarmupStatistics, num_pairs: int) -> list[int]:
+    image, text = warmup.image_features[warmup.caption_image].double(), warmup.text_features.double()
+    outer = torch.einsum("md,me->mde", image - image.mean(dim=0), text - text.mean(dim=0))
+    return herding_by_hand(outer.flatten(1), num_pairs)
+
+
 def k_center_by_hand(features: Tensor, picks: list[int], num_pairs: int) -> list[int]:
     picks = list(picks)
     while len(picks) < num_pairs:
@@ -113,6 +128,37 @@ def test_herding_is_the_greedy_double_loop(feature: str, seed: int) -> None:
     warmup = random_warmup(seed=seed)
     picks = herding.select(warmup, 15, seeded(seed), feature=feature)
     assert picks.tolist() == herding_by_hand(joint(warmup, feature), 15)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clipcov_is_herding_of_outer_products(seed: int) -> None:
+    warmup = random_warmup(seed=seed)
+    picks = clipcov.select(warmup, 15, seeded(seed))
+    assert picks.tolist() == clipcov_by_hand(warmup, 15)
+
+
+def test_clipcov_keeps_the_cross_covariance_better_than_chance() -> None:
+    warmup = random_warmup(400, 8)
+
+    def error(picks: Tensor) -> float:
+        image, text = warmup.image_features[warmup.caption_image].double(), warmup.text_features.double()
+        image, text = image - image.mean(dim=0), text - text.mean(dim=0)
+        return (image[picks].T @ text[picks] / len(picks) - image.T @ text / len(image)).norm().item()
+
+    chance = [error(torch.randperm(400, generator=seeded(seed))[:20]) for seed in range(20)]
+    assert error(clipcov.select(warmup, 20, seeded(0))) < min(chance) / 2
+
+
+def test_a_prototype_is_the_pair_nearest_to_the_centre_of_its_group() -> None:
+    directions = torch.eye(5, dtype=torch.float32).repeat_interleave(6, dim=0)
+    noise = 0.05 * torch.randn(30, 5, generator=seeded(1))
+    image = normalize(directions + noise)
+    picks = prototype.select(warmup_of(image), 5, seeded(0))
+    assert sorted(pick // 6 for pick in picks.tolist()) == list(range(5))
+    for pick in picks.tolist():
+        group = range(pick // 6 * 6, pick // 6 * 6 + 6)
+        distance = (image[group] - image[group].mean(dim=0)).norm(dim=1)
+        assert distance[pick % 6] == distance.min()
 
 
 @pytest.mark.parametrize("feature", FEATURES)

@@ -119,8 +119,8 @@ def test_texts_are_reworded_as_on_the_cpu(own: str, other: str, bench: Bench) ->
 
 
 MOST = {
-    "full": (2600, 7, 38),
-    "both full": (5400, 15, 104),
+    "full": (2600, 6, 38),
+    "both full": (5400, 14, 104),
 }
 """Launches, waits and copies of an ``exact`` outer step of LoRS with two inner ones, when this was written."""
 

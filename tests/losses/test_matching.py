@@ -33,10 +33,16 @@ def test_the_gradient_is_twice_the_miss_over_the_way() -> None:
     torch.testing.assert_close(end["text.a"].grad, torch.tensor([6.0 / 4, -2.0 / 4]))
 
 
-def test_a_modality_whose_expert_did_not_move_is_left_out() -> None:
+def test_a_modality_whose_expert_did_not_move_counts_nothing() -> None:
     still = params([1.0, 2.0, 2.0], [1.0, 1.0])
-    assert list(matching_losses(TARGET, START, still)) == ["image"]
-    assert matching_losses(TARGET, START, START) == {}
+    end = {name: value.clone().requires_grad_() for name, value in params([3.0, 2.0, 1.0], [4.0, 2.0]).items()}
+    losses = matching_losses(end, START, still)
+    assert (losses["image"].item(), losses["text"].item()) == (pytest.approx(5 / 9), 0.0)
+    sum(losses.values()).backward()
+    assert end["text.a"].grad is not None
+    assert torch.equal(end["text.a"].grad, torch.zeros(2))
+    for distance in ("per_modality", "joint"):
+        assert [loss.item() for loss in matching_losses(TARGET, START, START, distance=distance).values()] == [0, 0]
 
 
 def test_a_diverged_expert_shows_in_the_loss() -> None:

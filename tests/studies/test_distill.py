@@ -1,9 +1,11 @@
 """The whole job: its table, what MLflow holds of it, and what is not done twice."""
 
+import math
 import re
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from engine.cluster.search.trial import BEST_SET
 from engine.io.files import read_json
@@ -12,8 +14,9 @@ from engine.report.study import read_study
 from engine.results.row import Row
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import distill
+from engine.studies.job import EXPERIMENT
 from tests.finished import Finished
-from tests.runs import recorded
+from tests.runs import recorded, recorded_rows
 from tests.tiny import EVERY, STEPS, tiny_job
 
 
@@ -41,7 +44,32 @@ def test_mlflow_holds_one_run_a_study_and_one_a_trial(finished: Finished) -> Non
     for trial in trials:
         assert {"configuration.yaml", BEST_SET, "before_after.png", "captions.tsv"} <= trial.artifacts
         assert trial.tags["stopped"] in ("early", "at its end")
-        assert {"val/mean_recall", "loss", "best"} <= trial.metrics.keys()
+        assert {"val/mean_recall", "loss", "best", "gradient/image", "pixel_change"} <= trial.metrics.keys()
+        assert trial.tags["data set"] == "shapes"
+    assert study.tags["data set"] == "shapes"
+
+
+def test_mlflow_has_a_point_an_outer_step_and_only_what_was_searched(finished: Finished) -> None:
+    client = MlflowClient(finished.job.mlflow_uri)
+    runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    run = next(run for run in runs if run.info.run_name == "trial_1")
+    points = client.get_metric_history(run.info.run_id, "loss")
+    assert [point.step for point in points] == list(range(1, STEPS + 1))
+    assert [point.timestamp for point in points] == sorted(point.timestamp for point in points)
+    assert all(math.isfinite(point.value) and point.value > 0 for point in points)
+    searched = finished.job.study.search.keys() - {"method.init"}
+    assert run.data.params.keys() == {*searched, "method.init.image", "method.init.text"}
+    [used] = run.inputs.dataset_inputs
+    assert used.dataset.name == "shapes"
+
+
+def test_mlflow_has_a_run_for_each_row_of_the_table(finished: Finished) -> None:
+    found = recorded_rows(finished.job)
+    assert found.keys() == {"random, 8 pairs", "herding, 8 pairs", "all pairs, 300 pairs"}
+    for row in finished.rows[1:]:
+        run = found[f"{row.name}, {row.pairs} pairs"]
+        assert run.metrics["test/mean_recall"] == row.mean["mean_recall"]
+        assert (run.status, run.tags["method"], run.tags["pairs"]) == ("FINISHED", row.name, str(row.pairs))
 
 
 def test_a_finished_study_has_its_report(finished: Finished) -> None:

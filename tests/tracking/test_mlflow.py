@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import shutil
@@ -15,7 +16,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from engine.tracking import Tracker
+from engine.tracking import Data, Point, Tracker
 from engine.tracking.mlflow.delivery import Delivery, prepare
 from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
 
@@ -119,6 +120,43 @@ def test_the_same_keys_find_the_same_runs_running_again(uri: str, open_study: Op
     found = children(uri, again)
     assert list(found) == ["trial, resumed"]
     assert history(uri, found["trial, resumed"], "loss") == [(0, 1.0), (1, 0.5)], "a repeated step is logged once"
+
+
+def test_a_curve_has_its_own_times_and_is_logged_once(uri: str, open_study: Open) -> None:
+    first = open_study()
+    points = [Point(step, 1000.5 + step, {"loss": step / 2, "gradient/image": 1.0}) for step in range(1, 4)]
+    first.child("trial", "k").curve(points)
+    first.finish("KILLED")
+
+    again = open_study()
+    child = again.child("trial", "k")
+    child.curve([*points, Point(4, 2000.0, {"loss": math.nan, "gradient/image": 1.0})])
+    again.finish("FINISHED")
+    run = children(uri, again)["trial"]
+    losses = MlflowClient(uri).get_metric_history(run.info.run_id, "loss")
+    assert [(point.step, point.timestamp) for point in losses] == [
+        (1, 1001500), (2, 1002500), (3, 1003500), (4, 2000000)
+    ]  # fmt: skip
+    assert [point.value for point in losses[:3]] == [0.5, 1.0, 1.5]
+    assert math.isnan(losses[3].value)
+    assert len(history(uri, run, "gradient/image")) == 4
+
+
+def test_children_have_the_tags_and_the_data_of_their_study(uri: str, open_study: Open) -> None:
+    study = open_study()
+    study.tags({"data set": "shapes", "commit": "abc", "versions": {"torch": "2"}})
+    for _ in range(2):  # again, as after an interruption
+        study.data(Data("shapes", "1234", "shapes", {"photos of train": 3}))
+    child = study.child("random, 100 pairs", "row/1")
+    child.tags({"method": "random"})
+    study.finish("FINISHED")
+    own = children(uri, study)["random, 100 pairs"]
+    assert own.data.tags.items() >= {"data set": "shapes", "commit": "abc", "method": "random"}.items()
+    assert "versions.torch" not in own.data.tags
+    for run in (own, study_run(uri, study)):
+        [used] = run.inputs.dataset_inputs
+        assert (used.dataset.name, used.dataset.digest) == ("shapes", "1234")
+        assert json.loads(used.dataset.profile) == {"photos of train": 3}
 
 
 def test_fresh_starts_a_new_run_and_later_finds_it(uri: str, open_study: Open) -> None:

@@ -15,10 +15,10 @@ from engine.io.terminal import echo
 from engine.specification import Specification
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tensors import MODALITIES
-from engine.tracking import Tracker
+from engine.tracking import Point, Tracker
 from engine.tracking.pictures import BEFORE_AFTER, CAPTIONS, write_set_pictures
 
-_REPORTED = ("val/", "loss", "inner_lr/", "best", "seconds_per")
+_REPORTED = ("val/", "best", "seconds_per", "peak_memory")
 
 
 class TrialReports(tune.Callback):
@@ -38,18 +38,22 @@ class TrialReports(tune.Callback):
         self._bar: tqdm | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Open the trial's run and record its configuration."""
-        chosen = assign(self.study, trial.config)
-        self._child(trial).params({**chosen.model_dump(mode="json", exclude={"search", "resources"})})
+        """Open the trial's run and record what was searched and what follows from it; the study's run has the rest."""
+        own = assign(self.study, trial.config).model_dump(mode="json", exclude={"search", "resources"})
+        self._child(trial).params(trial.config | _differing(own, self.study.model_dump(mode="json")))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Record the metrics of one validation; a failure has none."""
+        """Record the metrics of one validation and of the outer steps before it; a failure has none."""
         if "failure" in result:
             return
+        last = int(result["outer_step"])
         numbers = {name: float(value) for name, value in result.items() if name.startswith(_REPORTED)}
-        self._child(trial).metrics(numbers, step=int(result["outer_step"]))
+        self._child(trial).metrics(numbers, step=last)
+        first = last - len(result["steps"]) + 1
+        steps = [Point(step, point["time"], point) for step, point in enumerate(result["steps"], start=first)]
+        self._child(trial).curve(steps)
         self._advance(trial, result["outer_step"])
         if self._bar is not None:
             recall = result[self.study.budget.metric]
@@ -125,6 +129,18 @@ class TrialReports(tune.Callback):
         before = self._done.get(trial_name(trial), 0)
         self._done[trial_name(trial)] = max(before, outer_steps)
         self._bar.update(self._done[trial_name(trial)] - before)
+
+
+def _differing(values: dict[str, Any], others: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the entries of a nested mapping that another one lacks or has with another value, by dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        other = others.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            found |= _differing(value, other, f"{prefix}{key}.")
+        elif value != other:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def trial_name(trial: Any) -> str:

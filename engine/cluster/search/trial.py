@@ -48,8 +48,7 @@ class DistillTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any], specification: Specification, folder: Location, cpus: float) -> None:
         """Build the run of the values in ``config``."""
-        use_resources(cpus)
-        self.specification, self.folder = specification, folder
+        self.specification, self.folder, self.cpus = specification, folder, cpus
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -62,6 +61,7 @@ class DistillTrial(tune.Trainable):
         self.history = History(searched=new_config)
         try:
             with one_sentence_errors(self.specification.storage):
+                use_resources(self.cpus)
                 self._build(new_config)
         except USER_ERRORS as error:
             self.refusal = str(error)
@@ -107,7 +107,7 @@ class DistillTrial(tune.Trainable):
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
         seen: list[Metrics] = []
-        self.run.run(steps, lambda step, state, metrics: seen.append(metrics))
+        self.run.run(steps, lambda step, state, metrics: seen.append({"time": time.time(), **metrics}))
         self.run.check()
         elapsed = time.perf_counter() - started
         val = self.validate()
@@ -116,14 +116,15 @@ class DistillTrial(tune.Trainable):
             self.best = {**val, "outer_step": float(self.run.step)}
         numbers = {
             **val,
-            **averages(seen),
+            "steps": seen,
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
             "peak_memory": self.memory.bytes(),
         }
         self._write_frame()
-        known = {name: float(value) for name, value in numbers.items() if value is not None}
+        everything = {**averages(seen), **numbers}
+        known = {name: float(value) for name, value in everything.items() if isinstance(value, int | float)}
         self._record(replace(self.history, validations=[*self.history.validations, known]))
         return {**numbers, "done": self.run.step >= budget.outer_steps}
 
@@ -193,4 +194,4 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
 
 def averages(seen: list[Metrics]) -> Metrics:
     """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
-    return {name: statistics.fmean(metrics[name] for metrics in seen) for name in (seen[-1] if seen else ())}
+    return {name: statistics.fmean(one[name] for one in seen) for name in (seen[-1] if seen else ()) if name != "time"}

@@ -2,20 +2,17 @@
 
 import contextlib
 import logging
-import math
 import os
 import re
 import shlex
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store import db_migrations
 from mlflow.tracking.context.registry import resolve_tags
@@ -25,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from engine.io.files import exclusive
 from engine.io.patience import within
+from engine.tracking.mlflow.entities import dataset, log_all, log_params, metrics, move_artifact, numbers
 from engine.tracking.mlflow.spool import Record, RejectedError, Spool
 from engine.tracking.mlflow.uri import (
     PATIENCE_S,
@@ -45,10 +43,8 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 CHILD_TAG = "vldistill.child"
 PARENT_TAG = "mlflow.parentRunId"
-INHERITED = ("mlflow.source.", "mlflow.user")
-BATCH = {"params": 100, "tags": 100, "metrics": 1000}
-"""MLflow's limits for one call."""
-
+INHERITED = ("mlflow.source.", "mlflow.user", "data set", "method", "scope", "pairs", "protocol", "commit", "device")
+"""Beginnings of the tags that a child takes from its study when it is opened."""
 RETRY_S = 0.5
 
 INVALID = frozenset(
@@ -167,13 +163,17 @@ class Delivery:
                 case "open":
                     client.update_run(run, status="RUNNING", name=content["name"])
                 case "params":
-                    _log_params(client, run, content["values"])
+                    log_params(client, run, content["values"])
                 case "tags":
-                    _log(client, run, "tags", [RunTag(name, value) for name, value in content["values"].items()])
+                    log_all(client, run, "tags", [RunTag(name, value) for name, value in content["values"].items()])
                 case "metrics":
-                    _log(client, run, "metrics", [metric for record in group for metric in _metrics(record)])
+                    log_all(client, run, "metrics", [metric for record in group for metric in metrics(record)])
+                case "curve":
+                    log_all(client, run, "metrics", [one for point in content["points"] for one in numbers(*point)])
+                case "data":
+                    client.log_inputs(run, datasets=[dataset(**content)])
                 case "artifact":
-                    _move_artifact(client, run, self.spool.folder / content["copy"])
+                    move_artifact(client, run, self.spool.folder / content["copy"])
                 case "status":
                     client.set_terminated(run, content["status"], end_time=record.time)
 
@@ -190,36 +190,9 @@ class Delivery:
         study = client.get_run(content["parent"])  # MLflow rejects this when the study was deleted
         tags |= {name: value for name, value in study.data.tags.items() if name.startswith(INHERITED)}
         run = client.create_run(self.experiment_id, start_time=opening.time, run_name=content["name"], tags=tags)
+        if study.inputs.dataset_inputs:
+            client.log_inputs(run.info.run_id, datasets=study.inputs.dataset_inputs)
         return str(run.info.run_id)
-
-
-def _log_params(client: MlflowClient, run: str, values: Mapping[str, str]) -> None:
-    """Log new parameters; one that differs from its first value becomes a tag, because MLflow keeps the first."""
-    known = client.get_run(run).data.params
-    new = [Param(name, value) for name, value in values.items() if name not in known]
-    changed = [RunTag(f"resumed.{name}", value) for name, value in values.items() if known.get(name, value) != value]
-    _log(client, run, "params", new)
-    _log(client, run, "tags", changed)
-
-
-def _metrics(record: Record) -> list[Metric]:
-    values, step = record.content["values"], record.content["step"]
-    return [Metric(name, math.nan if value is None else value, record.time, step) for name, value in values.items()]
-
-
-def _log(client: MlflowClient, run: str, kind: Literal["params", "tags", "metrics"], entities: Sequence[Any]) -> None:
-    size = BATCH[kind]
-    for start in range(0, len(entities), size):
-        client.log_batch(run, **{kind: entities[start : start + size]})
-
-
-def _move_artifact(client: MlflowClient, run: str, copy: Path) -> None:
-    """Upload the spooled copy and delete it; without a copy, a process that was killed has just delivered it."""
-    if copy.is_dir():
-        client.log_artifacts(run, str(copy), artifact_path=copy.name)
-    elif copy.exists():
-        client.log_artifact(run, str(copy))
-    shutil.rmtree(copy.parent, ignore_errors=True)
 
 
 def _retried(patience: float, uri: str, call: Callable[[], str]) -> str:

@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsFloat
 
 from engine.io.files import digest
-from engine.tracking import Status
+from engine.tracking import Data, Point, Status
 from engine.tracking.mlflow.delivery import Delivery, open_run, prepare
 from engine.tracking.mlflow.spool import Sender, Spool
 from engine.tracking.mlflow.uri import PATIENCE_S, database_file
@@ -44,11 +44,12 @@ class MlflowTracker:
         self.patience = patience
         self._sender = sender
         self._channel = channel
-        self._recorded: dict[tuple[str, int], float | None] = {
-            (name, record.content["step"]): value
-            for record in sender.spool.history(channel, "metrics")
-            for name, value in record.content["values"].items()
-        }
+        self._recorded: dict[tuple[str, int], float | None] = {}
+        for record in sender.spool.history(channel, "metrics"):
+            self._remember(record.content["step"], record.content["values"])
+        for record in sender.spool.history(channel, "curve"):
+            for step, _, values in record.content["points"]:
+                self._remember(step, values)
 
     @classmethod
     def open_study(
@@ -122,12 +123,36 @@ class MlflowTracker:
         Raises:
             ValueError: MLflow cannot hold a name, or a value is not one number.
         """
-        numbers = {_check_name("metric", name): _number(name, value) for name, value in values.items()}
-        unknown = object()
-        new = {name: value for name, value in numbers.items() if self._recorded.get((name, step), unknown) != value}
+        new = self._new(values, int(step))
         if new:
             self._sender.put(self._channel, "metrics", step=int(step), values=new)
-            self._recorded.update({(name, step): value for name, value in new.items()})
+            self._remember(int(step), new)
+
+    def curve(self, points: Sequence[Point]) -> None:
+        """Record numbers of many steps as ``metrics`` does, in one record, each with the time of its step.
+
+        Raises:
+            ValueError: MLflow cannot hold a name, or a value is not one number.
+        """
+        new = [(point.step, int(1000 * point.time), self._new(point.values, point.step)) for point in points]
+        new = [(step, when, values) for step, when, values in new if values]
+        if new:
+            self._sender.put(self._channel, "curve", points=new)
+            for step, _, values in new:
+                self._remember(step, values)
+
+    def data(self, data: Data) -> None:
+        """Record the data set as MLflow shows it: in a column of its own, with its digest."""
+        self._sender.put(self._channel, "data", **data._asdict())
+
+    def _new(self, values: Mapping[str, SupportsFloat], step: int) -> dict[str, float | None]:
+        """Return the numbers that are not yet recorded with these values."""
+        numbers = {_check_name("metric", name): _number(name, value) for name, value in values.items()}
+        unknown = object()
+        return {name: value for name, value in numbers.items() if self._recorded.get((name, step), unknown) != value}
+
+    def _remember(self, step: int, values: Mapping[str, float | None]) -> None:
+        self._recorded.update({(name, step): value for name, value in values.items()})
 
     def artifact(self, path: Path) -> None:
         """Keep a copy of the file or folder ``path`` under its own name.

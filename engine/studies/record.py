@@ -1,0 +1,51 @@
+"""Rows of a table in MLflow: a run each with the same metrics, so that MLflow's comparison of runs is the table."""
+
+from collections.abc import Sequence
+
+from engine.config.schema import Study
+from engine.data.cache import array_key
+from engine.io.files import digest
+from engine.results.row import Row
+from engine.specification import Specification
+from engine.tracking import Data, Tracker
+
+
+def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
+    """Record each row as a child of the tracker's run."""
+    for row in rows:
+        child = tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}")
+        made = row.made_by[0]
+        tags = {
+            "method": row.name,
+            "pairs": row.pairs,
+            "protocol": row.protocol,
+            "commit": made.commit,
+            "device": made.device,
+        }
+        child.tags({name: value for name, value in tags.items() if value})
+        child.metrics(row_metrics(row), step=0)
+        child.finish("FINISHED")
+
+
+def row_metrics(row: Row) -> dict[str, float]:
+    """Return the numbers of a row by their names in MLflow: ``test/`` and the metric, and costs."""
+    numbers = {f"test/{name}": value for name, value in row.mean.items()}
+    numbers |= {f"test_std/{name}": value for name, value in row.std.items()}
+    others = {"test/recovery": row.recovery, "seconds": row.seconds, "bytes": row.size}
+    return numbers | {name: value for name, value in others.items() if value is not None}
+
+
+def study_tags(study: Study) -> dict[str, object]:
+    """Return what sets one study apart from others in a list of runs."""
+    scope = f"image {study.student.image.train}, text {study.student.text.train}"
+    return {"data set": study.data.name, "method": study.method.name, "scope": scope, "pairs": study.method.num_pairs}
+
+
+def study_data(specification: Specification) -> Data:
+    """Return the data set of a study, with a digest of its photos and captions in all splits."""
+    splits = specification.setup(device="cpu").datasets
+    parts = [part for split in splits.values() for part in (array_key(split.images), *split.captions)]
+    given = specification.study.data
+    counts = {f"{unit} of {name}": count for name, split in splits.items()
+              for unit, count in (("photos", split.num_images), ("captions", len(split)))}  # fmt: skip
+    return Data(given.name, digest("data/1", *parts), str(given.options.get("root", given.name)), counts)

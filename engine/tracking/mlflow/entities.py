@@ -1,0 +1,58 @@
+"""What a run in MLflow holds, made from records of the spool: parameters, metrics, data sets, files."""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from engine.tracking.mlflow.spool import Record
+
+BATCH = {"params": 100, "tags": 100, "metrics": 1000}
+"""MLflow's limits for one call."""
+
+
+def log_params(client: MlflowClient, run: str, values: Mapping[str, str]) -> None:
+    """Log new parameters; one that differs from its first value becomes a tag, because MLflow keeps the first."""
+    known = client.get_run(run).data.params
+    new = [Param(name, value) for name, value in values.items() if name not in known]
+    changed = [RunTag(f"resumed.{name}", value) for name, value in values.items() if known.get(name, value) != value]
+    log_all(client, run, "params", new)
+    log_all(client, run, "tags", changed)
+
+
+def metrics(record: Record) -> list[Metric]:
+    return numbers(record.content["step"], record.time, record.content["values"])
+
+
+def numbers(step: int, when: int, values: Mapping[str, float | None]) -> list[Metric]:
+    """Return the numbers of one step as metrics; ``when`` is in ms since 1970."""
+    return [Metric(name, math.nan if value is None else value, when, step) for name, value in values.items()]
+
+
+def dataset(*, name: str, digest: str, source: str, counts: Mapping[str, int]) -> DatasetInput:
+    """Return a data set as MLflow keeps it, with the context ``training``."""
+    entity = Dataset(name, digest, "local", json.dumps({"uri": source}), profile=json.dumps(counts))
+    return DatasetInput(entity, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
+
+
+def log_all(
+    client: MlflowClient, run: str, kind: Literal["params", "tags", "metrics"], entities: Sequence[Any]
+) -> None:
+    size = BATCH[kind]
+    for start in range(0, len(entities), size):
+        client.log_batch(run, **{kind: entities[start : start + size]})
+
+
+def move_artifact(client: MlflowClient, run: str, copy: Path) -> None:
+    """Upload the spooled copy and delete it; without a copy, a process that was killed has just delivered it."""
+    if copy.is_dir():
+        client.log_artifacts(run, str(copy), artifact_path=copy.name)
+    elif copy.exists():
+        client.log_artifact(run, str(copy))
+    shutil.rmtree(copy.parent, ignore_errors=True)
