@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from engine.config import components
-from engine.config.load import assign
-from engine.config.schema import Resolved, Study, Tower
+from engine.config.load import recorded, resolve
+from engine.config.schema import Study
 from engine.data.pairs import PairDataset, Size
 from engine.data.prepared import PreparedPairs
 from engine.determinism import set_policy
@@ -32,10 +32,11 @@ from engine.prepare import SPLITS, image_inputs, text_inputs
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
-from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
+RECORDED = ("data", "student", "experts", "method", "optimiser", "protocol", "budget", "seed")
+"""The sections of its study that the metadata of a distilled set hold."""
 Initial = tuple[Tensor, Tensor, torch.Generator]
 """Initial images and texts of a run, and the generator that its state is drawn from."""
 
@@ -149,10 +150,21 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
         pretrained=probe.pretrained,
         lora=tower.lora,
     )
-    return TwoTower(image, _text_tower(study, encoder), study.student.temperature)
+    return TwoTower(image, text_tower(study, encoder), study.student.temperature)
 
 
-def _text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
+def recorded_student(synthetic: SyntheticSet, paths: Paths) -> TwoTower:
+    """Build the student that a set was distilled with, as its metadata name it, for images of the set's size.
+
+    Raises:
+        ConfigError: the metadata lack its study, as those of sets by older versions do.
+        FileNotFoundError: weights of its encoders are not there.
+    """
+    study = resolve(recorded(synthetic.metadata, place="the metadata of the set"))
+    return build_student(study, paths, encoder=build_text_encoder(study, paths))
+
+
+def text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
     """Return the text tower: a head on embeddings, or an encoder on token embeddings with its head."""
     tower = study.student.text
     before: nn.Module | None = None
@@ -168,39 +180,6 @@ def _text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
         lora=tower.lora,
         before=before,
     )
-
-
-def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
-    """Return ``synthetic`` with texts that the study's text encoder can read.
-
-    A synthetic text is a point in the space of the encoder that it was learned with. If the metadata names another
-    encoder than the study, each text is replaced by the nearest real caption and the metadata get ``reworded``;
-    otherwise the set is returned unchanged.
-    """
-    own = synthetic.metadata.get("student", {}).get("text", study.student.text.model_dump())
-    learned_with = assign(study, {"student.text": own})
-    if _text_space(learned_with.student.text) == _text_space(study.student.text):
-        return synthetic
-    captions = setup.datasets["train"].captions
-    encoder = build_text_encoder(learned_with, paths)
-    encoder.fit(captions)
-    before = _text_tower(learned_with, encoder)
-    real = text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
-    nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
-    texts = setup.prepared_texts(torch.from_numpy(np.array(setup.pairs["train"].texts[nearest.numpy()])))
-    return SyntheticSet(
-        synthetic.images,
-        texts,
-        synthetic.learning_rates(),
-        synthetic.metadata | {"reworded": True},
-        similarity=synthetic.similarity,
-        loss=synthetic.loss,
-    )
-
-
-def _text_space(tower: Tower) -> tuple[object, ...]:
-    """Return what determines the space of a tower's synthetic texts."""
-    return tower.encoder, tower.train == "frozen", sorted(tower.options.items())
 
 
 def expert_recipe(study: Study) -> ExpertRecipe:
@@ -287,7 +266,7 @@ def distillation(study: Study, setup: Setup, experts: ExpertSource, initial: Ini
     sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
     images, texts, generator = initial or initial_pairs(study, setup, experts)
     state = chosen.initial_state(images, texts, sources, generator.clone_state()).to(setup.device)
-    state.synthetic.metadata |= {"student": study.student.model_dump(mode="json"), "seed": study.seed}
+    state.synthetic.metadata |= study.model_dump(mode="json", include=set(RECORDED))
     optimiser = outer_optimiser(
         chosen.param_groups(state),
         study.optimiser.learning_rates,

@@ -20,25 +20,40 @@ def verbs() -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task that the first word names with the words behind it, and return its exit code."""
-    parser = argparse.ArgumentParser(prog="vldistill", description="Vision-language dataset distillation.")
-    parser.add_argument("verb", choices=verbs(), help="what to do; VERB --help tells more")
+    given = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog=Path(sys.argv[0]).stem,
+        description="Vision-language dataset distillation.",
+        epilog="\n".join(["verbs:", *map(_line, verbs())]) if set(given[:1]) <= {"-h", "--help"} else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("verb", metavar="VERB", choices=verbs(), help="what to do; VERB --help tells more")
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     if "_ARGCOMPLETE" in os.environ:
         _complete(parser)
     tolerate_any_text()
-    args = parser.parse_args(argv)
+    args = parser.parse_args(given or ["--help"])
     task = import_module(f"tasks.{args.verb}")
     return cli.run(task.main, args.words, parser=task.PARSER)
+
+
+def _line(verb: str) -> str:
+    """Return a verb and what it does."""
+    return f"  {verb:<18}{(import_module(f'tasks.{verb}').__doc__ or '').splitlines()[0]}"
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
     """Answer the shell's request for completions: of the verb, or of the words behind it."""
     import argcomplete
+    from argcomplete.lexers import split_line
 
-    words = os.environ.get("COMP_LINE", "").split(" ")
-    if len(words) > 2 and words[1] in verbs():
-        os.environ["_ARGCOMPLETE"] = "2"  # the verb's parser sees the verb as the program
-        parser = import_module(f"tasks.{words[1]}").PARSER
+    line = os.environ.get("COMP_LINE", "")
+    words = split_line(line, int(os.environ.get("COMP_POINT", len(line))))[3]  # zsh sends all that stands in the line
+    start = 1 + max((place for place, word in enumerate(words) if Path(word).name == "vldistill"), default=0)
+    if len(words) > start and words[start] in verbs():
+        parser = import_module(f"tasks.{words[start]}").PARSER
+        start += 1  # the verb's parser sees the verb as the program
+    os.environ["_ARGCOMPLETE"] = str(start)
     argcomplete.autocomplete(parser)
 
 

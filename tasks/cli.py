@@ -1,12 +1,17 @@
 """The command line that all tasks share: a space, overrides, and errors in one line."""
 
 import argparse
+import glob
 import os
 import select
+import shlex
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.io.shell import near, program
 from engine.io.signals import handle_sigterm, was_terminated
 from engine.io.terminal import tolerate_any_text
 
@@ -23,20 +28,28 @@ Examples = Sequence[tuple[str, str]]
 class TaskParser(argparse.ArgumentParser):
     """The parser of one task; ``--flags`` may stand between the space and its overrides.
 
-    The parsed arguments have ``space`` and ``overrides`` where the task takes a space.
+    The parsed arguments have ``space`` and ``overrides`` where the task takes a space, which is one of the files that
+    the function ``listed`` of ``engine.config.spaces`` returns, or a path; ``default_space`` None takes none, and ""
+    stands for the study that a set names itself.
     """
 
     def __init__(
-        self, task: str, description: str | None, *, examples: Examples, default_space: str | None = DEFAULT_SPACE
+        self,
+        task: str,
+        description: str | None,
+        *,
+        examples: Examples,
+        default_space: str | None = DEFAULT_SPACE,
+        listed: str = "spaces",
     ) -> None:
         super().__init__(
-            prog=f"{task}.py",
+            prog=as_typed(task),
             description=description,
-            epilog=_epilog(task, examples),
+            epilog=_epilog(as_typed(task), examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.default_space = default_space
+        self.default_space, self.listed = default_space, listed
         if default_space is not None:
             self._add_space(default_space)
 
@@ -45,12 +58,21 @@ class TaskParser(argparse.ArgumentParser):
             "words",
             nargs="*",
             metavar="[space] [key=value ...]",
-            help=f"a space of tune_spaces or the path of a YAML file (default: {default}), and values that replace its "
-            "own; a searched key with a value given here is not searched",
+            help=f"one of the {self.listed} (see --list) or the path of a YAML file (default: "
+            f"{default or 'the study that the set names'}), and values that replace its own; a searched key with a "
+            "value given here is not searched",
         )
         words.completer = complete_words  # type: ignore[attr-defined]
         self.add_argument("--config", metavar="PATH", help="the path of a YAML file, in place of a space")
-        self.add_argument("--list", action="store_true", help="list the spaces with their notes, and run nothing")
+        help_of_list = f"list the {self.listed} with their notes, and run nothing"
+        self.add_argument("--list", action="store_true", help=help_of_list)
+
+    def known(self) -> dict[str, Path]:
+        """Return the files that come with the project and may stand where a space does, by their names."""
+        from engine.config import spaces
+
+        found: dict[str, Path] = getattr(spaces, self.listed)()
+        return found
 
     def add_run_flags(self) -> None:
         """Add the flags of tasks that run something: ``--dry-run`` and ``--local``."""
@@ -76,11 +98,21 @@ class TaskParser(argparse.ArgumentParser):
         return parsed
 
 
-def _epilog(task: str, examples: Examples) -> str:
+def as_typed(task: str) -> str:
+    """Return how a person in this folder starts a task: by ``vldistill`` where that was called, else by its file."""
+    script = Path(sys.argv[0])
+    if script.stem == "vldistill":
+        found = shutil.which(script.name)
+        same = found is not None and script.exists() and Path(found).samefile(script)
+        return f"{script.name if same else shlex.quote(near(script))} {task}"
+    return f"{program('python')} {shlex.quote(near(Path(__file__).with_name(f'{task}.py')))}"
+
+
+def _epilog(command: str, examples: Examples) -> str:
     """Return the examples and the note below the help of a task."""
-    lines = [(f"{task}.py {words}".rstrip(), meaning) for words, meaning in examples]
-    width = max(len(command) for command, _ in lines)
-    shown = "\n".join(f"  {command:<{width}}  {meaning}" for command, meaning in lines)
+    lines = [(f"{command} {words}".rstrip(), meaning) for words, meaning in examples]
+    width = max(len(line) for line, _ in lines)
+    shown = "\n".join(f"  {line:<{width}}  {meaning}" for line, meaning in lines)
     return f"examples:\n{shown}\n\nVLDD_TRACEBACK=1 shows where an error was raised."
 
 
@@ -128,9 +160,7 @@ def described(args: argparse.Namespace, job: "Job") -> bool:
     return bool(args.dry_run)
 
 
-def run(
-    main: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser
-) -> int:
+def run(main: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None, *, parser: TaskParser) -> int:
     """Parse ``argv``, call ``main`` and return its exit code; ``--list`` is answered here.
 
     Exit codes: 2 after an error of the user's, 1 after one of the machinery's (a dead worker, a server or a storage
@@ -142,7 +172,9 @@ def run(
     args = parser.parse_args(argv)
     handle_sigterm()
     try:
-        code = _list(args) if getattr(args, "list", False) else main(args)
+        if listed := getattr(args, "list", False):
+            print(with_notes(parser.known()))
+        code = 0 if listed else main(args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -159,12 +191,6 @@ def run(
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError | FileNotFoundError) else 1
-
-
-def _list(_: argparse.Namespace) -> int:
-    """Print the spaces."""
-    print(list_spaces())
-    return 0
 
 
 def _reader_is_gone() -> bool:
@@ -199,23 +225,25 @@ def _path(name: object) -> str:
     return os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
 
 
-def list_spaces() -> str:
-    """Return a table of the spaces and their notes."""
-    from engine.config.spaces import spaces
+def with_notes(files: Mapping[str, Path]) -> str:
+    """Return a table of the names of spaces, or of tables, and their notes."""
+    from engine.config.spaces import notes
 
-    notes = spaces()
-    width = max(map(len, notes), default=0)
-    return "\n".join(f"{name:<{width}}  {note}".rstrip() for name, note in notes.items())
+    width = max(map(len, files), default=0)
+    return "\n".join(f"{name:<{width}}  {note}".rstrip() for name, note in notes(files).items())
 
 
-def complete_words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
-    """Complete a space, a key of the space that was typed, or the value behind ``key=`` (for argcomplete)."""
-    from engine.config.completion import keys, values
-    from engine.config.spaces import spaces
+def complete_words(prefix: str, parsed_args: argparse.Namespace, parser: "TaskParser", **_: Any) -> list[str]:
+    """Complete a space or a file, a key of the space that was typed, or the value behind ``key=`` (for argcomplete)."""
+    from engine.config.completion import completed
 
-    typed = [word for word in (getattr(parsed_args, "words", None) or ()) if "=" not in word]
-    space = typed[0] if typed else DEFAULT_SPACE
-    key, equals, _value = prefix.partition("=")
-    if equals:
-        return [f"{key}={value}" for value in values(space, key)]
-    return [*([] if typed else spaces()), *(f"{name}=" for name in keys(space))]
+    words = getattr(parsed_args, "words", None) or ()
+    typed = [word for word in words if "=" not in word] + ([config] if (config := parsed_args.config) else [])
+    space = typed[0] if typed else parser.default_space or DEFAULT_SPACE
+    found = completed(space, [word for word in words if "=" in word], prefix) if typed or prefix else []
+    if typed or "=" in prefix:
+        return found
+    folder, slash, start = prefix.rpartition("/")
+    here = sorted(Path(folder + slash).expanduser().glob(f"{glob.escape(start)}*"))
+    files = [path.name + "/" * path.is_dir() for path in here if path.is_dir() or path.suffix in (".yaml", ".yml")]
+    return [*parser.known(), *(folder + slash + name for name in files if start or name[0] != "."), *found]

@@ -9,12 +9,14 @@ PARSER = cli.TaskParser(
     "compare",
     __doc__,
     default_space="shapes",
+    listed="tables",
     examples=[
         ("", "the table shapes"),
         ("flickr8k", "another table"),
         ("flickr8k --dry-run", "its studies, and which of them are finished"),
         ("flickr8k protocol.seeds=2", "a value that replaces that of all lines"),
         ("--config my_table.yaml", "a table of your own"),
+        ("--list", "all tables"),
     ],
 )
 PARSER.add_run_flags()

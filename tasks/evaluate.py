@@ -1,4 +1,4 @@
-"""Score a synthetic set under a study's protocol: its own set, or any file; other encoders make it a transfer."""
+"""Score a synthetic set under a study's protocol: its own, any file or exported folder; other encoders: a transfer."""
 
 import sys
 from argparse import Namespace
@@ -8,7 +8,7 @@ from tasks import cli
 PARSER = cli.TaskParser(
     "evaluate", __doc__, examples=[*cli.SPACE_EXAMPLES, ("flickr8k_100 --set my_set.safetensors", "a set in a file")]
 )
-PARSER.add_argument("--set", metavar="FILE", help="a synthetic set to score (default: the one of the study itself)")
+PARSER.add_argument("--set", metavar="FILE", help="a set, or a folder of export.py (default: the study's own set)")
 PARSER.add_run_flags()
 
 

@@ -16,9 +16,11 @@ from engine.config import components
 from engine.coresets import load_warmup, save_warmup
 from engine.evaluation.full_data import FullDataRecipe, train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set, real_set
+from engine.evaluation.student import TrainingSet
 from engine.io.files import digest, read_json, write_json
 from engine.io.storage import Location
 from engine.provenance import numbers_digest, provenance
+from engine.rewording import captions_as_texts, reworded
 from engine.rng import named_generator
 from engine.specification import Specification
 from engine.synthetic.set import load_set
@@ -79,9 +81,18 @@ def score_coreset(specification: Specification, name: str, num_pairs: int) -> Re
 def score_set(specification: Specification, path: Location) -> Result:
     """Score the synthetic set in a file; its texts are reworded for another text encoder than it was learned with."""
     setup = specification.setup()
-    synthetic = build.reworded(specification.study, setup, specification.paths, load_set(path))
+    synthetic = reworded(specification.study, setup, specification.paths, load_set(path))
     training = prepare_set(setup.student, synthetic, setup.device)
     return {**_scored(specification, setup, training), "size": synthetic.size_bytes()}
+
+
+def score_captions(specification: Specification, path: Location) -> Result:
+    """Score what a set shows: its images with its captions, embedded anew, without anything else that it learned."""
+    study, setup, synthetic = specification.study, specification.setup(), load_set(path)
+    assert synthetic.captions is not None
+    texts = captions_as_texts(study, setup, specification.paths, synthetic.captions)
+    images = prepare_set(setup.student, synthetic, setup.device).images
+    return _scored(specification, setup, TrainingSet(images, texts.to(setup.device)))
 
 
 def _scored(specification: Specification, setup: Setup, training: Any) -> Result:

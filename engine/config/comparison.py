@@ -11,7 +11,7 @@ from engine.config.errors import ConfigError, issues
 from engine.config.load import change, load, resolve
 from engine.config.published import PublishedTable
 from engine.config.schema import Resolved
-from engine.config.spaces import SPACES, parse_yaml
+from engine.config.spaces import parse_yaml, tables
 from engine.config.strict import Strict
 from engine.ranges import Count
 
@@ -71,9 +71,10 @@ def read_comparison(name: str) -> Comparison:
     Raises:
         ConfigError: it does not exist, or something in it is wrong.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SPACES / "tables" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in (SPACES / "tables").glob("*.yaml")))
+    shipped = tables()
+    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped.get(name)
+    if path is None or not path.is_file():
+        known = ", ".join(shipped)
         raise ConfigError(f"command line: the table is {name!r}, expected the path of a YAML file or one of {known}.")
     tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     try:

@@ -28,7 +28,7 @@ from engine.config.schema import Resolved, Study, searchable
 from engine.config.search import Choice, Domain, probes
 from engine.config.spaces import parse_value, read_space
 
-_COMPONENTS = {
+COMPONENTS = {
     "data": ("data", "name"),
     "student.image": ("image", "encoder"),
     "student.text": ("text", "encoder"),
@@ -49,6 +49,17 @@ def load(space: str | Path, overrides: Sequence[str] = ()) -> Study:
     name, tree = read_space(space)
     values = parse_overrides(overrides)
     return _changed(tree, values, Given(name, tuple(values)))
+
+
+def recorded(sections: Mapping[str, Any], overrides: Sequence[str] = (), *, place: str) -> Study:
+    """Return the study whose ``sections`` a set holds, with overrides; errors name their origin ``place``.
+
+    Raises:
+        ConfigError: data, student or method are missing, or something in them or in an override is wrong.
+    """
+    values = parse_overrides(overrides)
+    return _changed({key: sections[key] for key in Study.model_fields if key in sections}, values,
+                    Given(place, tuple(values)))  # fmt: skip
 
 
 def change(study: Study, values: Mapping[str, Any], *, place: str) -> Study:
@@ -163,7 +174,7 @@ def _resolved(study: Study, changed: Collection[str]) -> Resolved:
     """Return a validated study after resolving the components and domains of its ``changed`` sections."""
     given, found = study._given, list[ConfigIssue]()
     sections: dict[str, Any] = {name: getattr(study, name) for name in Study.model_fields}
-    for key, (family, word) in _COMPONENTS.items():
+    for key, (family, word) in COMPONENTS.items():
         section, _, tower = key.partition(".")
         if section not in changed:
             continue

@@ -48,7 +48,7 @@ class Data(Component):
     def deciding(self) -> dict[str, Any]:
         """The section as JSON, without options that decide only whether the data are read, and no result."""
         tree = self.model_dump(mode="json", exclude={"links"})
-        return {"data": {key: value for key, value in tree.items() if (key, value) != ("same_photo", "refuse")}}
+        return {"data": {k: v for k, v in tree.items() if k not in ("same_photo", "missing") or v != "refuse"}}
 
 
 class Tower(Component):

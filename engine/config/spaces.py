@@ -1,6 +1,7 @@
 """Spaces: reading the YAML files of ``tune_spaces`` and of users strictly."""
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,37 @@ from engine.io.sentences import nearest, shown
 # Beside this package in a checkout as in a wheel. importlib.resources cannot read a namespace package that is installed
 # in editable mode (NotADirectoryError on Python 3.11).
 SPACES = Path(__file__).resolve().parents[2] / "tune_spaces"
-PUBLISHED = "published"
+PUBLISHED, TABLES = "published", "tables"
 
 
-def spaces() -> dict[str, str]:
-    """Return the notes of all spaces by their names; of an unreadable space, its error instead.
+def spaces() -> dict[str, Path]:
+    """Return the files of all spaces by their names: own ones, then those whose names begin with ``published/``."""
+    return _named(SPACES.glob("*.yaml"), SPACES) | _named(SPACES.glob(f"{PUBLISHED}/*.yaml"), SPACES)
 
-    Own spaces come first, then the recipes of published tables, whose names begin with ``published/``.
-    """
 
-    def rank(name: str) -> tuple[int, list[str]]:  # numbers in names count by their value
-        return name.count("/"), [part.zfill(6) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def tables() -> dict[str, Path]:
+    """Return the files of all tables of studies by their names."""
+    return _named(SPACES.glob(f"{TABLES}/*.yaml"), SPACES / TABLES)
 
-    notes = {}
-    for name in sorted(_shipped(), key=rank):
+
+def _named(files: Iterable[Path], folder: Path) -> dict[str, Path]:
+    """Return files by their names below a folder, in the order of these; numbers in names count by their value."""
+    names = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+    order = sorted(
+        names, key=lambda name: [part.zfill(6) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    )
+    return {name: names[name] for name in order}
+
+
+def notes(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the note of each of ``files``; of an unreadable one, its error instead."""
+    found = {}
+    for name, path in files.items():
         try:
-            notes[name] = str(read_space(name)[1].get("note", ""))
+            found[name] = str(read_space(path)[1].get("note", ""))
         except ConfigError as error:
-            notes[name] = str(error)
-    return notes
+            found[name] = str(error)
+    return found
 
 
 def read_space(space: str | Path) -> tuple[str, dict[Any, Any]]:
@@ -39,7 +52,7 @@ def read_space(space: str | Path) -> tuple[str, dict[Any, Any]]:
     Raises:
         ConfigError: it does not exist, or is no mapping in usable YAML.
     """
-    shipped = _shipped()
+    shipped = spaces()
     if isinstance(space, str) and space in shipped:
         name, path = f"tune_spaces/{space}.yaml", shipped[space]
     else:
@@ -136,12 +149,6 @@ def _with_hashes(tree: Any) -> Any:
 def _flat(issue: object) -> str:
     """Return a message on one line."""
     return " ".join(str(issue).split()).rstrip(".")
-
-
-def _shipped() -> dict[str, Path]:
-    """Return the files of ``tune_spaces`` by the names of the spaces."""
-    files = [*SPACES.glob("*.yaml"), *SPACES.glob(f"{PUBLISHED}/*.yaml")]
-    return {path.relative_to(SPACES).with_suffix("").as_posix(): path for path in files}
 
 
 def _expected(space: str, known: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import os.path
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -9,27 +10,66 @@ import numpy as np
 
 from engine.data.digests import file_digests
 from engine.data.images import UndecodableError, contents, decoded_images
-from engine.data.locate import Links, locate_images
+from engine.data.locate import Links, leaves_folder, locate_images
 from engine.data.pairs import PairDataset, Size
-from engine.data.records import SPLITS, Annotation, Captions
+from engine.data.peek import folders_in
+from engine.data.records import SPLITS, Annotation, Captions, Record, annotated
+from engine.data.splits import divided
 from engine.io.paths import Paths
-from engine.io.sentences import listed, shown
+from engine.io.sentences import counted, listed, shown
 
 SamePhoto = Literal["refuse", "first", "last"]
 """A photo (its bytes, whatever its names) in several splits: refused, or moved with its captions to the first or the
 last of train, val and test that has it. With ``last`` test stays whole, so that its recalls compare with others'."""
 
 
+Missing = Literal["refuse", "leave_out"]
+"""Photos that are listed but not there: refused, or left out with their captions."""
+
+PROBED_NAMES = 500
+"""Number of images looked up in each candidate folder when the image folder is searched for."""
+
+
 @runtime_checkable
-class Options(Protocol):
-    """The options that the data sets of photos share."""
+class Photos(Protocol):
+    """A data set of photos: the options that all of them share, and what reads the captions."""
 
     @property
+    def root(self) -> str: ...
+    @property
     def image_px(self) -> int: ...
+    @property
+    def missing(self) -> Missing: ...
     @property
     def same_photo(self) -> SamePhoto: ...
     @property
     def links(self) -> Links: ...
+
+    def annotation(self, folder: Path) -> Annotation:
+        """Return the captions of every split; ``folder`` is the data set's root."""
+        ...
+
+
+def load_photos(photos: Photos, paths: Paths) -> dict[str, PairDataset]:
+    """Read train, val and test.
+
+    Raises:
+        FileNotFoundError: the root, the file of captions or photos are missing.
+        ValueError: captions cannot be read, a split is empty, splits share a photo, or a photo cannot be decoded.
+    """
+    folder = find_root(paths, photos.root)
+    annotation = photos.annotation(folder)
+    return read_splits(annotation, photos, cache=paths.cache, named=[folder, *annotation.named])
+
+
+def count_photos(photos: Photos, paths: Paths) -> dict[str, Size]:
+    """Return the size of each split from names and captions alone.
+
+    Raises:
+        FileNotFoundError: the root or the file of captions is missing.
+        ValueError: captions cannot be read, a split is empty, or splits share a photo's name.
+    """
+    return sizes_of(photos.annotation(find_root(paths, photos.root)), photos.same_photo)
 
 
 def find_root(paths: Paths, root: str) -> Path:
@@ -44,19 +84,93 @@ def find_root(paths: Paths, root: str) -> Path:
     return folder
 
 
+def find_images(folder: Path, name: str | None, image_names: Sequence[str]) -> Path:
+    """Return the folder ``name``; None: the one of ``folder`` and two levels below that holds most of some images.
+
+    It is ``folder`` itself where none of them holds one.
+
+    Raises:
+        FileNotFoundError: the folder ``name`` is missing.
+    """
+    if name is not None:
+        if not os.path.isdir(folder / name):
+            raise FileNotFoundError(f"data.images: {name!r} is not a folder in {folder}.")
+        return folder / name
+    probed = [name for name in image_names[:: 1 + len(image_names) // PROBED_NAMES] if not leaves_folder(name)]
+    below = folders_in(folder)
+    candidates = [folder, *below, *(inner for outer in below for inner in folders_in(outer))]
+    hits = [sum(os.path.isfile(candidate / name) for name in probed) for candidate in candidates]
+    return candidates[hits.index(max(hits))]
+
+
+def present(records: Sequence[Record], images: Path, missing: Missing) -> tuple[list[Record], tuple[str, ...]]:
+    """Return the records whose photos are in ``images``, and the names of the others, if ``missing`` leaves them out;
+    all records where it does not, or where no photo is there.
+    """
+    if missing == "refuse":
+        return list(records), ()
+    names = dict.fromkeys(record.image for record in records)
+    absent = {name for name in names if not leaves_folder(name) and not os.path.isfile(f"{images}/{name}")}
+    there = [record for record in records if record.image not in absent]
+    if not absent or not there:
+        return list(records), ()
+    return there, tuple(sorted(absent))
+
+
+@runtime_checkable
+class Divided(Photos, Protocol):
+    """A data set of photos that may have no splits, or not all."""
+
+    @property
+    def val_fraction(self) -> float: ...
+    @property
+    def test_fraction(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def arranged(
+    options: Divided,
+    path: Path,
+    records: Sequence[Record],
+    images: Path,
+    *,
+    left_out: Sequence[str] = (),
+    unlisted: Sequence[str] = (),
+) -> Annotation:
+    """Return the captions of every split from the records of the file ``path``, without blank ones and absent photos,
+    which are counted; ``left_out`` and ``unlisted`` are those of ``Annotation``.
+
+    Raises:
+        ValueError: a split would be empty.
+    """
+    blank = [f"{record.image}, {record.where}" for record in records if not record.captions]
+    there, absent = present([record for record in records if record.captions], images, options.missing)
+    fractions = {"val": options.val_fraction, "test": options.test_fraction}
+    there, words = divided(there, path, fractions, seed=options.seed)
+    return replace(
+        annotated(path, there),
+        images=images,
+        absent=absent,
+        unlisted=tuple(unlisted),
+        left_out=(*left_out, *[counted(blank, "caption that is blank")] * bool(blank)),
+        divided=words,
+    )
+
+
 def read_splits(
-    annotation: Annotation, image_root: Path, options: Options, *, cache: Path, named: Sequence[Path] = ()
+    annotation: Annotation, options: Photos, *, cache: Path, named: Sequence[Path]
 ) -> dict[str, PairDataset]:
     """Decode the images of every split after checking that all files exist and no photo is in two splits.
 
-    Image names are relative to ``image_root``; links may lead to files below the folders ``named``, None: below it.
+    Links may lead to files below the folders ``named``.
 
     Raises:
         FileNotFoundError: images are missing.
         ValueError: a name or a link leaves its folder, splits share a photo, or files are not images.
     """
     names = list(dict.fromkeys(name for captions in annotation.splits.values() for name in captions))
-    files = locate_images(annotation, names, image_root, named=named or [image_root], links=options.links)
+    files = locate_images(annotation, names, annotation.images, named=named, links=options.links)
     with file_digests(list(files.values()), cache=cache / "contents", read=contents) as digests:
         content = dict(zip(files, digests, strict=True))
         splits = parted(annotation, content, options.same_photo)

@@ -39,9 +39,10 @@ def _absent(annotation: Annotation, missing: Sequence[str], root: Path, *, among
     captions = (captions for split in annotation.splits.values() for captions in split.get(first, ()))
     swapped = any(os.path.isfile(root / caption) for caption in captions)
     others = f" ({listed([shown(name) for name in missing])})" if len(missing) > 1 else ""
+    elsewhere = "; if they are elsewhere, name the folder as data.images or data.root" * (len(missing) == among > 1)
     return (
         f"{annotation.place(first)} is not in {root}{', but its caption is' if swapped else ''}; "
-        f"{len(missing):,} of {among:,} images are missing{others}."
+        f"{len(missing):,} of {among:,} images are missing{others}{elsewhere}."
     )
 
 

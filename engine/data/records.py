@@ -31,11 +31,22 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Annotation:
-    """The captions of every split, with their file and the place in it where each image comes first."""
+    """The captions of every split, with their file and the place in it where each image comes first.
+
+    Image names are relative to the folder ``images``; it is in ``named`` where the user named it. ``absent`` are
+    images that are listed but not there, ``unlisted`` those with captions but without a split; ``left_out`` says what
+    else is in no split, or was mended, and ``divided`` how the splits were made where the data lack some.
+    """
 
     path: Path
     splits: Mapping[str, Captions]
     places: Mapping[str, str]
+    images: Path = Path()
+    named: tuple[Path, ...] = ()
+    absent: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    divided: str = ""
 
     def place(self, image: str) -> str:
         """Return where an image stands, for the beginning of a sentence."""
@@ -115,6 +126,15 @@ def captions_of(entry: Any, key: str, where: object) -> list[str]:
         if _LIST.fullmatch(caption):
             raise ValueError(f"{where}: {key!r} is {shown(caption)}, a list in one text, expected one caption.")
     return captions
+
+
+def optional_caption(value: Any, key: str, where: object) -> list[str]:
+    """Return the caption ``value``, in a list; an empty list where it is blank.
+
+    Raises:
+        ValueError: it is not a text.
+    """
+    return [] if isinstance(value, str) and not value.strip() else captions_of({key: value}, key, where)
 
 
 def image_name(entry: Any, key: str, where: object, *, folder: str = "") -> str:

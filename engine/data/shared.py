@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch.nn.functional import adaptive_avg_pool2d
 
 from engine.data.cache import array_key, cached_array
@@ -45,6 +45,13 @@ class Shared(NamedTuple):
         )
 
 
+class Closest(NamedTuple):
+    """The closest of other hashes to each of some: bits that differ, and its row."""
+
+    bits: Float32[np.ndarray, " n"]
+    row: Int64[np.ndarray, " n"]
+
+
 def shared(datasets: Mapping[str, PairDataset], cache: Path) -> Shared:
     """Return what the splits share, as they are decoded; perceptual hashes are kept below ``cache``."""
     hashes = {split: perceptual_hashes(data.images, cache) for split, data in datasets.items()}
@@ -58,7 +65,7 @@ def shared(datasets: Mapping[str, PairDataset], cache: Path) -> Shared:
     photos = _in_several({split: found.values() for split, found in contents.items()})
     alike: set[tuple[str, int]] = set()
     for later, earlier in combinations(list(datasets)[::-1], 2):
-        near = np.flatnonzero(fewest_bits(hashes[later], hashes[earlier]) <= ALIKE)
+        near = np.flatnonzero(closest(hashes[later], hashes[earlier]).bits <= ALIKE)
         alike |= {(later, row) for row in near.tolist() if contents[later].get(row) not in photos}
     captions = _in_several({split: data.captions for split, data in datasets.items()})
     return Shared(len(photos), len(captions), len(alike))
@@ -87,8 +94,9 @@ def perceptual_hashes(images: UInt8[np.ndarray, "n 3 h w"], cache: Path) -> UInt
     return cached_array(cache / "hashes", key, shape=shape, dtype=np.uint8, fill=fill)
 
 
-def fewest_bits(hashes: UInt8[np.ndarray, "n b"], others: UInt8[np.ndarray, "m b"]) -> Float32[np.ndarray, " n"]:
-    """Return the number of bits in which each of ``hashes`` differs from the closest of ``others``."""
+def closest(hashes: UInt8[np.ndarray, "n b"], others: UInt8[np.ndarray, "m b"]) -> Closest:
+    """Return, for each of ``hashes``, the bits in which the closest of ``others`` differs, and its row."""
     signs, there = (torch.from_numpy(np.unpackbits(rows, axis=1)).float() * 2 - 1 for rows in (hashes, others))
-    agreement = torch.cat([(part @ there.T).amax(dim=1) for part in signs.split(CHUNK // 4)])
-    return ((signs.shape[1] - agreement) / 2).numpy()
+    found = [(part @ there.T).max(dim=1) for part in signs.split(CHUNK // 4)]
+    agreement, index = torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
+    return Closest(((signs.shape[1] - agreement) / 2).numpy(), index.numpy())

@@ -3,11 +3,14 @@
 import csv
 import io
 import os.path
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.data.peek import first_line, first_object
 from engine.data.records import check_keys
+from engine.data.splits import SPLIT_NAMES
 from engine.io.files import decoded, parsed
 from engine.io.sentences import cut, shown
 
@@ -15,11 +18,12 @@ Row = Mapping[str, Any]
 
 COLUMNS = ("image", "caption", "split")
 SEPARATORS = {";": "';'", "|": "'|'", "\t": "tabs"}
-SPLIT_WORDS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path, known: Sequence[str] = COLUMNS) -> list[Row]:
     """Return the rows of a table by column, in the format of its file name's suffix; values of a CSV are texts.
+
+    ``known`` are the columns of photos, of captions and, if there is one, of splits.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -27,16 +31,41 @@ def read_table(path: Path) -> list[Row]:
     """
     if not os.path.isfile(path):  # that of pathlib fails for a name that is too long
         raise FileNotFoundError(f"data.table: there is no file {path}.")
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    readers = {".csv": _csv_rows, ".txt": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
     if path.suffix.lower() not in readers:
-        raise ValueError(f"data.table: {path} ends in {path.suffix!r}, expected .csv, .jsonl or .parquet.")
-    rows = readers[path.suffix.lower()](path)
+        raise ValueError(f"data.table: {path} ends in {path.suffix!r}, expected .csv, .txt, .jsonl or .parquet.")
+    rows = readers[path.suffix.lower()](path, known)
     if not rows:
         raise ValueError(f"{path}: there are no rows in it, expected one a caption.")
-    for column in () if "split" in rows[0] else rows[0].keys() - set(COLUMNS):
-        if all(str(row.get(column)).strip().casefold() in SPLIT_WORDS for row in rows):
+    for column in () if "split" in rows[0] else rows[0].keys() - set(known):
+        if all(str(row.get(column)).strip().casefold() in SPLIT_NAMES for row in rows):
             raise ValueError(f"{path}: the column {shown(column)} holds splits, expected the name 'split' for it.")
     return rows
+
+
+def columns(path: Path) -> set[str]:
+    """Return the names of a table's columns, in small letters, from its first line; none where it is no table."""
+    match path.suffix.lower():
+        case ".csv" | ".txt":
+            names: Iterable[str] = re.split(r"[,;|\t]", first_line(path))
+        case ".jsonl":
+            names = first_object(path)
+        case ".parquet":
+            names = _parquet_columns(path)
+        case _:
+            names = ()
+    return {name.strip(' "').casefold() for name in names}
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    """Return the names of the columns of a Parquet file; none where it is damaged."""
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            return list(file.schema_arrow.names)
+    except Exception:  # damaged files raise errors of many kinds
+        return []
 
 
 def unparsed(path: Path, reason: object) -> ValueError:
@@ -44,22 +73,22 @@ def unparsed(path: Path, reason: object) -> ValueError:
     return ValueError(f"{path}: expected a {path.suffix} table, but it cannot be parsed ({reason}).")
 
 
-def check_columns(columns: Sequence[str], path: Path) -> None:
+def check_columns(columns: Sequence[str], known: Sequence[str], path: Path) -> None:
     """Check that the required columns are there, and that no column is misspelt or comes twice.
 
     Raises:
         ValueError: this does not hold.
     """
-    check_keys(columns, COLUMNS, path)
-    if twice := [column for column in COLUMNS if columns.count(column) > 1]:
+    check_keys(columns, known, path)
+    if twice := [column for column in known if columns.count(column) > 1]:
         raise ValueError(f"{path}: the column {twice[0]!r} comes twice, expected once.")
-    for column in COLUMNS[:2]:
+    for column in known[:2]:
         if column not in columns:
             there = cut(", ".join(columns)) or "none"
             raise ValueError(f"{path}: the column {column!r} is missing; the columns there are {there}.")
 
 
-def _csv_rows(path: Path) -> list[Row]:
+def _csv_rows(path: Path, known: Sequence[str]) -> list[Row]:
     """Return the rows of a CSV in UTF-8 whose values are separated by commas; blank lines are no rows."""
     try:
         text = decoded(path.read_bytes())
@@ -70,13 +99,15 @@ def _csv_rows(path: Path) -> list[Row]:
     lines = list(io.StringIO(text, newline=""))
     numbered = _parsed(lines, path)
     header = next(numbered, (0, [], ""))[1]
-    if not {*COLUMNS[:2]} <= {*header}:
+    if not {*known[:2]} <= {*header}:
         check_separator("".join(lines[:1]), path)
-    check_columns(header, path)
+    check_columns(header, known, path)
     rows: list[Row] = []
     for number, (line, values, raw) in enumerate(numbered, start=1):
         if len(values) != len(header):
-            expected = f"{len(header)}: {cut(', '.join(header))}{_right(values, header) or f'; got {cut(raw)}'}"
+            expected = (
+                f"{len(header)}: {cut(', '.join(header))}{_right(values, header, known[1]) or f'; got {cut(raw)}'}"
+            )
             raise unparsed(path, f"row {number} (line {line}) has {len(values)} values, expected {expected}")
         rows.append({column: value or None for column, value in zip(header, values, strict=True)})
     return rows
@@ -117,9 +148,9 @@ def check_separator(header: str, path: Path) -> None:
             )
 
 
-def _right(values: Sequence[str], header: Sequence[str]) -> str:
+def _right(values: Sequence[str], header: Sequence[str], caption: str) -> str:
     """Return the hint at a line whose caption holds the surplus commas; nothing where there are too few values."""
-    surplus, at = len(values) - len(header), header.index("caption")
+    surplus, at = len(values) - len(header), header.index(caption)
     if surplus < 0:
         return ""
     end = at + 1 + surplus * any(values[len(header) :])  # or the line ends in commas alone
@@ -134,7 +165,7 @@ def _line(values: Sequence[str]) -> str:
     return written.getvalue()
 
 
-def _jsonl_rows(path: Path) -> list[Row]:
+def _jsonl_rows(path: Path, known: Sequence[str]) -> list[Row]:
     """Return the objects of a JSONL file; blank lines are no rows."""
     rows: list[Row] = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
@@ -147,11 +178,11 @@ def _jsonl_rows(path: Path) -> list[Row]:
                 raise unparsed(path, f"line {number} is {shown(row)}, expected an object")
             rows.append(row)
     if rows:
-        check_columns(list(dict.fromkeys(key for row in rows for key in row)), path)
+        check_columns(list(dict.fromkeys(key for row in rows for key in row)), known, path)
     return rows
 
 
-def _parquet_rows(path: Path) -> list[Row]:
+def _parquet_rows(path: Path, known: Sequence[str]) -> list[Row]:
     """Return the rows of a Parquet file, of other columns than known ones only those of texts."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
@@ -160,9 +191,9 @@ def _parquet_rows(path: Path) -> list[Row]:
         with ParquetFile(path) as file:  # polars ends the process at some damaged files
             types = {name: file.schema_arrow.field(index).type for index, name in enumerate(file.schema_arrow.names)}
             texts = (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view())
-            rows = file.read(columns=[name for name, kind in types.items() if name in COLUMNS or kind in texts])
+            rows = file.read(columns=[name for name, kind in types.items() if name in known or kind in texts])
             found: list[Row] = rows.to_pylist()
     except Exception as error:  # damaged files raise errors of many kinds
         raise unparsed(path, cut(str(error))) from error
-    check_columns(list(types), path)
+    check_columns(list(types), known, path)
     return found

@@ -1,20 +1,30 @@
 """The protocol: how a small set of pairs is scored, the same way for every set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from engine.data.prepared import PreparedPairs
-from engine.evaluation.student import StudentRecipe, TrainingSet, score, train_student
+from engine.evaluation.student import StudentRecipe, TrainingSet, number_of_steps, score, train_student
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Modality, Params
 
 SelectEpoch = Literal["last", "best_on_val", "best_on_test"]
+
+EVAL_POINTS = 10
+"""Points of a student, of which its best one counts."""
+
+STEPS_BETWEEN_LOOKS = 100
+"""Steps of a candidate between two looks at val, which take the time of about twenty with 5,000 captions."""
+
+LOOKS_PAST_PEAK = 2
+"""Looks in a row, below the best candidate and below its own best look, after which a candidate has lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +75,28 @@ def real_set(student: TwoTower, pairs: PreparedPairs, chosen: Tensor, device: to
     return TrainingSet(pairs.image_rows(pairs.images_of(chosen), device), texts)
 
 
+def fresh_student(
+    student: TwoTower,
+    training: TrainingSet,
+    protocol: Protocol,
+    *,
+    learning_rates: dict[Modality, float],
+    seed: int,
+    name: str,
+    eval_points: int,
+) -> Iterator[Params]:
+    """Train the fresh student of stream ``eval/<name>`` of ``seed`` as ``train_student`` does."""
+    return train_student(
+        student,
+        student.init_params(named_generator(seed, f"eval/{name}/init")),
+        training,
+        learning_rates=learning_rates,
+        recipe=protocol.recipe,
+        generator=named_generator(seed, f"eval/{name}/order"),
+        eval_points=eval_points,
+    )
+
+
 def student_of_seed(
     student: TwoTower,
     training: TrainingSet,
@@ -79,20 +111,13 @@ def student_of_seed(
 
     ``selection_split`` is read only where the protocol chooses between several points.
     """
-    candidates = list(
-        train_student(
-            student,
-            student.init_params(named_generator(seed, f"eval/{name}/init")),
-            training,
-            learning_rates=learning_rates,
-            recipe=protocol.recipe,
-            generator=named_generator(seed, f"eval/{name}/order"),
-            eval_points=1 if protocol.select_epoch == "last" else 10,
-        )
+    eval_points = 1 if protocol.select_epoch == "last" else EVAL_POINTS
+    points = fresh_student(
+        student, training, protocol, learning_rates=learning_rates, seed=seed, name=name, eval_points=eval_points
     )
-    if len(candidates) == 1:
-        return candidates[0]
-    return max(candidates, key=lambda params: score(student, params, selection_split)["mean_recall"])
+    if eval_points == 1:
+        return next(points)
+    return max(points, key=lambda params: score(student, params, selection_split)["mean_recall"])
 
 
 def learned_learning_rates(learning_rates: dict[Modality, float], protocol: Protocol) -> dict[Modality, float]:
@@ -103,20 +128,53 @@ def learned_learning_rates(learning_rates: dict[Modality, float], protocol: Prot
 def choose_learning_rates(
     student: TwoTower, training: TrainingSet, protocol: Protocol, *, seed: int, val: PreparedPairs
 ) -> dict[Modality, float]:
-    """Return the learning rates whose student has the highest val mean recall; of equal ones the first."""
+    """Return the learning rates whose student has the highest val mean recall; of equal ones the first.
+
+    At a constant rate, a student at a higher one goes about the same way in fewer steps. So low rates are tried first,
+    and where one is seen to lose, because its val mean recall has passed its peak, all higher ones are left out.
+    """
     candidates = [dict.fromkeys(MODALITIES, rate) for rate in protocol.learning_rates]
     if training.learning_rates is not None:
         candidates.insert(0, learned_learning_rates(training.learning_rates, protocol))
     if len(candidates) == 1:
         return candidates[0]
+    values, lost = [-1.0] * len(candidates), list[dict[Modality, float]]()
+    for index, rates in sorted(enumerate(candidates), key=lambda one: sum(one[1].values())):
+        if any(all(rates[m] >= too_high[m] for m in MODALITIES) for too_high in lost):
+            continue
+        value = _value(student, training, protocol, rates, seed=seed, val=val, best=max(values))
+        if value is None:
+            lost.append(rates)
+        else:
+            values[index] = value
+    return candidates[values.index(max(values))]
 
-    def value(learning_rates: dict[Modality, float]) -> float:
-        params = student_of_seed(
-            student, training, protocol, learning_rates=learning_rates, seed=seed, name="choose", selection_split=val
-        )
-        return score(student, params, val)["mean_recall"]
 
-    return max(candidates, key=value)
+def _value(
+    student: TwoTower,
+    training: TrainingSet,
+    protocol: Protocol,
+    learning_rates: dict[Modality, float],
+    *,
+    seed: int,
+    val: PreparedPairs,
+    best: float,
+) -> float | None:
+    """Return the val mean recall of a candidate's student, or None as soon as it is seen to stay below ``best``."""
+    train = partial(fresh_student, student, training, protocol, learning_rates=learning_rates, seed=seed, name="choose")
+    if protocol.select_epoch != "last":
+        return max(score(student, params, val)["mean_recall"] for params in train(eval_points=EVAL_POINTS))
+    # The first candidate has nothing to lose to, and where rates fall, val may rise again after its peak.
+    watched = best >= 0 and protocol.recipe.schedule == "constant"
+    looks = number_of_steps(len(training.images), protocol.recipe) // STEPS_BETWEEN_LOOKS if watched else 1
+    value, peak, past_peak = -1.0, -1.0, 0
+    for params in train(eval_points=max(1, looks)):
+        value = score(student, params, val)["mean_recall"]
+        past_peak = past_peak + 1 if value < min(peak, best) else 0
+        if past_peak == LOOKS_PAST_PEAK:
+            return None
+        peak = max(peak, value)
+    return value
 
 
 def evaluate(

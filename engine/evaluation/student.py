@@ -40,6 +40,11 @@ def rate_factor(schedule: Schedule, done: float) -> float:
     return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * done))
 
 
+def number_of_steps(pairs: int, recipe: StudentRecipe) -> int:
+    """Return the number of steps that a student of so many pairs takes."""
+    return recipe.epochs * math.ceil(pairs / recipe.batch_size)
+
+
 def train_student(
     student: TwoTower,
     params: Params,
@@ -57,16 +62,16 @@ def train_student(
     """
     params = {name: value.clone().requires_grad_() for name, value in params.items()}
     groups = sgd_groups(params, learning_rates)
-    optimiser = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    size = len(training.images)
-    steps_per_epoch = math.ceil(size / recipe.batch_size)
-    total = recipe.epochs * steps_per_epoch
+    optimiser = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+    size, device = len(training.images), training.images.device
+    total = number_of_steps(size, recipe)
+    steps_per_epoch = total // recipe.epochs
     for step in range(total):
         if step % steps_per_epoch == 0:
-            batches = torch.randperm(size, generator=generator).split(recipe.batch_size)
+            batches = torch.randperm(size, generator=generator).to(device).split(recipe.batch_size)
         for entry, modality in zip(optimiser.param_groups, MODALITIES, strict=True):
             entry["lr"] = learning_rates[modality] * rate_factor(recipe.schedule, step / total)
-        rows = batches[step % steps_per_epoch].to(training.images.device)
+        rows = batches[step % steps_per_epoch]
         target = None if training.similarity is None else training.similarity[rows][:, rows]
         images, texts = training.images[rows], training.texts[rows]
         optimiser.zero_grad()

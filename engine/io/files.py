@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -51,6 +52,33 @@ def atomic_path(path: Location) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes ``path`` when the block ends without an error.
+
+    Raises:
+        ValueError: ``path`` is a file, or a folder that is not empty.
+        OSError: the folder cannot be made; the message names ``path`` if the disk is full.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise ValueError(f"{path}: there is such a file already, expected a new folder or an empty one.")
+    if path.is_dir() and any(path.iterdir()):
+        raise ValueError(f"{path}: there is something in it already, expected a new folder or an empty one.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.replace(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, f"{path}: there is no room left on the disk for this folder") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

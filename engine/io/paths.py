@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class Paths:
         given = Path(os.path.expanduser(name))
         local = given if given.is_absolute() else self.weights / given.name
         return local if os.path.exists(local) else None  # that of pathlib fails for a name that is too long
+
+
+def without_folders(tree: Any) -> Any:
+    """Return values of JSON with the last part alone of every text that is an absolute path or one below a home."""
+    if isinstance(tree, dict):
+        return {key: without_folders(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [without_folders(value) for value in tree]
+    return Path(tree).name if isinstance(tree, str) and tree[:1] in ("/", "~") else tree
 
 
 def default_paths(storage: Path) -> Paths:

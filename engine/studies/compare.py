@@ -8,8 +8,6 @@ from typing import Any
 from engine.cluster.search.trial import BEST_SET
 from engine.config.comparison import Comparison, Entry, baseline_study, entries, transfer_studies
 from engine.io.terminal import echo
-from engine.report.page import NAME as REPORT
-from engine.report.write import write_page
 from engine.results import published
 from engine.results.files import write_table
 from engine.results.published import PublishedRow
@@ -20,7 +18,7 @@ from engine.studies.coresets import coreset_rows
 from engine.studies.distill import TABLE_FILES, finished_rows
 from engine.studies.evaluate import set_row
 from engine.studies.job import Job, conclude, keep, make_job, tracked
-from engine.studies.record import record_rows
+from engine.studies.record import record_page, record_rows
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:
@@ -52,15 +50,16 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
         rows += transferred(other.name, make_job(stem, study), first.line.name, distilled, local=local)
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
-    page = write_page(folder)
     with tracked(baselines) as tracker:
         record_rows(tracker, rows)
-        for file in (*TABLE_FILES, REPORT):
+        for file in TABLE_FILES:
             keep(tracker, folder / file)
+        page = record_page(tracker, folder)
     given = comparison.published.rows() if comparison.published else []
     theirs = [PublishedRow(**row.model_dump()) for row in given]
     below = [published.render_text(theirs)] if theirs else []
-    conclude(baselines, rows, *below, f"table:          {folder / 'table.md'}", f"report:         {page}")
+    lines = [f"table:          {folder / 'table.md'}", *([f"report:         {page}"] if page else [])]
+    conclude(baselines, rows, *below, *lines)
     return rows
 
 

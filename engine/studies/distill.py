@@ -20,7 +20,6 @@ from engine.io.files import atomic_path, digest
 from engine.io.storage import read_whole
 from engine.io.terminal import echo
 from engine.report.page import NAME as REPORT
-from engine.report.write import write_page
 from engine.results.files import read_table, write_table
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
@@ -38,7 +37,7 @@ from engine.studies.preflight.checks import (
 )
 from engine.studies.preflight.dry_run import estimate
 from engine.studies.preflight.memory import TrialBytes, trial_bytes
-from engine.studies.record import record_rows, row_metrics
+from engine.studies.record import record_page, record_rows, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -180,12 +179,13 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> list[Row]:
 
 
 def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
-    """Return the row of the best trial, whose method may have been searched for too."""
+    """Return the row of the best trial under the name of the recipe; a note says its method, which may be searched."""
     method = assign(job.study, metrics["config"]).method
     cost = {"seconds": metrics["time_total_s"], "memory": metrics["peak_memory"]}
     diverged = metrics.get("diverged_at")
-    note = "" if diverged is None else f"diverged at outer step {diverged}; this is its best set before that"
-    return score_row(job, method.name, method.num_pairs, {**score, **cost}, note=note)
+    broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
+    note = "; ".join([*broken, f"distilled by {method.name}"])
+    return score_row(job, job.name, method.num_pairs, {**score, **cost}, note=note)
 
 
 def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:
@@ -195,4 +195,4 @@ def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> N
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": seconds}, step=0)
     record_rows(tracker, rows[1:])
-    keep(tracker, write_page(job.folder))
+    record_page(tracker, job.folder)

@@ -15,7 +15,7 @@ from engine.cluster.nodes import gpus_of_ray, names_of_gpus
 from engine.io.paths import default_paths
 from engine.io.storage import check_answers, check_writable, location
 from engine.io.terminal import format_bytes
-from engine.models.packages import EXTRA, PACKAGES, installed
+from engine.models.packages import PACKAGES, PUBLIC, install, installed
 from engine.studies.job import local_folder
 from engine.tracking.mlflow.uri import VARIABLE, check_uri, default_uri, is_server, shown
 
@@ -86,7 +86,7 @@ def _packages(wrong: list[str]) -> str:
             found += [model] if installed(model) else []
         except ValueError as error:
             wrong.append(str(error))
-    return ", ".join(found) or f"none ({EXTRA})"
+    return ", ".join(found) or f"none ({install(*PUBLIC)})"
 
 
 def _hub() -> str:

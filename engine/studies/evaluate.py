@@ -1,22 +1,22 @@
 """Scoring one synthetic set."""
 
-from engine import build
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_set, waited
 from engine.cluster.search.trial import BEST_SET
-from engine.io.files import digest
 from engine.io.storage import Location, location
 from engine.io.terminal import echo
 from engine.results.render import render_text
 from engine.results.row import Row
+from engine.rewording import reworded
 from engine.studies.baselines import make_scorer, score_row
 from engine.studies.distill import start
 from engine.studies.job import Job
+from engine.synthetic.folder import set_digest
 from engine.synthetic.set import SyntheticSet, load_set
 
 
 def score_file(job: Job, path: str | None, *, local: bool) -> Row:
-    """Score a synthetic set with the job's student and protocol, print its row and return it.
+    """Score a set, in a file or an exported folder, under the job's protocol, print its row and return it.
 
     Without ``path``, the set is the one that the job has distilled.
 
@@ -35,9 +35,9 @@ def set_row(job: Job, file: Location, name: str, *, local: bool) -> Row:
     synthetic = fitting_set(job, file)
     scorer = make_scorer(job, start(job, local=local))
     with one_sentence_errors():
-        result = waited(scorer.submit(score_set, file, key=f"set/{digest(file.read_bytes())}"))
-    reworded = "its texts are the nearest real captions, embedded anew" if "reworded" in synthetic.metadata else ""
-    return score_row(job, name, len(synthetic), result, note=reworded)
+        result = waited(scorer.submit(score_set, file, key=f"set/{set_digest(file)}"))
+    note = "its texts are the nearest real captions, embedded anew" if "reworded" in synthetic.metadata else ""
+    return score_row(job, name, len(synthetic), result, note=note)
 
 
 def fitting_set(job: Job, file: Location) -> SyntheticSet:
@@ -49,7 +49,7 @@ def fitting_set(job: Job, file: Location) -> SyntheticSet:
     setup = job.specification.setup(device="cpu")
     loaded = load_set(file)
     try:
-        synthetic = build.reworded(job.study, setup, job.specification.paths, loaded)
+        synthetic = reworded(job.study, setup, job.specification.paths, loaded)
     except ValueError as error:
         raise ValueError(f"{file}: the text encoder of its texts, in its metadata, cannot be built: {error}") from error
     for name, found, expected in (

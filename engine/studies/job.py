@@ -8,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from engine.cluster.address import temporary_folder
-from engine.config.load import as_yaml
+from engine.config.load import as_yaml, assign
 from engine.config.schema import Resolved
+from engine.data.sets import auto
 from engine.data.shared import shared
 from engine.io.files import digest
-from engine.io.paths import default_paths
+from engine.io.paths import Paths, default_paths
 from engine.io.storage import Location, as_file, check_answers, check_writable, location, matching, remove_tree
 from engine.io.terminal import echo
 from engine.provenance import provenance
@@ -23,7 +24,7 @@ from engine.studies.preflight.requirements import epochs_read, experts_read
 from engine.studies.record import study_data, study_tags
 from engine.tracking import Tracker
 from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
-from engine.tracking.mlflow.uri import check_uri, command, database_file, default_uri, follow_move, is_server
+from engine.tracking.mlflow.uri import check_uri, database_file, default_uri, follow_move, page
 
 EXPERIMENT, ARTIFACTS = "vldistill", "artifacts"
 
@@ -95,11 +96,29 @@ def make_job(space: str, study: Resolved, *, samples: int | None = None) -> Job:
     check_writable(here, key="storage" if on_disk else "the folder for caches and MLflow")
     check_answers(storage)
     paths = default_paths(here)
+    study = with_data_named(study, paths)
     check_writable(paths.cache, key="VLDD_CACHE")
     check_uri(default_uri(here))
     specification = Specification(study, paths, storage)
     wanted = samples or study.budget.samples or 1
     return Job(Path(space).stem, study, specification, wanted if study.search else 1)
+
+
+def with_data_named(study: Resolved, paths: Paths) -> Resolved:
+    """Return the study with the data set that ``data.name=auto`` recognises in its place, and print what it is.
+
+    Raises:
+        FileNotFoundError: the folder or photos are missing.
+        ValueError: the folder is no known layout, or several.
+    """
+    if study.data.name != "auto":
+        return study
+    chosen = auto.DataSet(**study.data.options)
+    found = chosen.recognised(paths)
+    echo(f"# {found.line()}")
+    named = assign(study, {"data": {"name": found.name, **chosen.options(found)}})
+    named._given = study._given
+    return named
 
 
 def local_folder(storage: Location) -> Path:
@@ -156,9 +175,8 @@ def conclude(job: Job, rows: list[Row], *lines: str) -> None:
     echo(f"\n{render_text(rows)}")
     for line in lines:
         echo(line)
-    if is_server(uri := job.mlflow_uri):
-        echo(f"compare runs:   {uri}")
-        return
+    uri = job.mlflow_uri
     if database := database_file(uri):
         follow_move(database, EXPERIMENT, local_folder(job.specification.storage) / ARTIFACTS)
-    echo(f"compare runs:   {command('server', '--backend-store-uri', uri)}")
+    for number, line in enumerate(page(uri, EXPERIMENT)):
+        echo(f"{'then open:' if number else 'compare runs:':<16}{line}")

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from engine.config.schema import Study
 from engine.data.cache import array_key
 from engine.io.files import digest
+from engine.io.storage import Location, as_file
+from engine.io.terminal import echo
+from engine.report.write import write_page
 from engine.results.row import Row
 from engine.specification import Specification
 from engine.tracking import Data, Tracker
@@ -25,6 +28,18 @@ def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
         child.tags({name: value for name, value in tags.items() if value})
         child.metrics(row_metrics(row), step=0)
         child.finish("FINISHED")
+
+
+def record_page(tracker: Tracker, folder: Location) -> Location | None:
+    """Write the report of a study or a table into its folder and keep it; one that cannot be drawn ends nothing."""
+    try:
+        page = write_page(folder)
+        with as_file(page) as file:
+            tracker.artifact(file)
+    except Exception as error:  # the table is written already
+        echo(f"The report is missing, since {type(error).__name__}: {error}")
+        return None
+    return page
 
 
 def row_metrics(row: Row) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The real captions nearest to synthetic texts, by which those are read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -32,6 +32,17 @@ def nearest_captions(
         index = torch.where(value > best, where + first, index)
         best = torch.maximum(best, value)
     return index
+
+
+def words_of(
+    texts: Float[Tensor, "n *d"],
+    captions: Sequence[str],
+    real: Shaped[np.ndarray, "m f"],
+    *,
+    prepare: Prepare | None = None,
+) -> list[str]:
+    """Return the caption nearest to each text; ``real`` are the embeddings of ``captions`` before ``prepare``."""
+    return [captions[index] for index in nearest_captions(texts, real, prepare=prepare).tolist()]
 
 
 def one_vector_each(texts: Float[Tensor, "n *d"]) -> Float[Tensor, "n e"]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.io.files import atomic_path
-from engine.io.storage import Location, as_file
+from engine.io.sentences import shown
+from engine.io.storage import Location, as_file, location
 from engine.losses.contrastive import SOFT, LossName
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality, check_finite, finite_tensor
@@ -31,7 +32,8 @@ class SyntheticSet(nn.Module):
     encoder, or are token embeddings with their mask as the last channel, [n, tokens, d + 1], where it is trained.
     ``similarity()`` is the target of image i and text j, None for the identity, and ``loss`` the loss that students of
     the set are trained with. ``log_rates`` are the natural logarithms of the student's learning rates, one per
-    modality, so that these stay positive. ``metadata`` holds plain JSON values (encoders, seed).
+    modality, so that these stay positive. ``captions`` are the texts in words, the nearest real caption of each, None
+    where nobody has looked them up. ``metadata`` holds plain JSON values (the sections of the study, seed).
     """
 
     similarity: nn.Module
@@ -45,10 +47,13 @@ class SyntheticSet(nn.Module):
         *,
         similarity: nn.Module | None = None,
         loss: LossName = "info_nce",
+        captions: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if len(images) != len(texts):
             raise ValueError(f"a synthetic set needs as many texts as images, but got {len(texts)} and {len(images)}.")
+        if captions is not None and len(captions) != len(images):
+            raise ValueError(f"a synthetic set of {len(images)} pairs has {len(captions)} captions.")
         self.images = nn.Parameter(images.detach().clone())
         self.texts = nn.Parameter(texts.detach().clone())
         self.log_rates = nn.ParameterDict(
@@ -59,6 +64,7 @@ class SyntheticSet(nn.Module):
         if matrix is not None and matrix.shape != (len(images), len(images)):
             raise ValueError(f"the similarity of {len(images)} pairs has the shape {tuple(matrix.shape)}.")
         self.loss: LossName = loss
+        self.captions = None if captions is None else tuple(captions)
         self.metadata = dict(metadata or {})
 
     def __len__(self) -> int:
@@ -91,22 +97,28 @@ class SyntheticSet(nn.Module):
         return sum(value.numel() * value.element_size() for value in self.parameters())
 
     def save(self, path: Location) -> None:
-        """Write the set as one safetensors file, atomically; ``metadata`` goes into its header."""
+        """Write the set as one safetensors file, atomically; ``metadata`` and ``captions`` go into its header."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         metadata = json.dumps(self.metadata, sort_keys=True)
         header = {"format_version": str(FORMAT_VERSION), "loss": self.loss, "metadata": metadata}
+        header |= {} if self.captions is None else {"captions": json.dumps(self.captions)}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata=header)
 
 
-def load_set(path: Location) -> SyntheticSet:
-    """Read a set that ``SyntheticSet.save`` wrote.
+def load_set(path: Location | str) -> SyntheticSet:
+    """Read a set that ``SyntheticSet.save`` wrote, or a folder that it was exported to, whose pixels have 8 bits.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, of another kind, or of a later format version, its tensors do not belong to
             one set, or a number is not finite.
     """
+    path = location(path, key="the set") if isinstance(path, str) else path
+    if path.is_dir():
+        from engine.synthetic.folder import read_folder
+
+        return read_folder(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no synthetic set here.")
     try:
@@ -115,13 +127,15 @@ def load_set(path: Location) -> SyntheticSet:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected a synthetic set in safetensors, but {error}.") from error
-    loss, metadata = _described(path, header)
+    loss, metadata, captions = _described(path, header)
     tensors = _shaped(path, tensors)
     try:
         similar = (name for name in tensors if name.startswith(_SIMILARITY))
         learned = {name.removeprefix(_SIMILARITY): tensors[name] for name in similar}
         rates, similarity = dict.fromkeys(MODALITIES, 1.0), similarity_of(learned)
-        synthetic = SyntheticSet(tensors["images"], tensors["texts"], rates, metadata, similarity=similarity, loss=loss)
+        synthetic = SyntheticSet(
+            tensors["images"], tensors["texts"], rates, metadata, similarity=similarity, loss=loss, captions=captions
+        )
         synthetic.load_state_dict(tensors)  # the learning rates too, bitwise
         synthetic.check()
     except (ValueError, RuntimeError) as error:
@@ -130,23 +144,53 @@ def load_set(path: Location) -> SyntheticSet:
     return synthetic
 
 
-def _described(path: Location, header: Mapping[str, str]) -> tuple[LossName, dict[str, Any]]:
-    """Return the loss and the metadata in the header of a set's file."""
-    if header.get("format_version") != str(FORMAT_VERSION):
-        raise ValueError(
-            f"{path}: expected format_version {FORMAT_VERSION}, but the file has {header.get('format_version')!r}."
-        )
-    loss = header.get("loss", "info_nce")
-    if loss not in SOFT:
-        raise ValueError(f"{path}: expected one of the losses {', '.join(SOFT)}, but the file names {loss!r}.")
-    try:
-        metadata = json.loads(header.get("metadata", "{}"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected metadata in JSON, but it cannot be parsed ({error}).") from error
+def _described(path: Location, header: Mapping[str, str]) -> tuple[LossName, dict[str, Any], list[str] | None]:
+    """Return the loss, the metadata and the captions in the header of a set's file."""
+    check_version(path, header.get("format_version"), str(FORMAT_VERSION))
+    parsed: dict[str, Any] = {}
+    for key in ("metadata", "captions"):
+        try:
+            parsed[key] = json.loads(header[key]) if key in header else None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: expected {key} in JSON, but it cannot be parsed ({error}).") from error
+    captions = parsed["captions"]
+    if captions is not None and not (isinstance(captions, list) and all(isinstance(one, str) for one in captions)):
+        raise ValueError(f"{path}: expected captions that are a list of texts, found {shown(captions)}.")
+    metadata = checked_metadata(path, parsed["metadata"] if "metadata" in header else {})
+    return checked_loss(path, header.get("loss", "info_nce")), metadata, captions
+
+
+def check_version(path: Location, found: Any, expected: str | int) -> None:
+    """Check the format version of a set's file or folder.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if found != expected:
+        raise ValueError(f"{path}: expected format_version {expected}, but the file has {found!r}.")
+
+
+def checked_loss(path: Location, loss: Any) -> LossName:
+    """Return the name of a loss.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(loss, str) or loss not in SOFT:
+        raise ValueError(f"{path}: expected one of the losses {', '.join(SOFT)}, but the file names {shown(loss)}.")
+    return loss
+
+
+def checked_metadata(path: Location, metadata: Any) -> dict[str, Any]:
+    """Return the metadata of a set.
+
+    Raises:
+        ValueError: they are no JSON object, or their ``student`` is none.
+    """
     if not isinstance(metadata, dict) or not isinstance(metadata.get("student", {}), dict):
-        found = repr(metadata)[:80]
+        found = shown(metadata)
         raise ValueError(f"{path}: expected metadata that is a JSON object, with 'student' another, found {found}.")
-    return loss, metadata
+    return metadata
 
 
 def _shaped(path: Location, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from engine.io.files import atomic_path
-from engine.synthetic.nearest import Prepare, nearest_captions
+from engine.synthetic.nearest import Prepare, words_of
 from engine.synthetic.set import SyntheticSet
 from engine.tracking.fonts import with_glyphs
 
@@ -41,18 +41,15 @@ def write_set_pictures(
     """Write ``before_after.png`` with the first pairs, and ``captions.tsv`` with the nearest caption of every text.
 
     The cells of the table are separated by tabs; one with a tab, a line break or a quotation mark stands in quotes.
-    ``texts`` are the embeddings of ``captions`` before ``prepare``, which turns them into the
-    student's input.
+    ``texts`` are the embeddings of ``captions`` before ``prepare``, which turns them into the student's input. A set
+    that holds its captions keeps them.
     """
-    first, now = (
-        [captions[index] for index in nearest_captions(synthetic.texts, texts, prepare=prepare).tolist()]
-        for synthetic in (before, after)
-    )
+    first, now = (one.captions or words_of(one.texts, captions, texts, prepare=prepare) for one in (before, after))
     page = draw_pairs(before.images, after.images, first, now)
     with atomic_path(folder / BEFORE_AFTER) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # with_glyphs reports these
         FigureCanvasAgg(page).print_png(str(temporary))
-    table = polars.DataFrame({"pair": range(len(first)), "nearest at the start": first, "nearest now": now})
+    table = polars.DataFrame({"pair": range(len(first)), "nearest at the start": list(first), "nearest now": list(now)})
     with atomic_path(folder / CAPTIONS) as temporary:
         temporary.write_text(table.write_csv(separator="\t"), encoding="utf-8")
 

@@ -21,7 +21,7 @@ from engine.config.load import (
 )
 from engine.config.published import published_in
 from engine.config.schema import Experts
-from engine.config.spaces import spaces
+from engine.config.spaces import notes, spaces
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = """\
@@ -81,7 +81,7 @@ def test_every_yaml_is_a_space_with_a_note() -> None:
     assert files - {"published", "tables"} == {f"{name}.yaml" for name in OURS}
     assert set(OURS) >= {"flickr8k_100", "flickr8k_100_public", "shapes_100"}
     assert SHIPPED == OURS + RECIPES
-    assert all(spaces().values())
+    assert all(notes(spaces()).values())
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from engine.data import shared as shared_module
 from engine.data.pairs import PairDataset
-from engine.data.shared import ALIKE, Shared, fewest_bits, perceptual_hashes, shared
+from engine.data.shared import ALIKE, Shared, closest, perceptual_hashes, shared
 
 
 def blocks(seed: int, px: int = 64) -> np.ndarray:
@@ -50,10 +50,10 @@ def test_hashes_are_made_once_and_those_of_other_photos_differ(tmp_path: Path, m
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     np.testing.assert_array_equal(perceptual_hashes(images, tmp_path), first)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == written
-    assert fewest_bits(first[:15], first[15:]).min() > ALIKE
+    assert closest(first[:15], first[15:]).bits.min() > ALIKE
 
 
-def test_fewest_bits_are_those_of_a_double_loop() -> None:
+def test_the_closest_hash_is_that_of_a_double_loop() -> None:
     one, other = (np.random.default_rng(seed).integers(0, 256, (9, 4), dtype=np.uint8) for seed in (0, 1))
     expected = [min(sum(int(a ^ b).bit_count() for a, b in zip(x, y, strict=True)) for y in other) for x in one]
-    assert fewest_bits(one, other).tolist() == expected
+    assert closest(one, other).bits.tolist() == expected

@@ -14,10 +14,13 @@ from engine.coresets import load_warmup, save_warmup
 from engine.distill import Distillation
 from engine.evaluation.full_data import FullDataRecipe, train_on_everything
 from engine.evaluation.protocol import evaluate, prepare_set, real_set
+from engine.evaluation.student import train_student
 from engine.losses import contrastive, matching
+from engine.recipes import StudentRecipe
+from engine.rewording import reworded
 from engine.rng import named_generator
 from engine.synthetic.set import load_set
-from engine.tensors import Params
+from engine.tensors import MODALITIES, Params
 from tests.devices.conftest import DEVICE, other_device
 from tests.devices.fake_gpu import DeviceMismatch, Ledger, fake_gpu
 from tests.devices.studies import BERT, CONVNET, CPU, DEFAULT_STUDENTS, SCOPES, TFIDF, Bench, Row, steps
@@ -107,14 +110,35 @@ def test_scores_are_those_of_the_cpu(scope: str, bench: Bench, tmp_path: Path) -
     assert found == pytest.approx(wanted, abs=rank)
 
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="a real GPU has no ledger")
+def test_a_student_is_trained_without_a_wait_and_copies_once_an_epoch(bench: Bench) -> None:
+    row, epochs = of_scope("heads"), 3
+    with fake_gpu() as (device, ledger):
+        setup = bench.setup(row, device)
+        training = real_set(setup.student, setup.pairs["train"], torch.arange(12), device)
+        params = setup.student.init_params(named_generator(0, "init"))
+        ledger.clear()
+        path = train_student(
+            setup.student,
+            params,
+            training,
+            learning_rates=dict.fromkeys(MODALITIES, 0.1),
+            recipe=StudentRecipe(epochs=epochs, batch_size=4),
+            generator=named_generator(0, "order"),
+        )
+        list(path)
+    assert not ledger.waits
+    assert ledger.copies.total() == epochs, ledger.copies
+
+
 @pytest.mark.parametrize(("own", "other"), [(BERT % "full", TFIDF), (TFIDF, BERT % "full")])
 def test_texts_are_reworded_as_on_the_cpu(own: str, other: str, bench: Bench) -> None:
     learned, read = (replace(of_scope("full"), student=(CONVNET % "full", text)) for text in (own, other))
     synthetic = build.distillation(bench.study(learned), bench.setup(learned, CPU), bench.experts(learned)).synthetic
-    wanted = build.reworded(bench.study(read), bench.setup(read, CPU), bench.paths, synthetic)
+    wanted = reworded(bench.study(read), bench.setup(read, CPU), bench.paths, synthetic)
     assert wanted.metadata["reworded"]
     with other_device() as (device, _):
-        found = build.reworded(bench.study(read), bench.setup(read, device), bench.paths, synthetic)
+        found = reworded(bench.study(read), bench.setup(read, device), bench.paths, synthetic)
     assert torch.equal(wanted.texts, found.texts)
 
 

@@ -101,7 +101,7 @@ def lost(job: Job, trials: int) -> list[str]:
     if not (job.folder / "table.json").exists():
         return ["there is no table"]
     rows = [row.name for row in read_table(job.folder)]
-    if rows != ["bi_trajectory", "random", "all pairs"]:
+    if rows != ["tiny", "random", "all pairs"]:
         found.append(f"the table has the rows {rows}")
     studies, runs = recorded(job)
     if [run.status for run in studies] != ["FINISHED"]:

@@ -26,7 +26,8 @@ def scores(rows: list[Row]) -> list[tuple[object, ...]]:
 
 
 def test_the_table_has_every_row(finished: Finished) -> None:
-    assert [row.name for row in finished.rows] == ["bi_trajectory", "random", "herding", "all pairs"]
+    assert [row.name for row in finished.rows] == ["tiny", "random", "herding", "all pairs"]
+    assert finished.rows[0].note.startswith("distilled by bi_trajectory; TR@1 is ")
     assert [row.pairs for row in finished.rows] == [8, 8, 8, 300]
     assert finished.rows[-1].recovery == 100
     assert all(row.seconds is not None for row in finished.rows)

@@ -7,15 +7,22 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 from fsspec.exceptions import FSTimeoutError
 
+from engine.config import components
+from engine.config.annotations import words_of
+from engine.config.errors import fields_of
+from engine.config.spaces import spaces, tables
+from engine.io.shell import near
 from engine.io.storage import StorageError
 from tasks import distill
 from tasks.__main__ import main, verbs
-from tasks.cli import list_spaces, run
+from tasks.cli import complete_words, run, with_notes
 
+SAME_PHOTO = ("refuse", "first", "last")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,7 +49,8 @@ def test_words_are_a_space_and_overrides(
 
 @pytest.mark.parametrize("task", verbs())
 def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
-    found = set(parsed(task)) - {"space", "overrides", "list"}
+    needed = ["mine", "--data", "photos"] if task == "new" else []
+    found = set(parsed(task, *needed)) - {"space", "overrides", "list"}
     runs = {"dry_run", "local"}
     own = {
         "distill": runs | {"samples", "fresh"},
@@ -50,6 +58,7 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
         "report": {"all", "published", "markdown"},
         "actors": {"stop"},
         "doctor": {"storage"},
+        "new": {"name", "data", "copy", "captions", "pairs"},
     }
     own["import_published"] = {"distilled", "buffers", "out", "alpha", "normalisation"}
     assert found == own.get(task, runs)
@@ -77,7 +86,7 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
         parsed("distill", "--help")
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    assert "distill.py flickr8k_100 --samples 8" in shown
+    assert f"{near(ROOT / 'tasks' / 'distill.py')} flickr8k_100 --samples 8" in shown
     assert "[space] [key=value ...]" in shown
     assert "--samples" not in import_module("tasks.coreset").PARSER.format_help()
 
@@ -168,7 +177,7 @@ def test_a_signal_to_the_process_ends_it_once_its_clean_up_is_done(tmp_path: Pat
 
 def test_the_console_script_runs_a_task(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["distill", "--list"]) == 0
-    assert capsys.readouterr().out == f"{list_spaces()}\n"
+    assert capsys.readouterr().out == f"{with_notes(spaces())}\n"
     with pytest.raises(SystemExit):
         main(["distil"])
     assert "invalid choice: 'distil'" in capsys.readouterr().err
@@ -178,16 +187,11 @@ def test_the_console_script_runs_a_task(capsys: pytest.CaptureFixture[str]) -> N
     ("line", "expected"),
     [
         ("vldistill dis", {"distill"}),
-        ("vldistill distill flickr8k_100_l", {"flickr8k_100_lora"}),
-        ("vldistill distill flickr8k_100 method.inner_s", {"method.inner_steps="}),
-        ("vldistill distill method.gradient=tr", set()),
-        ("vldistill distill protocol.select_epoch=best_on_v", {"protocol.select_epoch=best_on_val"}),
-        ("vldistill distill method.name=repb", {"method.name=repblend"}),
-        ("vldistill distill protocol.shared_learning_rate=t", {"protocol.shared_learning_rate=true"}),
         ("vldistill report --mark", {"--markdown"}),
+        ("cd a && ./vldistill  distill  flickr8k_100 method.init=k", {"method.init=kmeans"}),
     ],
 )
-def test_the_tab_key_completes_verbs_spaces_keys_and_values(line: str, expected: set[str], tmp_path: Path) -> None:
+def test_the_tab_key_completes_verbs_flags_keys_and_values(line: str, expected: set[str], tmp_path: Path) -> None:
     found = tmp_path / "found"
     variables = {
         **os.environ,
@@ -203,6 +207,80 @@ def test_the_tab_key_completes_verbs_spaces_keys_and_values(line: str, expected:
     assert {word.strip() for word in found.read_text(encoding="utf-8").split("\n") if word.strip()} == expected
 
 
+@pytest.mark.parametrize(
+    ("task", "line", "expected"),
+    [
+        ("distill", "flickr8k_100_l", {"flickr8k_100_lora"}),
+        ("distill", "flickr8k_100 method.inner_s", {"method.inner_steps="}),
+        ("distill", "method.gradient=tr", {"method.gradient=truncated"}),
+        ("distill", "method.name=mdm method.weig", {"method.weight="}),
+        ("distill", "protocol.select_epoch=best_on_v", {"protocol.select_epoch=best_on_val"}),
+        ("distill", "method.name=repb", {"method.name=repblend"}),
+        ("distill", "protocol.shared_learning_rate=t", {"protocol.shared_learning_rate=true"}),
+        ("distill", "data.name=table data.same_photo=", {f"data.same_photo={word}" for word in SAME_PHOTO}),
+        ("distill", "flickr8k_100 student.image.lora.ra", {"student.image.lora.rank="}),
+        ("distill", "seed=1 no_such_space protocol.sch", {"protocol.schedule="}),
+        ("distill", "mine", {"mine/", "mine.yaml"}),
+        ("distill", "mine/", {"mine/other.yml"}),
+        ("compare", "flickr8k_a", {"flickr8k_ablations"}),
+        ("compare", "shapes protocol.sel", {"protocol.select_step=", "protocol.select_epoch="}),
+    ],
+)
+def test_words_are_completed(
+    task: str, line: str, expected: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name in ("mine.yaml", "mine.csv", "mine/other.yml", ".mine.yaml"):
+        (tmp_path / name).touch()
+    *words, prefix = line.split(" ")
+    found = complete_words(prefix, argparse.Namespace(words=words, config=None), import_module(f"tasks.{task}").PARSER)
+    assert {word for word in found if word.startswith(prefix)} == expected
+
+
+def test_the_words_of_every_option_are_read_without_importing_it() -> None:
+    code = """if True:
+        import sys
+        from engine.config import components
+        from engine.config.annotations import words_of
+        for family, (package, entry, _) in components.FAMILIES.items():
+            for name in components.names(family):
+                words_of(f"{package}.{name}", entry)
+        print("torch" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
+    for family, (package, entry, _) in components.FAMILIES.items():
+        for name in components.names(family):
+            fields = fields_of(components.options(components.find(family, name)))
+            read = words_of(f"{package}.{name}", entry)
+            assert {key.partition(".")[0] for key in read} == set(fields), name
+            for key, annotation in fields.items():
+                if get_origin(annotation) is Literal:
+                    assert read[key] == list(get_args(annotation))
+
+
+def test_a_list_is_that_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(tables())
+
+
+@pytest.mark.parametrize("script", ["vldistill", "tasks/distill.py"])
+def test_the_examples_of_a_help_run_as_they_are_printed(script: str, tmp_path: Path) -> None:
+    (tmp_path / "my vldistill").mkdir()
+    own = tmp_path / "my vldistill" / "vldistill"
+    own.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tasks.__main__ import main\n"
+        "sys.exit(main())\n",
+        encoding="utf-8",
+    )
+    own.chmod(0o755)
+    command = [str(own), "distill"] if script == "vldistill" else [sys.executable, str(ROOT / script)]
+    shown = subprocess.run([*command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    line = next(line.strip() for line in shown.splitlines() if line.endswith("all spaces")).removesuffix("all spaces")
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert "shapes_100" in done.stdout, (line, done.stderr)
+
+
 def test_other_errors_and_wished_tracebacks_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         outcome(ZeroDivisionError())
@@ -214,7 +292,7 @@ def test_other_errors_and_wished_tracebacks_pass(monkeypatch: pytest.MonkeyPatch
 def test_list_shows_every_space_and_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(ZeroDivisionError(), "--list") == 0
     shown = capsys.readouterr().out
-    assert shown == f"{list_spaces()}\n"
+    assert shown == f"{with_notes(spaces())}\n"
     names = [line.split()[0] for line in shown.splitlines()]
     assert set(names) >= {"flickr8k_100", "flickr8k_100_public", "shapes_100", "published/flickr30k_1000_bi_trajectory"}
     assert names.index("published/flickr30k_500_lors") < names.index("published/flickr30k_1000_bi_trajectory")

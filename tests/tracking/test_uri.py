@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from engine.tracking.mlflow.delivery import prepare
 from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
-from engine.tracking.mlflow.uri import check_uri, command, database_file, default_uri, shown
+from engine.tracking.mlflow.uri import KIND, PORT, check_uri, command, database_file, default_uri, page, shown
 
 ODD = "50% of q?mark #1 it's é/runs"
 
@@ -54,6 +54,7 @@ def test_a_storage_of_any_name_holds_its_database_and_artifacts(tmp_path: Path, 
     study.finish("FINISHED")
     assert [file.name for file in (storage / "artifacts").rglob("*.db")] == ["mlflow.db"]
     assert [path.name for path in tmp_path.iterdir()] == [Path(ODD).parts[0]]
+    assert shlex.split(page(default_uri(storage), "e")[0])[-2:] == ["--backend-store-uri", default_uri(storage)]
 
 
 def test_a_line_for_a_shell_works_as_it_is_printed(storage: Path, tmp_path: Path) -> None:
@@ -67,6 +68,35 @@ def test_a_line_for_a_shell_works_as_it_is_printed(storage: Path, tmp_path: Path
     assert shlex.split(line)[1:] == ["db", "upgrade", default_uri(moved)]
     found = subprocess.run(f"PATH=/usr/bin:/bin {line} --help", shell=True, capture_output=True, text=True, timeout=60)
     assert "Upgrade the schema" in found.stdout, found.stderr
+
+
+def test_a_free_port_and_the_page_of_the_runs_are_printed(storage: Path) -> None:
+    uri = default_uri(storage)
+    number = prepare(uri, experiment="e", artifacts=storage / "artifacts")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # where another process has it, it is not free either
+            other.bind(("127.0.0.1", PORT))
+            other.listen()
+        line, address = page(uri, "e")
+    words = shlex.split(line)
+    port = int(words[words.index("--port") + 1])
+    assert port > PORT
+    assert words[-2:] == ["--backend-store-uri", uri]
+    assert address == f"http://127.0.0.1:{port}/#/experiments/{number}/runs?workflowType=machine_learning"
+    assert page(default_uri(storage / "absent"), "e") == []
+
+
+def test_an_experiment_opens_as_training_of_models(storage: Path) -> None:
+    client = MlflowClient(default_uri(storage))
+    client.create_experiment("older", artifact_location=(storage / "artifacts").as_uri())
+    (storage / "artifacts").mkdir()
+    for name in ("older", "newer"):
+        number = prepare(default_uri(storage), experiment=name, artifacts=storage / "artifacts")
+        assert client.get_experiment(number).tags.items() >= KIND.items()
+    client.set_experiment_tag(number, *next((tag, "genai_development") for tag in KIND))
+    prepare(default_uri(storage), experiment="newer", artifacts=storage / "artifacts")
+    assert "genai_development" in client.get_experiment(number).tags.values()  # what a person chose stays
 
 
 def test_a_password_is_not_printed() -> None:

@@ -12,7 +12,9 @@ from engine.config.load import as_yaml, assign
 from engine.initial_pairs import initial_file, read_initial_pairs
 from engine.io.storage import Location, check_answers, staged
 from engine.io.terminal import echo
+from engine.provenance import commit, versions
 from engine.specification import Specification
+from engine.synthetic.nearest import words_of
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tensors import MODALITIES
 from engine.tracking import Point, Tracker
@@ -103,11 +105,17 @@ class TrialReports(tune.Callback):
         return self._children[name]
 
     def _keep(self, trial: Any, child: Tracker) -> None:
-        """Write the trial's configuration and pictures beside its best set, and copy all of them to the tracker."""
+        """Write the trial's configuration and pictures beside its best set, and copy all of them to the tracker.
+
+        The set gets its captions, and the code and weights that made it.
+        """
         study, best_file = assign(self.study, trial.config), best_set_file(self.folder, trial_name(trial))
         best = load_set(best_file)
         images, texts, _ = read_initial_pairs(initial_file(study, self.folder / "initial"))
         setup = self.specification.setup(device="cpu")
+        captions, real = setup.datasets["train"].captions, setup.pairs["train"].texts
+        best.captions = tuple(words_of(best.texts, captions, real, prepare=setup.prepared_texts))
+        best.metadata["made_by"] = {"commit": commit(), "versions": versions(), "weights": setup.weights}
         with staged(best_file.parent) as folder:
             (folder / "configuration.yaml").write_text(as_yaml(study), encoding="utf-8")
             best.save(folder / best_file.name)
@@ -115,8 +123,8 @@ class TrialReports(tune.Callback):
                 folder,
                 SyntheticSet(images, texts, dict.fromkeys(MODALITIES, 1.0)),
                 best,
-                captions=setup.datasets["train"].captions,
-                texts=setup.pairs["train"].texts,
+                captions=captions,
+                texts=real,
                 prepare=setup.prepared_texts,
             )
             for name in ("configuration.yaml", best_file.name, BEFORE_AFTER, CAPTIONS):

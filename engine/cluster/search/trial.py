@@ -116,17 +116,16 @@ class DistillTrial(tune.Trainable):
             self.best = {**val, "outer_step": float(self.run.step)}
         numbers = {
             **val,
-            "steps": seen,
+            **averages(seen),
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
             "peak_memory": self.memory.bytes(),
         }
         self._write_frame()
-        everything = {**averages(seen), **numbers}
-        known = {name: float(value) for name, value in everything.items() if isinstance(value, int | float)}
+        known = {name: float(value) for name, value in numbers.items() if value is not None}
         self._record(replace(self.history, validations=[*self.history.validations, known]))
-        return {**numbers, "done": self.run.step >= budget.outer_steps}
+        return {**numbers, "steps": seen, "done": self.run.step >= budget.outer_steps}
 
     def _record(self, history: History) -> None:
         """Keep a history, and write it beside the best set, where a report of a running study reads it."""
@@ -194,4 +193,5 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
 
 def averages(seen: list[Metrics]) -> Metrics:
     """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
-    return {name: statistics.fmean(one[name] for one in seen) for name in (seen[-1] if seen else ()) if name != "time"}
+    names = seen[-1].keys() - {"time"} if seen else ()
+    return {name: statistics.fmean(metrics[name] for metrics in seen) for name in sorted(names)}

@@ -1,14 +1,15 @@
 """Flickr8k, Flickr30k and COCO: Karpathy's ``dataset_*.json`` and the flat lists of published code."""
 
 import os.path
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.data.folder import SamePhoto, find_root, read_splits, sizes_of
-from engine.data.locate import Links, leaves_folder
+from engine.data.folder import Missing, SamePhoto, count_photos, find_images, load_photos, present
+from engine.data.locate import Links
 from engine.data.pairs import PairDataset, Size
+from engine.data.peek import head, named
 from engine.data.records import (
     SPLITS,
     Annotation,
@@ -27,8 +28,6 @@ from engine.ranges import Count
 
 ANNOTATION_FOLDERS = (".", "ann_file", "annotations")
 ENTRY_KEYS = ("filename", "filepath", "split", "sentences")
-PROBED_NAMES = 50
-"""Number of images looked up in each candidate folder when the image folder is searched for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,7 @@ class DataSet:
             beside it, below ``root``; None: the only such file.
         images: folder below ``root`` that image names are relative to; None: the folder that holds the images.
         restval: put COCO's ``restval`` images into train, as all published work does; otherwise they are left out.
+        missing: what happens to photos that are listed but absent: as in ``engine.data.folder``.
         same_photo: what happens to photos that several splits share: as in ``engine.data.folder``.
         links: which symbolic links are followed: as in ``engine.data.locate``.
 
@@ -54,32 +54,44 @@ class DataSet:
     annotations: str | None = None
     images: str | None = None
     restval: bool = True
+    missing: Missing = "refuse"
     same_photo: SamePhoto = "refuse"
     links: Links = "inside"
 
     def load(self, paths: Paths) -> dict[str, PairDataset]:
-        """Read train, val and test.
-
-        Raises:
-            FileNotFoundError: a folder, the annotations or images are missing.
-            ValueError: the annotations are ambiguous or in neither layout, splits share a photo, or an image cannot be
-                decoded.
-        """
-        folder = find_root(paths, self.root)
-        annotation = read_annotation(find_annotation(folder, self.annotations), restval=self.restval)
-        image_root = find_image_root(folder, self.images, list(annotation.places))
-        named = [folder] if self.images is None else [folder, image_root]
-        return read_splits(annotation, image_root, self, cache=paths.cache, named=named)
+        """Read train, val and test; raises as ``engine.data.folder.load_photos`` does."""
+        return load_photos(self, paths)
 
     def sizes(self, paths: Paths) -> dict[str, Size]:
-        """Return the size of each split from the annotations alone.
+        """Return the size of each split; raises as ``engine.data.folder.count_photos`` does."""
+        return count_photos(self, paths)
+
+    def annotation(self, folder: Path) -> Annotation:
+        """Return the captions of every split.
 
         Raises:
-            FileNotFoundError: the folder or the annotations are missing.
-            ValueError: the annotations are ambiguous or in neither layout, or splits share a photo's name.
+            FileNotFoundError: there are no annotations.
+            ValueError: they are ambiguous or in neither layout.
         """
-        annotation = find_annotation(find_root(paths, self.root), self.annotations)
-        return sizes_of(read_annotation(annotation, restval=self.restval), self.same_photo)
+        path = find_annotation(folder, self.annotations)
+        flat = path.name.endswith("_train.json")
+        records = list(read_flat(path) if flat else read_karpathy(path, restval=self.restval))
+        images = find_images(folder, self.images, [record.image for record in records])
+        records, absent = present(records, images, self.missing)
+        known = "train, val or test" if flat else "train, val, test or restval"
+        named = () if self.images is None else (images,)
+        return replace(annotated(path, records, known=known), images=images, named=named, absent=absent)
+
+
+def claims(folder: Path, files: Sequence[Path]) -> list[dict[str, str]]:
+    """Return the option for each JSON file among ``files`` that begins as one of the two layouts does."""
+    found = []
+    for file in files:
+        text = head(file) if file.suffix.lower() == ".json" else ""
+        flat = file.name.endswith("_train.json") and text.lstrip().startswith("[") and '"caption"' in text
+        if flat or '"sentences"' in text:
+            found.append({"annotations": named(file, folder)})
+    return found
 
 
 def find_annotation(folder: Path, name: str | None) -> Path:
@@ -112,43 +124,10 @@ def find_annotation(folder: Path, name: str | None) -> Path:
     return found[0]
 
 
-def find_image_root(folder: Path, name: str | None, image_names: list[str]) -> Path:
-    """Return the folder ``name``; None: the one of ``folder`` and its subfolders that holds most of the first images.
-
-    Raises:
-        FileNotFoundError: the folder is missing, or none of them holds an image.
-    """
-    if name is not None:
-        if not os.path.isdir(folder / name):
-            raise FileNotFoundError(f"data.images: {name!r} is not a folder in {folder}.")
-        return folder / name
-    probed = [name for name in image_names[:PROBED_NAMES] if not leaves_folder(name)]
-    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    hits = [sum(os.path.isfile(candidate / name) for name in probed) for candidate in candidates]
-    if probed and not any(hits):
-        raise FileNotFoundError(
-            f"{folder}: neither it nor a folder in it holds {probed[0]!r}; name the image folder as data.images."
-        )
-    return candidates[hits.index(max(hits))]
-
-
-def read_annotation(path: Path, *, restval: bool) -> Annotation:
-    """Read the captions of every split from either layout.
-
-    Raises:
-        FileNotFoundError: a file of a flat list is missing.
-        ValueError: a file is in neither layout, or a split is unknown or empty.
-    """
-    if path.name.endswith("_train.json"):
-        return annotated(path, read_flat(path))
-    records = read_karpathy(path)
-    chosen = (record for record in records if restval or record.split != "restval")
-    renamed = (record._replace(split="train") if record.split == "restval" else record for record in chosen)
-    return annotated(path, renamed, known="train, val, test or restval")
-
-
-def read_karpathy(path: Path) -> Iterator[Record]:
+def read_karpathy(path: Path, *, restval: bool) -> Iterator[Record]:
     """Yield the entries of ``{"images": [{"filename", "filepath"?, "split", "sentences": [{"raw"}]}]}``.
+
+    Those of COCO's ``restval`` become train, or are left out.
 
     Raises:
         ValueError: a key is missing or misspelt, or a value is not as it should be.
@@ -163,7 +142,9 @@ def read_karpathy(path: Path) -> Iterator[Record]:
         for sentence in list_of(entry, "sentences", where):
             check_keys(sentence if isinstance(sentence, dict) else (), ("raw",), where)
             captions.append(captions_of(sentence, "raw", where))
-        yield Record(f"images[{index}]", name, [text for texts in captions for text in texts], split)
+        if restval or split != "restval":
+            split = "train" if split == "restval" else split
+            yield Record(f"images[{index}]", name, [text for texts in captions for text in texts], split)
 
 
 def _listed_in(path: Path) -> list[Any]:

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from engine.data.cache import cached_array
 from engine.data.pairs import PairDataset, Size
-from engine.data.shapes import drawing, scene, wording
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.ranges import Count
 from engine.rng import draw_seed, named_generator
+from engine.shapes import drawing, scene, wording
 
 CAPTIONS_PER_IMAGE = 5
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from engine.io.paths import Paths
 from engine.models.image import Normalised
-from engine.models.packages import installed, load_in_order
+from engine.models.packages import installed, load_in_order, to_install
 from engine.models.weights import Source, load_weights, quiet, reason
 from engine.ranges import Count
 
@@ -57,7 +57,8 @@ def build(
             ) from error
         raise ValueError(
             f"student.image.model: the weights of {model!r} could not be loaded from {local or 'the hub'} "
-            f"({reason(error)}); name a local safetensors file in student.image.weights, or set pretrained: false."
+            f"({reason(error)}); {to_install(name.removesuffix('.in1k'))}name a local safetensors file in "
+            "student.image.weights, or set pretrained: false."
         ) from error
     if from_hub:
         _check_loaded(Source("student.image.model", model, local or "the hub"), backbone, report)

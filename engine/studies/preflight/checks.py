@@ -47,13 +47,22 @@ def check_data(job: Job) -> None:
         ValueError: something cannot be read or built, or the study needs more pairs than there are.
         FileNotFoundError: the data or the weights are missing.
     """
-    pairs = len(job.specification.setup(device="cpu").pairs["train"])
+    check_budgets(job, len(job.specification.setup(device="cpu").pairs["train"]))
+
+
+def check_budgets(job: Job, pairs: int) -> None:
+    """Check that the study needs no more than ``pairs`` training pairs.
+
+    Raises:
+        ValueError: it does.
+    """
     wanted = {"method.num_pairs": largest_budget(job.study)}
     if job.study.baselines.coresets and job.study.baselines.pairs:
         wanted["baselines.pairs"] = max(job.study.baselines.pairs)
     for key, number in wanted.items():
         if number > pairs:
-            raise ConfigError(f"{key} is {number}, expected at most {pairs}, the number of training pairs.")
+            place = job.study._given.of([key])
+            raise ConfigError(f"{place}: {key} is {number}, expected at most {pairs}, the number of training pairs.")
 
 
 def check_cluster(job: Job, cluster: Cluster) -> None:

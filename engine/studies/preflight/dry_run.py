@@ -12,7 +12,7 @@ from engine.experts.store import ExpertStore
 from engine.io.terminal import format_bytes, format_minutes
 from engine.models.two_tower import TwoTower
 from engine.studies.job import Job
-from engine.studies.preflight.checks import check_study
+from engine.studies.preflight.checks import check_budgets, check_study
 from engine.studies.preflight.costs import time_dummy, time_prepared, timed
 from engine.studies.preflight.dummy_inputs import dummy_setup
 from engine.studies.preflight.memory import TrialBytes, trial_bytes
@@ -61,6 +61,9 @@ def describe(job: Job) -> str:
         ValueError: the study cannot be run as it is configured.
     """
     check_study(job)
+    sizes = _sizes(job)
+    if not isinstance(sizes, str):
+        check_budgets(job, sizes["train"].pairs)
     study, count, epochs = job.study, job.expert_count, job.expert_epochs
     index = ExpertStore(job.specification.expert_folder()).index()
     there = sum(max(index.get(expert, (-1,))) >= epochs for expert in range(count))
@@ -78,17 +81,23 @@ def describe(job: Job) -> str:
         f"trials:        {job.samples} x {study.budget.outer_steps} outer steps, {searched}",
         f"mlflow:        {job.mlflow_uri}",
         f"memory:        {_memory(trial_bytes(job, setup).step)} in an outer step",
-        f"time:          {_time(job)}",
+        f"time:          {_time(job, sizes)}",
     ]
     return "\n".join(lines)
 
 
-def _time(job: Job) -> str:
-    """Return the estimated time with its parts; what is cached and trials that end early are unknown."""
+def _sizes(job: Job) -> dict[str, Size] | str:
+    """Return the size of each split, or why it is not known."""
     try:
-        sizes = split_sizes(job)
+        return split_sizes(job)
     except FileNotFoundError as error:
-        return f"not estimated: {str(error).rstrip('.')}"
+        return str(error).rstrip(".")
+
+
+def _time(job: Job, sizes: dict[str, Size] | str) -> str:
+    """Return the estimated time with its parts; what is cached and trials that end early are unknown."""
+    if isinstance(sizes, str):
+        return f"not estimated: {sizes}"
     parts, at_once = add_up(job, timed(time_dummy, job.specification), sizes), workers(job.study)
     return (
         f"about {format_minutes(parts.minutes(at_once))} on {here()} ({parts.shares(at_once)}; "

@@ -25,6 +25,7 @@ from engine.io.patience import within
 from engine.tracking.mlflow.entities import dataset, log_all, log_params, metrics, move_artifact, numbers
 from engine.tracking.mlflow.spool import Record, RejectedError, Spool
 from engine.tracking.mlflow.uri import (
+    KIND,
     PATIENCE_S,
     VARIABLE,
     command,
@@ -87,7 +88,7 @@ def _experiment_id(client: MlflowClient, name: str, artifact_location: str | Non
         try:
             if artifact_location is not None and (folder := local_folder(artifact_location)):
                 folder.mkdir(parents=True, exist_ok=True)
-            return str(client.create_experiment(name, artifact_location=artifact_location))
+            return str(client.create_experiment(name, artifact_location=artifact_location, tags=KIND))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process may have created it meanwhile
             if found is None:
@@ -100,6 +101,9 @@ def _experiment_id(client: MlflowClient, name: str, artifact_location: str | Non
             f"experiment: MLflow keeps the files of {name!r} in {str(folder)!r}, expected that folder here; "
             f"type ln -s {here} {made} if it was moved, or mkdir -p {made}."
         )
+    for tag, value in KIND.items():
+        if tag not in found.tags:  # made before they were set, or by a person
+            client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)
 
 

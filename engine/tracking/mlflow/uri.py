@@ -2,9 +2,8 @@
 
 import os
 import shlex
-import shutil
+import socket
 import sqlite3
-import sys
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -15,9 +14,18 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from engine.io.patience import within
+from engine.io.shell import program
+
 VARIABLE = "MLFLOW_TRACKING_URI"
 PATIENCE_S = 15.0
 """Seconds to wait for MLflow, or for its database, when a study is opened."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Lets MLflow open an experiment as training of models, with its runs; without it the page may be one of agents."""
+TRAINING = "workflowType=machine_learning"
+"""What does the same for an address: a browser that has seen neither begins with agents."""
+PORT = 5000
+"""The port that MLflow serves by default."""
 
 
 def default_uri(storage: Path) -> str:
@@ -75,12 +83,40 @@ def shown(uri: str) -> str:
 
 def command(*words: str) -> str:
     """Return a line for a shell that runs MLflow of this environment; a URI with a password is its variable."""
-    own, found = Path(sys.executable).with_name("mlflow"), shutil.which("mlflow")
-    program = [str(own)] if own.is_file() else [sys.executable, "-m", "mlflow"]
-    if found and own.is_file() and Path(found).samefile(own):
-        program = ["mlflow"]
     given = [shlex.quote(word) if shown(word) == word else f'"${VARIABLE}"' for word in words]
-    return " ".join([*map(shlex.quote, program), *given])
+    return " ".join([program("mlflow"), *given])
+
+
+def page(uri: str, experiment: str) -> list[str]:
+    """Return the lines that lead to the page of an experiment's runs: a command where no server runs, and the address.
+
+    The port of the command is MLflow's own, or the next one that is free on this machine. One worker serves a person,
+    and starts on a busy machine too, where the supervisor of several ends them. There are no lines where a SQLite file
+    is not there yet.
+    """
+    database = database_file(uri)
+    if database and not database.is_file():
+        return []
+    server, lines = uri.rstrip("/"), []
+    if not is_server(uri):
+        port = next(number for number in range(PORT, PORT + 1000) if _is_free(number))
+        server = f"http://127.0.0.1:{port}"
+        lines = [command("server", "--port", str(port), "--workers", "1", "--backend-store-uri", uri)]
+    try:
+        found = within(PATIENCE_S, lambda: MlflowClient(uri).get_experiment_by_name(experiment))
+    except (MlflowException, OSError):  # what does not answer now may do so later, and its first page leads there too
+        found = None
+    return [*lines, f"{server}/#/experiments/{found.experiment_id}/runs?{TRAINING}" if found else server]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, for ports closed a moment ago
+        try:
+            own.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def follow_move(database: Path, experiment: str, artifacts: Path) -> None:

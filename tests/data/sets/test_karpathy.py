@@ -132,7 +132,10 @@ def test_image_folder_that_is_absent(paths: Paths) -> None:
 
 def test_images_that_are_nowhere(paths: Paths) -> None:
     write(paths.data / "made" / "dataset_made.json", {"images": ENTRIES})
-    with pytest.raises(FileNotFoundError, match=r"nor a folder in it holds 'a\.png'; name the image folder"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"'a\.png' is not in .*; 4 of 4 .*; if they are elsewhere, name the folder as data\.images",
+    ):
         karpathy.DataSet(root="made").load(paths)
 
 
@@ -214,12 +217,12 @@ def test_flat_mistakes(paths: Paths, rows: object, message: str) -> None:
         karpathy.DataSet(root="f30k").load(paths)
 
 
-def test_flickr8k(flickr8k: Path, paths: Paths) -> None:
-    annotation = karpathy.find_annotation(flickr8k, None)
-    splits = karpathy.read_annotation(annotation, restval=True).splits
+def test_flickr8k(flickr8k: Path) -> None:
+    annotation = karpathy.DataSet(root=str(flickr8k)).annotation(flickr8k)
+    splits = annotation.splits
     assert {split: len(captions) for split, captions in splits.items()} == {"train": 5996, "val": 1000, "test": 1000}
     assert {len(texts) for captions in splits.values() for texts in captions.values()} == {5}
-    assert karpathy.find_image_root(flickr8k, None, list(splits["test"])) == flickr8k / "images"
+    assert annotation.images == flickr8k / "images"
 
 
 def test_folder_of_images_that_is_a_link_out_of_the_root(paths: Paths, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import pytest
 
 from engine.config.components import bind
 from engine.data.sets import shapes
-from engine.data.shapes.drawing import draw
-from engine.data.shapes.scene import BACKDROPS, COLOURS, LAYOUTS, SHAPES, TEXTURES, Placement, Scene, Thing, place
-from engine.data.shapes.wording import (
+from engine.io.files import digest
+from engine.io.paths import Paths
+from engine.shapes.drawing import draw
+from engine.shapes.scene import BACKDROPS, COLOURS, LAYOUTS, SHAPES, TEXTURES, Placement, Scene, Thing, place
+from engine.shapes.wording import (
     BACKDROP_PHRASES,
     COLOUR_WORDS,
     COMPLETE,
@@ -18,8 +20,6 @@ from engine.data.shapes.wording import (
     caption,
     captions_of,
 )
-from engine.io.files import digest
-from engine.io.paths import Paths
 
 SMALL = {"train_images": 60, "val_images": 20, "test_images": 20}
 STAR = Thing("star", "red", "large", "plain")

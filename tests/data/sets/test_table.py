@@ -144,7 +144,7 @@ def test_root_that_is_absent(paths: Paths) -> None:
 
 def test_ending_that_is_unknown(paths: Paths) -> None:
     save_photos(paths.data / "mine", ["a.xlsx"])
-    with pytest.raises(ValueError, match=r"a\.xlsx ends in '\.xlsx', expected \.csv, \.jsonl or \.parquet"):
+    with pytest.raises(ValueError, match=r"a\.xlsx ends in '\.xlsx', expected \.csv, \.txt, \.jsonl or \.parquet"):
         table.DataSet(root="mine", table="a.xlsx").load(paths)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data.shapes.scene import Scene, Thing
+from engine.shapes.scene import Scene, Thing
 
 SHAPE_WORDS = {
     "circle": ("circle", "disc", "ball"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from engine.data.shapes.scene import Placement, Scene, Thing, place
+from engine.shapes.scene import Placement, Scene, Thing, place
 
 Plane = Float32[np.ndarray, "h w"]
 Mask = Bool[np.ndarray, "h w"]

@@ -1,0 +1,62 @@
+"""Texts of a synthetic set for a student with another text encoder, and its captions as texts."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.build import Setup, build_text_encoder, text_tower
+from engine.config.load import assign
+from engine.config.schema import Resolved, Study, Tower
+from engine.io.paths import Paths, without_folders
+from engine.models.text import TrainableTextEncoder
+from engine.prepare import text_inputs
+from engine.synthetic.nearest import nearest_captions
+from engine.synthetic.set import SyntheticSet
+
+
+def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
+    """Return ``synthetic`` with texts that the study's text encoder can read.
+
+    A synthetic text is a point in the space of the encoder that it was learned with. If the metadata names another
+    encoder than the study, each text is replaced by the nearest real caption and the metadata get ``reworded``;
+    otherwise the set is returned unchanged.
+    """
+    own = synthetic.metadata.get("student", {}).get("text", study.student.text.model_dump())
+    learned_with = assign(study, {"student.text": own})
+    if _text_space(learned_with.student.text) == _text_space(study.student.text):
+        return synthetic
+    captions = setup.datasets["train"].captions
+    encoder = build_text_encoder(learned_with, paths)
+    encoder.fit(captions)
+    before = text_tower(learned_with, encoder)
+    real = text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
+    nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
+    words = [captions[index] for index in nearest.tolist()]
+    texts = setup.prepared_texts(torch.from_numpy(np.array(setup.pairs["train"].texts[nearest.numpy()])))
+    return SyntheticSet(
+        synthetic.images,
+        texts,
+        synthetic.learning_rates(),
+        synthetic.metadata | {"reworded": True},
+        similarity=synthetic.similarity,
+        loss=synthetic.loss,
+        captions=words,
+    )
+
+
+def _text_space(tower: Tower) -> tuple[object, ...]:
+    """Return what determines the space of a tower's synthetic texts."""
+    return tower.encoder, tower.train == "frozen", sorted(without_folders(tower.options).items())
+
+
+def captions_as_texts(study: Study, setup: Setup, paths: Paths, captions: Sequence[str]) -> Tensor:
+    """Return captions as texts of the study's student, embedded by its text encoder."""
+    encoder = build_text_encoder(study, paths)
+    encoder.fit(setup.datasets["train"].captions)
+    if study.student.text.train == "frozen":
+        return setup.prepared_texts(encoder.to(setup.device).embed(captions))
+    tokens = cast(TrainableTextEncoder, encoder).tokens(captions)
+    return setup.prepared_texts(torch.from_numpy(tokens[:, : setup.pairs["train"].texts.shape[1]]))
