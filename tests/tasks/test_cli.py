@@ -55,7 +55,7 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
     own = {
         "distill": runs | {"samples", "fresh"},
         "evaluate": runs | {"set"},
-        "report": {"all", "published", "markdown"},
+        "report": {"all", "published", "format", "out"},
         "actors": {"stop"},
         "doctor": {"storage"},
         "new": {"name", "data", "copy", "captions", "pairs"},
