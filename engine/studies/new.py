@@ -23,6 +23,9 @@ LEAST = {"train": 20, "val": 10, "test": 10}
 FEW = 50
 """Photos below which data that have no splits are refused."""
 
+WORTH_LEARNING = 200
+"""Training photos below which coresets were as good as a learned set (LOG.md, 2026-11-26)."""
+
 PARTS = ("val_fraction", "test_fraction")
 ENOUGH, MOST = 100, 5000
 """Photos of val and of test that are worth more than a tenth of few data, and that suffice of many."""
@@ -71,7 +74,9 @@ def write_study(
     }
     _write(path, _aligned(Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)))
     absent = [f"{key} encoder: {tower.origin}" for key, tower in towers.items() if not tower.here]
-    return path, [data.line(), *absent]
+    photos = data.photos["train"]
+    few = f"With {photos} training photos, chosen pairs may train as well as learned ones; compare the coresets."
+    return path, [data.line(), *absent, *([few] if photos < WORTH_LEARNING else [])]
 
 
 def own_file(name: str) -> Path:

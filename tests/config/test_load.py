@@ -352,8 +352,9 @@ ON_COMMAND_LINE = [
     ("protocol.momentum=1", "protocol.momentum is 1, expected a number below 1"),
     ("protocol=null", "protocol is null, expected a mapping of epochs, batch_size, seeds, select_step, select_epoch, "
      "shared_learning_rate, momentum, weight_decay, schedule, learning_rates"),
-    ("baselines.coresets=[random, hrding]", "baselines.coresets.1 is 'hrding', expected one of forgetting, herding, "
-     "k_center, random; the nearest known name is herding"),
+    ("baselines.coresets=[random, hrding]",
+     "baselines.coresets.1 is 'hrding', expected one of clipcov, forgetting, herding, k_center, prototype, random; "
+     "the nearest known name is herding"),
     ("baselines.options={hrding: {feature: sum}}",
      "baselines.options.hrding is {'feature': 'sum'}, expected options of one "
      "of the coresets random, herding, k_center, forgetting"),

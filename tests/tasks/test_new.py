@@ -67,7 +67,8 @@ def checked(path: str) -> Resolved:
 def test_a_folder_becomes_a_study_that_suits_its_size(capsys: pytest.CaptureFixture[str], here: Path) -> None:
     photos(here / "data" / "my photos", 60)
     assert run("mine", "--data", "data/my photos") == 0
-    found, written, following = capsys.readouterr().out.splitlines()[-3:]
+    found, few, written, following = capsys.readouterr().out.splitlines()[-4:]
+    assert few.startswith("With 36 training photos, chosen pairs may train as well")
     assert "60 photos, 60 captions (train 36, val 12, test 12" in found
     assert (written, following) == ("written: mine.yaml", f"next: {cli.as_typed('distill')} mine.yaml")
     assert shlex.split(following)[-1] == "mine.yaml"
