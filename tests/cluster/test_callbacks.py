@@ -1,6 +1,6 @@
 """Reports of trials that fail, in a search by Tune alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from ray import tune
 
 from engine.cluster.search.callbacks import TrialReports
 from engine.cluster.search.noise import quiet
+from engine.tracking import Data, Point
 from tests.finished import Finished
 
 
@@ -18,7 +19,7 @@ class Failing(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if self.iteration:
             raise OSError("the disk\nsaid no.")
-        return {"val/mean_recall": 1.0, "best": 1.0, "outer_step": 2, "done": False}
+        return {"val/mean_recall": 1.0, "best": 1.0, "outer_step": 2, "steps": [], "done": False}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         (Path(checkpoint_dir) / "state").touch()
@@ -42,6 +43,12 @@ class Notebook:
         pass
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
+        pass
+
+    def curve(self, points: Sequence[Point]) -> None:
+        pass
+
+    def data(self, data: Data) -> None:
         pass
 
     def tags(self, values: Mapping[str, str]) -> None:

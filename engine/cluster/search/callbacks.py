@@ -53,9 +53,9 @@ class TrialReports(tune.Callback):
         last = int(result["outer_step"])
         numbers = {name: float(value) for name, value in result.items() if name.startswith(_REPORTED)}
         self._child(trial).metrics(numbers, step=last)
-        first = last - len(result["steps"]) + 1
-        steps = [Point(step, point["time"], point) for step, point in enumerate(result["steps"], start=first)]
-        self._child(trial).curve(steps)
+        seen = result["steps"]
+        numbered = enumerate(seen, start=last - len(seen) + 1)
+        self._child(trial).curve([Point(step, time, numbers) for step, (time, numbers) in numbered])
         self._advance(trial, result["outer_step"])
         if self._bar is not None:
             recall = result[self.study.budget.metric]

@@ -106,8 +106,8 @@ class DistillTrial(tune.Trainable):
             self._write_frame()
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
-        seen: list[Metrics] = []
-        self.run.run(steps, lambda step, state, metrics: seen.append({"time": time.time(), **metrics}))
+        seen: list[tuple[float, Metrics]] = []
+        self.run.run(steps, lambda step, state, metrics: seen.append((time.time(), metrics)))
         self.run.check()
         elapsed = time.perf_counter() - started
         val = self.validate()
@@ -116,7 +116,7 @@ class DistillTrial(tune.Trainable):
             self.best = {**val, "outer_step": float(self.run.step)}
         numbers = {
             **val,
-            **averages(seen),
+            **averages([metrics for _, metrics in seen]),
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
@@ -193,5 +193,4 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
 
 def averages(seen: list[Metrics]) -> Metrics:
     """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
-    names = seen[-1].keys() - {"time"} if seen else ()
-    return {name: statistics.fmean(metrics[name] for metrics in seen) for name in sorted(names)}
+    return {name: statistics.fmean(metrics[name] for metrics in seen) for name in (seen[-1] if seen else ())}
