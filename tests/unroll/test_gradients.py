@@ -59,11 +59,11 @@ def test_one_inner_step_is_plain_sgd_on_the_inner_loss(paths: Paths) -> None:
         torch.testing.assert_close(end[name] - unroll.start[name], -rate * value.grad, rtol=1e-12, atol=1e-15)
 
 
-def test_a_modality_whose_expert_did_not_move_is_dropped(paths: Paths) -> None:
+def test_a_modality_whose_expert_did_not_move_counts_nothing(paths: Paths) -> None:
     unroll = tiny_unroll(paths, steps=2, still="text.")
     for mode in (exact, stored):
         result = mode.gradient(unroll)
-        assert set(result.losses) == {"image"}
+        assert result.losses["text"] == 0 < result.losses["image"]
         assert result.learning_rates["text"].isfinite()
     torch.testing.assert_close(flat(exact.gradient(unroll)), flat(stored.gradient(unroll)), rtol=1e-9, atol=1e-12)
 
