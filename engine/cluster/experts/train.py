@@ -38,6 +38,7 @@ def train_experts(specification: Specification, *, count: int, epochs: int, clus
         except KeyboardInterrupt:
             with suppress(RayError):  # a timeout included
                 ray.get(registry.stop.remote(caller), timeout=5)
+                ray.get(training, timeout=5)  # Ray prints an error that is not read
             raise
         bar.n = count * epochs
 
