@@ -21,6 +21,7 @@ def words_of(module: str, name: str) -> Words:
 def _expanded(module: str, node: ast.AST | None) -> Words:
     """Return the words of an annotation under the empty key, or of the class or function that it names, by key."""
     fields: list[tuple[str, ast.AST | None]] = []
+    found: Words = {}
     match node:
         case ast.Name(id="bool"):
             return {"": ["true", "false"]}
@@ -31,15 +32,17 @@ def _expanded(module: str, node: ast.AST | None) -> Words:
             return {"": [str(one.value) for one in constants if isinstance(one, ast.Constant)]}
         case ast.BinOp(left=left, right=right):  # a union, often with None
             return _expanded(module, right) | _expanded(module, left)
-        case ast.ClassDef(body=body):
+        case ast.ClassDef(body=body, bases=bases):
+            for base in bases:
+                found |= _expanded(module, base) if isinstance(base, ast.Name) else {}
             given = (line for line in body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name))
             fields = [(line.target.id, line.annotation) for line in given]  # type: ignore[union-attr]
         case ast.FunctionDef(args=arguments):
             fields = [(one.arg, one.annotation) for one in arguments.kwonlyargs]
-    found: Words = {}
     for name, annotation in fields:
         if not name.startswith("_") and "ClassVar" not in ast.dump(annotation or ast.Constant(None)):
             found |= {f".{name}{key}": words for key, words in _expanded(module, annotation).items()}
+    found.pop("", None)
     return found or {"": []}
 
 

@@ -1,10 +1,11 @@
 """Data sets made of a folder of image files and the captions of each image."""
 
 import os.path
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 
@@ -14,9 +15,10 @@ from engine.data.locate import Links, leaves_folder, locate_images
 from engine.data.pairs import PairDataset, Size
 from engine.data.peek import folders_in
 from engine.data.records import SPLITS, Annotation, Captions, Record, annotated
-from engine.data.splits import divided
+from engine.data.splits import Part, divided
 from engine.io.paths import Paths
 from engine.io.sentences import counted, listed, shown
+from engine.ranges import Count
 
 SamePhoto = Literal["refuse", "first", "last"]
 """A photo (its bytes, whatever its names) in several splits: refused, or moved with its captions to the first or the
@@ -30,46 +32,67 @@ PROBED_NAMES = 500
 """Number of images looked up in each candidate folder when the image folder is searched for."""
 
 
-@runtime_checkable
-class Photos(Protocol):
-    """A data set of photos: the options that all of them share, and what reads the captions."""
+@dataclass(frozen=True, kw_only=True)
+class Photos(ABC):
+    """A data set of photos that are resized to squares: the options that all of them share.
 
-    @property
-    def root(self) -> str: ...
-    @property
-    def image_px(self) -> int: ...
-    @property
-    def missing(self) -> Missing: ...
-    @property
-    def same_photo(self) -> SamePhoto: ...
-    @property
-    def links(self) -> Links: ...
+    Args:
+        root: folder of the data set, below ``paths.data`` unless absolute.
+        image_px: side of the decoded images.
+        missing: what happens to photos that are listed but absent: as in ``engine.data.folder``.
+        same_photo: what happens to photos that several splits share: as in ``engine.data.folder``.
+        links: which symbolic links are followed: as in ``engine.data.locate``.
+    """
 
+    root: str
+    image_px: Count = 128
+    missing: Missing = "refuse"
+    same_photo: SamePhoto = "refuse"
+    links: Links = "inside"
+
+    @abstractmethod
     def annotation(self, folder: Path) -> Annotation:
         """Return the captions of every split; ``folder`` is the data set's root."""
-        ...
+
+    def load(self, paths: Paths) -> dict[str, PairDataset]:
+        """Read train, val and test.
+
+        Raises:
+            FileNotFoundError: the root, the file of captions or photos are missing.
+            ValueError: captions cannot be read, a split is empty, splits share a photo, or a photo cannot be decoded.
+        """
+        folder = find_root(paths, self.root)
+        annotation = self.annotation(folder)
+        return read_splits(annotation, self, cache=paths.cache, named=[folder, *annotation.named])
+
+    def sizes(self, paths: Paths) -> dict[str, Size]:
+        """Return the size of each split from names and captions alone.
+
+        Raises:
+            FileNotFoundError: the root or the file of captions is missing.
+            ValueError: captions cannot be read, a split is empty, or splits share a photo's name.
+        """
+        return sizes_of(self.annotation(find_root(paths, self.root)), self.same_photo)
 
 
-def load_photos(photos: Photos, paths: Paths) -> dict[str, PairDataset]:
-    """Read train, val and test.
+@dataclass(frozen=True, kw_only=True)
+class DividedPhotos(Photos):
+    """A data set of photos that may have no splits, or not all of them.
 
-    Raises:
-        FileNotFoundError: the root, the file of captions or photos are missing.
-        ValueError: captions cannot be read, a split is empty, splits share a photo, or a photo cannot be decoded.
+    Args:
+        val_fraction: fraction of the photos that become val where the data have no splits.
+        test_fraction: the same for test.
+        seed: selects the random split; all captions of a photo are in the same split.
     """
-    folder = find_root(paths, photos.root)
-    annotation = photos.annotation(folder)
-    return read_splits(annotation, photos, cache=paths.cache, named=[folder, *annotation.named])
 
+    val_fraction: Part = 0.1
+    test_fraction: Part = 0.1
+    seed: int = 0
 
-def count_photos(photos: Photos, paths: Paths) -> dict[str, Size]:
-    """Return the size of each split from names and captions alone.
-
-    Raises:
-        FileNotFoundError: the root or the file of captions is missing.
-        ValueError: captions cannot be read, a split is empty, or splits share a photo's name.
-    """
-    return sizes_of(photos.annotation(find_root(paths, photos.root)), photos.same_photo)
+    @property
+    def fractions(self) -> dict[str, float]:
+        """The fractions of val and of test."""
+        return {"val": self.val_fraction, "test": self.test_fraction}
 
 
 def find_root(paths: Paths, root: str) -> Path:
@@ -117,20 +140,8 @@ def present(records: Sequence[Record], images: Path, missing: Missing) -> tuple[
     return there, tuple(sorted(absent))
 
 
-@runtime_checkable
-class Divided(Photos, Protocol):
-    """A data set of photos that may have no splits, or not all."""
-
-    @property
-    def val_fraction(self) -> float: ...
-    @property
-    def test_fraction(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
-
-
 def arranged(
-    options: Divided,
+    options: DividedPhotos,
     path: Path,
     records: Sequence[Record],
     images: Path,
@@ -146,8 +157,7 @@ def arranged(
     """
     blank = [f"{record.image}, {record.where}" for record in records if not record.captions]
     there, absent = present([record for record in records if record.captions], images, options.missing)
-    fractions = {"val": options.val_fraction, "test": options.test_fraction}
-    there, words = divided(there, path, fractions, seed=options.seed)
+    there, words = divided(there, path, options.fractions, seed=options.seed)
     return replace(
         annotated(path, there),
         images=images,

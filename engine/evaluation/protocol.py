@@ -131,16 +131,19 @@ def choose_learning_rates(
     """Return the learning rates whose student has the highest val mean recall; of equal ones the first.
 
     At a constant rate, a student at a higher one goes about the same way in fewer steps. So low rates are tried first,
-    and where one is seen to lose, because its val mean recall has passed its peak, all higher ones are left out.
+    and where one is seen to lose, because its val mean recall has passed its peak, all higher ones are left out, but
+    for the rates that a set has learned.
     """
     candidates = [dict.fromkeys(MODALITIES, rate) for rate in protocol.learning_rates]
+    learned = None
     if training.learning_rates is not None:
-        candidates.insert(0, learned_learning_rates(training.learning_rates, protocol))
+        learned = learned_learning_rates(training.learning_rates, protocol)
+        candidates.insert(0, learned)
     if len(candidates) == 1:
         return candidates[0]
     values, lost = [-1.0] * len(candidates), list[dict[Modality, float]]()
     for index, rates in sorted(enumerate(candidates), key=lambda one: sum(one[1].values())):
-        if any(all(rates[m] >= too_high[m] for m in MODALITIES) for too_high in lost):
+        if rates is not learned and any(all(rates[m] >= too_high[m] for m in MODALITIES) for too_high in lost):
             continue
         value = _value(student, training, protocol, rates, seed=seed, val=val, best=max(values))
         if value is None:

@@ -41,7 +41,7 @@ def rate_factor(schedule: Schedule, done: float) -> float:
 
 
 def number_of_steps(pairs: int, recipe: StudentRecipe) -> int:
-    """Return the number of steps that a student of so many pairs takes."""
+    """Return the number of steps that a student of a set of ``pairs`` takes."""
     return recipe.epochs * math.ceil(pairs / recipe.batch_size)
 
 

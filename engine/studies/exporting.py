@@ -67,8 +67,8 @@ def export_set(
         size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / 1e6
     echo(f"{out}: {len(synthetic)} pairs, {size:.2f} MB; licence {terms.licence}, as its card says ({CARD})")
     if rows:
-        told = [f"{row.name} {row.mean['mean_recall']:.2f}" for row in rows]
-        echo(f"mean recall of its students: {', '.join(told)}")
+        recalls = [f"{row.name} {row.mean['mean_recall']:.2f}" for row in rows]
+        echo(f"mean recall of its students: {', '.join(recalls)}")
 
 
 def recorded_job(file: Location, synthetic: SyntheticSet, words: Sequence[str]) -> Job:

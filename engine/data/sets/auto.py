@@ -31,7 +31,7 @@ class DataSet:
     links: Links = "inside"
 
     def load(self, paths: Paths) -> dict[str, PairDataset]:
-        """Read train, val and test; raises as ``recognise`` and ``engine.data.folder.load_photos`` do."""
+        """Read train, val and test; raises as ``recognise`` and the data set that is chosen do."""
         loaded: dict[str, PairDataset] = self._chosen(paths).load(paths)
         return loaded
 

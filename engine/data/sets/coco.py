@@ -7,60 +7,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.data.folder import Missing, SamePhoto, arranged, count_photos, find_images, load_photos
-from engine.data.locate import Links
-from engine.data.pairs import PairDataset, Size
+from engine.data.folder import DividedPhotos, arranged, find_images
 from engine.data.peek import head, named, only, tail, text_files
 from engine.data.records import SPLITS, Annotation, Record, image_name, list_of, optional_caption
-from engine.data.splits import Part, split_in
+from engine.data.splits import split_in
 from engine.io.files import read_json
-from engine.io.paths import Paths
 from engine.io.sentences import shown
-from engine.ranges import Count
 
 _SPLIT = re.compile("train|val|test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
+class DataSet(DividedPhotos):
     """Photos with the captions of COCO's own files, of 2014 or 2017, or of others in their format.
 
     COCO has captions of train and val alone, so test is one half of val, by a hash. These are not the splits of
     Karpathy, which published tables use: for those, ``data.name=karpathy`` reads ``dataset_coco.json``.
 
     Args:
-        root: folder of the data set, below ``paths.data`` unless absolute.
         captions: one of the files of captions, below ``root`` unless absolute; those of the other splits are beside
             it (``annotations/captions_train2017.json``); None: the only ones.
         images: folder below ``root`` that holds the photos, or the folders of the splits; None: the ones that do.
-        image_px: side of the decoded images.
-        val_fraction, test_fraction: fractions of the photos that become val and test where one split alone is there.
-        seed: selects the random splits.
-        missing, same_photo: which photos are refused: as in ``engine.data.folder``.
-        links: which symbolic links are followed: as in ``engine.data.locate``.
 
     References:
         Chen et al., arXiv 1504.00325.
     """
 
-    root: str
     captions: str | None = None
     images: str | None = None
-    image_px: Count = 128
-    val_fraction: Part = 0.1
-    test_fraction: Part = 0.1
-    seed: int = 0
-    missing: Missing = "refuse"
-    same_photo: SamePhoto = "refuse"
-    links: Links = "inside"
-
-    def load(self, paths: Paths) -> dict[str, PairDataset]:
-        """Read train, val and test; raises as ``engine.data.folder.load_photos`` does."""
-        return load_photos(self, paths)
-
-    def sizes(self, paths: Paths) -> dict[str, Size]:
-        """Return the size of each split; raises as ``engine.data.folder.count_photos`` does."""
-        return count_photos(self, paths)
 
     def annotation(self, folder: Path) -> Annotation:
         """Return the captions of every split.

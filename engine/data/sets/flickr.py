@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.folder import Missing, SamePhoto, arranged, count_photos, find_images, load_photos
-from engine.data.locate import Links
-from engine.data.pairs import PairDataset, Size
+from engine.data.folder import DividedPhotos, arranged, find_images
 from engine.data.peek import first_line, named, only, text_files
 from engine.data.records import Annotation, Record, image_name, optional_caption
-from engine.data.splits import Part, split_in
+from engine.data.splits import split_in
 from engine.io.files import decoded
-from engine.io.paths import Paths
 from engine.io.sentences import counted, shown
-from engine.ranges import Count
 
 TOKEN = re.compile(r"(?P<photo>[^\t#]+)#\d+\t(?P<caption>.*)")
 RESULT = re.compile(r"(?P<photo>[^|,]+?)\s*[|,]\s*\d+\s*(?P<bar>[|,]?)\s*(?P<caption>.*)")
@@ -23,7 +19,7 @@ HEADER = re.compile(r"\s*image_name\s*[|,]\s*comment_number\s*[|,]\s*comment\s*"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
+class DataSet(DividedPhotos):
     """Photos with the captions of ``Flickr8k.token.txt``, ``results_20130124.token`` or ``results.csv``.
 
     The splits are those of lists such as ``Flickr_8k.trainImages.txt``, with one photo a line; photos in none of them
@@ -31,37 +27,15 @@ class DataSet:
     as Flickr30k has one, is mended.
 
     Args:
-        root: folder of the data set, below ``paths.data`` unless absolute.
         captions: the file of captions, below ``root`` unless absolute; None: the only one.
         images: folder below ``root`` that holds the photos; None: the one that does.
-        image_px: side of the decoded images.
-        val_fraction, test_fraction: fractions of the photos that become val and test where there are no lists.
-        seed: selects that split.
-        missing, same_photo: which photos are refused: as in ``engine.data.folder``.
-        links: which symbolic links are followed: as in ``engine.data.locate``.
 
     References:
         Hodosh, Young and Hockenmaier, JAIR 2013; Young et al., TACL 2014.
     """
 
-    root: str
     captions: str | None = None
     images: str | None = None
-    image_px: Count = 128
-    val_fraction: Part = 0.1
-    test_fraction: Part = 0.1
-    seed: int = 0
-    missing: Missing = "refuse"
-    same_photo: SamePhoto = "refuse"
-    links: Links = "inside"
-
-    def load(self, paths: Paths) -> dict[str, PairDataset]:
-        """Read train, val and test; raises as ``engine.data.folder.load_photos`` does."""
-        return load_photos(self, paths)
-
-    def sizes(self, paths: Paths) -> dict[str, Size]:
-        """Return the size of each split; raises as ``engine.data.folder.count_photos`` does."""
-        return count_photos(self, paths)
 
     def annotation(self, folder: Path) -> Annotation:
         """Return captions by the splits of the lists; without lists, by those of a hash.

@@ -5,53 +5,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.folder import Missing, SamePhoto, arranged, count_photos, load_photos
-from engine.data.locate import Links
-from engine.data.pairs import PairDataset, Size
+from engine.data.folder import DividedPhotos, arranged
 from engine.data.peek import only, text_files
 from engine.data.records import Annotation, Record, captions_of, image_name
-from engine.data.splits import Part, by_folder
+from engine.data.splits import by_folder
 from engine.data.tables import columns, read_table
-from engine.io.paths import Paths
-from engine.ranges import Count
 
 PHOTO, CAPTION = "file_name", ("text", "caption")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
+class DataSet(DividedPhotos):
     """Photos with the captions of ``metadata.csv``, ``.jsonl`` or ``.parquet``: one such file, or one in each split.
 
     Its columns are ``file_name``, relative to its own folder, and ``text`` (or ``caption``). The splits are folders
     called train, validation (or val) and test; what they lack is made by a hash.
 
     Args:
-        root: folder of the data set, below ``paths.data`` unless absolute.
         metadata: name of the files of captions, which lie in ``root`` or folders of it; None: the only one.
-        image_px: side of the decoded images.
-        val_fraction, test_fraction: fractions of the photos that become val and test where there are no such folders.
-        seed: selects that split.
-        missing, same_photo: which photos are refused: as in ``engine.data.folder``.
-        links: which symbolic links are followed: as in ``engine.data.locate``.
     """
 
-    root: str
     metadata: str | None = None
-    image_px: Count = 128
-    val_fraction: Part = 0.1
-    test_fraction: Part = 0.1
-    seed: int = 0
-    missing: Missing = "refuse"
-    same_photo: SamePhoto = "refuse"
-    links: Links = "inside"
-
-    def load(self, paths: Paths) -> dict[str, PairDataset]:
-        """Read train, val and test; raises as ``engine.data.folder.load_photos`` does."""
-        return load_photos(self, paths)
-
-    def sizes(self, paths: Paths) -> dict[str, Size]:
-        """Return the size of each split; raises as ``engine.data.folder.count_photos`` does."""
-        return count_photos(self, paths)
 
     def annotation(self, folder: Path) -> Annotation:
         """Return the captions of every split.

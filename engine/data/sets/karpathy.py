@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.data.folder import Missing, SamePhoto, count_photos, find_images, load_photos, present
-from engine.data.locate import Links
-from engine.data.pairs import PairDataset, Size
+from engine.data.folder import Photos, find_images, present
 from engine.data.peek import head, named
 from engine.data.records import (
     SPLITS,
@@ -22,49 +20,29 @@ from engine.data.records import (
     text_of,
 )
 from engine.io.files import read_json
-from engine.io.paths import Paths
 from engine.io.sentences import listed, shown
-from engine.ranges import Count
 
 ANNOTATION_FOLDERS = (".", "ann_file", "annotations")
 ENTRY_KEYS = ("filename", "filepath", "split", "sentences")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
+class DataSet(Photos):
     """Images with all captions of Karpathy's splits; images are resized to squares of ``image_px`` pixels.
 
     Args:
-        root: folder of the data set, below ``paths.data`` unless absolute.
-        image_px: side of the decoded images.
         annotations: ``dataset_*.json``, or the ``*_train.json`` of a flat list with ``*_val.json`` and ``*_test.json``
             beside it, below ``root``; None: the only such file.
         images: folder below ``root`` that image names are relative to; None: the folder that holds the images.
         restval: put COCO's ``restval`` images into train, as all published work does; otherwise they are left out.
-        missing: what happens to photos that are listed but absent: as in ``engine.data.folder``.
-        same_photo: what happens to photos that several splits share: as in ``engine.data.folder``.
-        links: which symbolic links are followed: as in ``engine.data.locate``.
 
     References:
         Karpathy and Fei-Fei, arXiv 1412.2306 (the splits).
     """
 
-    root: str
-    image_px: Count = 128
     annotations: str | None = None
     images: str | None = None
     restval: bool = True
-    missing: Missing = "refuse"
-    same_photo: SamePhoto = "refuse"
-    links: Links = "inside"
-
-    def load(self, paths: Paths) -> dict[str, PairDataset]:
-        """Read train, val and test; raises as ``engine.data.folder.load_photos`` does."""
-        return load_photos(self, paths)
-
-    def sizes(self, paths: Paths) -> dict[str, Size]:
-        """Return the size of each split; raises as ``engine.data.folder.count_photos`` does."""
-        return count_photos(self, paths)
 
     def annotation(self, folder: Path) -> Annotation:
         """Return the captions of every split.

@@ -5,49 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.folder import Missing, SamePhoto, arranged, count_photos, load_photos
-from engine.data.locate import Links
-from engine.data.pairs import PairDataset, Size
+from engine.data.folder import DividedPhotos, arranged
 from engine.data.peek import PHOTO, files_below
 from engine.data.records import Annotation, Record, optional_caption
-from engine.data.splits import Part, by_folder
+from engine.data.splits import by_folder
 from engine.io.files import decoded
-from engine.io.paths import Paths
 from engine.io.sentences import counted
-from engine.ranges import Count
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
+class DataSet(DividedPhotos):
     """Photos with a text of the same name beside each, one caption a line, in ``root`` and folders at any depth.
 
     The splits are folders called train, validation (or val) and test; without such folders, those of a hash.
-
-    Args:
-        root: folder of the data set, below ``paths.data`` unless absolute.
-        image_px: side of the decoded images.
-        val_fraction, test_fraction: fractions of the photos that become val and test where there are no such folders.
-        seed: selects that split.
-        missing, same_photo: which photos are refused: as in ``engine.data.folder``.
-        links: which symbolic links are followed: as in ``engine.data.locate``.
     """
-
-    root: str
-    image_px: Count = 128
-    val_fraction: Part = 0.1
-    test_fraction: Part = 0.1
-    seed: int = 0
-    missing: Missing = "refuse"
-    same_photo: SamePhoto = "refuse"
-    links: Links = "inside"
-
-    def load(self, paths: Paths) -> dict[str, PairDataset]:
-        """Read train, val and test; raises as ``engine.data.folder.load_photos`` does."""
-        return load_photos(self, paths)
-
-    def sizes(self, paths: Paths) -> dict[str, Size]:
-        """Return the size of each split; raises as ``engine.data.folder.count_photos`` does."""
-        return count_photos(self, paths)
 
     def annotation(self, folder: Path) -> Annotation:
         """Return the captions of every split.

@@ -27,6 +27,7 @@ def log_params(client: MlflowClient, run: str, values: Mapping[str, str]) -> Non
 
 
 def metrics(record: Record) -> list[Metric]:
+    """Return the numbers of a record of one step as metrics at the time of the record."""
     return numbers(record.content["step"], record.time, record.content["values"])
 
 
@@ -44,6 +45,7 @@ def dataset(*, name: str, digest: str, source: str, counts: Mapping[str, int]) -
 def log_all(
     client: MlflowClient, run: str, kind: Literal["params", "tags", "metrics"], entities: Sequence[Any]
 ) -> None:
+    """Log any number of entities, in calls as large as MLflow takes them."""
     size = BATCH[kind]
     for start in range(0, len(entities), size):
         client.log_batch(run, **{kind: entities[start : start + size]})
