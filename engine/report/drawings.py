@@ -49,7 +49,7 @@ def _recalls(rows: Sequence[Row], *, suffix: str = "", more: str = "") -> list[D
     said = f"{recall.students_of(rows)}.{more}"
     line = " Dashed: students of all pairs." if any(row.full for row in rows) else ""
     if len({row.pairs for row in sets}) > 1:
-        caption = f"Recall against the number of pairs ({recall.ended(rows)}): {said}{line}"
+        caption = f"Recall against the number of pairs ({recall.sets_and_budgets(rows)}): {said}{line}"
         found = [drawing(f"recall-pairs{suffix}", caption, recall.draw_against_pairs(rows))]
     else:
         caption = f"Recall of sets of {counted(sets[0].pairs, 'pair')}: {said} Crosses: single students.{line}"

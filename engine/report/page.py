@@ -15,10 +15,9 @@ from engine.report.study import Study
 from engine.report.tables import as_row
 from engine.results.published import TITLE
 from engine.results.render import BOLD, LONG, MISSING, RECALLS, by_value, largest_cells, remarks, row_cells
+from engine.tracking.pictures import SMALL_PX
 
 NAME = "report.html"
-SMALL_PX = 112
-"""Below this height images are enlarged without smoothing, so that single pixels can be seen."""
 
 
 def html(studies: Sequence[Study]) -> bytes:

@@ -126,6 +126,6 @@ def students_of(rows: Sequence[Row]) -> str:
     return f"mean ± one standard deviation over student seeds (n = {each} of each set{of_all})"
 
 
-def ended(rows: Sequence[Row]) -> str:
+def sets_and_budgets(rows: Sequence[Row]) -> str:
     """Return the number of sets and of budgets, for a caption."""
     return f"{counted(len(scored(rows)), 'set')} at {counted(len({row.pairs for row in scored(rows)}), 'budget')}"

@@ -117,3 +117,7 @@ def test_a_mistake_is_one_line(words: list[str], told: str, here: Path, capsys: 
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert told in captured.err
+
+
+def test_the_command_offers_every_format() -> None:
+    assert report.FORMATS == FORMATS

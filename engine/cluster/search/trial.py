@@ -1,5 +1,6 @@
 """A Tune trial: one distillation run that is validated every few outer steps and resumes exactly."""
 
+import math
 import statistics
 import time
 from dataclasses import replace
@@ -123,7 +124,7 @@ class DistillTrial(tune.Trainable):
             "peak_memory": self.memory.bytes(),
         }
         self._write_frame()
-        known = {name: float(value) for name, value in numbers.items() if value is not None}
+        known = {name: float(value) for name, value in numbers.items() if value is not None and math.isfinite(value)}
         self._record(replace(self.history, validations=[*self.history.validations, known]))
         return {**numbers, "steps": seen, "done": self.run.step >= budget.outer_steps}
 
