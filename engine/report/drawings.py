@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from engine.report import curves, knobs, recall, transfer
 from engine.report.facts import metric
 from engine.report.figures import Drawing, counted, drawing, styled
-from engine.report.pairs import draw_similarity, pairs_figure, set_of, similarity_caption, time_lapse_figure
+from engine.report.pairs import (
+    copies_figure,
+    draw_similarity,
+    pairs_figure,
+    retrieval_figure,
+    set_of,
+    similarity_caption,
+    time_lapse_figure,
+)
 from engine.report.study import Study
 from engine.results.row import Row
 
@@ -14,7 +22,8 @@ def of_study(study: Study) -> list[Drawing]:
     """Return the figures of a study, those about its set first."""
     with styled():
         own = [row for row in study.rows if row.protocol == study.rows[0].protocol]
-        found = [pairs_figure(study), time_lapse_figure(study), *_recalls(own), *_curves(study), *_knobs(study)]
+        found = [pairs_figure(study), time_lapse_figure(study), *_audited(study), *_recalls(own), *_curves(study),
+                 *_knobs(study)]  # fmt: skip
         synthetic = set_of(study)
         matrix = None if synthetic is None else synthetic.similarity()
         if matrix is not None:
@@ -61,6 +70,13 @@ def _recalls(rows: Sequence[Row], *, suffix: str = "", more: str = "") -> list[D
         caption = f"Recall against the time to learn or choose the set (at least 0.1 s): {said}{line}"
         found.append(drawing(f"recall-seconds{suffix}", caption, recall.draw_against_seconds(rows)))
     return found
+
+
+def _audited(study: Study) -> list[Drawing]:
+    """Return the images nearest to a photo, and what is kept and lost on test, as far as the study was audited."""
+    audit = study.audit
+    found = [copies_figure(audit)] if audit else []
+    return found + ([retrieval_figure(audit.recalls)] if audit and audit.recalls else [])
 
 
 def _curves(study: Study) -> list[Drawing]:

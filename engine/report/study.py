@@ -11,6 +11,7 @@ from engine.config.search import Domain, DomainError, parse
 from engine.config.spaces import parse_yaml
 from engine.io.files import decoded
 from engine.io.storage import Location, matching, read_whole
+from engine.results.audit import Audit, read_audit
 from engine.results.files import read_table
 from engine.results.history import BEST_SET, FRAMES, HISTORY, History, read_history
 from engine.results.published import PublishedRow
@@ -60,6 +61,7 @@ class Study:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     yaml: str = ""
     trials: Sequence[Trial] = ()
+    audit: Audit | None = None
     written: datetime
 
     @property
@@ -132,6 +134,7 @@ def read_study(folder: Location) -> Study:
             )
             for file in histories
         ],
+        audit=read_audit(folder),
         written=datetime.fromtimestamp(written, UTC),
     )
 

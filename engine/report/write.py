@@ -23,6 +23,8 @@ def text(studies: Sequence[Study]) -> str:
     for study in studies:
         shown = render_text(study.rows) if study.rows else "\n".join([*wrapped([state(study)]), ""])
         parts.append(f"{study.folder}\n{shown}")
+        if study.audit:
+            parts.append("\n".join([*wrapped(study.audit.sentences()), ""]))
         if study.published:
             parts.append(published.render_text(study.published))
     return "\n".join(parts)
