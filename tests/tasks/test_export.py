@@ -172,6 +172,10 @@ def prepare(here: Path) -> None:
 
 WRONG = [
     (["--out", "o"], "expected --set FILE, or a space whose own set is exported"),
+    (["--set", "good.safetensors"], "expected --out FOLDER, or --register NAME"),
+    (["--set", "good.safetensors", "--register", "a"], "--register keeps the own set of a finished study"),
+    (["shapes_100", "--register", "a"], "the study is not finished, expected its set"),
+    (["--set", "models:/good/1", "--out", "o"], "mlflow.db is not there, expected the database in which"),
     (["shapes_100", "--out", "o"], "there is no synthetic set here"),
     (["--set", "absent.safetensors", "--out", "o"], "absent.safetensors: there is no synthetic set here"),
     (["--set", "full", "--out", "o"], "full: there is no synthetic set here, expected learned.json"),
