@@ -22,8 +22,8 @@ def of_study(study: Study) -> list[Drawing]:
     """Return the figures of a study, those about its set first."""
     with styled():
         own = [row for row in study.rows if row.protocol == study.rows[0].protocol]
-        found = [pairs_figure(study), time_lapse_figure(study), *_audited(study), *_recalls(own), *_curves(study),
-                 *_knobs(study)]  # fmt: skip
+        found = [pairs_figure(study), time_lapse_figure(study), *_audited(study), *_recalls(own)]
+        found += [*_experts(study), *_curves(study), *_knobs(study)]
         synthetic = set_of(study)
         matrix = None if synthetic is None else synthetic.similarity()
         if matrix is not None:
@@ -77,6 +77,27 @@ def _audited(study: Study) -> list[Drawing]:
     audit = study.audit
     found = [copies_figure(audit)] if audit else []
     return found + ([retrieval_figure(audit.recalls)] if audit and audit.recalls else [])
+
+
+def _experts(study: Study) -> list[Drawing]:
+    """Return the learning curves of a study's experts, with the segments that its method draws from them."""
+    if not any(study.experts):
+        return []
+    span, starts = study.get("method.span"), {"image": study.get("method.max_start")}
+    starts["text"] = study.get("method.text_max_start") or starts["image"]
+    known = {side: range(count) for side, count in starts.items() if isinstance(count, int) and isinstance(span, int)}
+    segments = {side: [(start, start + span) for start in firsts] for side, firsts in known.items()}
+    listed = {side: ", ".join(f"{start} to {end}" for start, end in found) for side, found in segments.items()}
+    if len(set(listed.values())) == 1:
+        segments, listed = {"both": segments["image"]}, {"both": listed["image"]}
+    said = "; ".join(f"{side} {found}" for side, found in listed.items())
+    caption = (
+        f"Learning curves of {counted(len(study.experts), 'expert')}: mean loss over the batches of each epoch, and "
+        "mean recall on val at its end."
+    )
+    if said:
+        caption += f" Below, the segments that students are given, from epoch to epoch ({said.removeprefix('both ')})."
+    return [drawing("experts", caption, curves.draw_experts(study.experts, segments))]
 
 
 def _curves(study: Study) -> list[Drawing]:

@@ -16,6 +16,7 @@ from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
 from engine.cluster.search.trial import BEST_SET
 from engine.config.load import as_yaml, assign
+from engine.experts.store import ExpertStore
 from engine.io.files import atomic_path, digest
 from engine.io.storage import read_whole
 from engine.io.terminal import echo
@@ -38,7 +39,7 @@ from engine.studies.preflight.checks import (
 )
 from engine.studies.preflight.dry_run import estimate
 from engine.studies.preflight.memory import TrialBytes, trial_bytes
-from engine.studies.record import record_page, record_rows, row_metrics
+from engine.studies.record import record_experts, record_page, record_rows, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -163,6 +164,7 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     if not beside:
         baselines.start_rest()
     rows, ours = _scored(job, best, baselines)
+    record_experts(job.folder, ExpertStore(job.specification.expert_folder()), job.expert_count)
     record_audit(tracker, job, ours, [score.result() for score in baselines.full])
     _record(job, rows, tracker, seconds=time.perf_counter() - started)
     record_page(tracker, job.folder)

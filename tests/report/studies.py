@@ -8,6 +8,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from engine.io.files import write_json
+from engine.report.study import EXPERTS
 from engine.results.audit import Audit, Group, Nearest, Recalls, Share, Shown, write_audit
 from engine.results.files import write_table
 from engine.results.history import BEST_SET, FRAMES, HISTORY, History, write_history
@@ -52,7 +54,7 @@ def write_study(folder: Path, *, finished: bool = True, trials: int = 5, **chang
         "note": "A <study> & its $note",
         "seed": 3,
         "data": {"name": "shapes", "image_px": PX},
-        "method": {"name": "lors", "num_pairs": PAIRS},
+        "method": {"name": "lors", "num_pairs": PAIRS, "max_start": 2, "span": 2},
         "protocol": {"seeds": 3, "select_step": "val", "select_epoch": "last", "learning_rates": [0.1, 0.3]},
         "baselines": {"coresets": ["random", "herding"], "options": {}},
         "search": {"method.inner_lr.image": RATES, "method.init": INITS},
@@ -80,6 +82,12 @@ def write_study(folder: Path, *, finished: bool = True, trials: int = 5, **chang
         learned.save(folder / BEST_SET)
         write_table(folder, rows())
         write_audit(folder, audit())
+        losses = ((2.0, 1.0, 0.5), (2.5, 1.5, 1.0))
+        curves = [
+            {epoch: {"loss": loss, "val/mean_recall": 5.0 * epoch - expert} for epoch, loss in enumerate(one, start=1)}
+            for expert, one in enumerate(losses)
+        ]
+        write_json(folder / EXPERTS, curves)
     return folder
 
 
