@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from engine.cluster.scoring import Result
 from engine.io.storage import as_file
 from engine.io.terminal import echo
-from engine.results.audit import AUDIT, Audit, write_audit
+from engine.results.audit import AUDIT, TITLES, Audit, write_audit
 from engine.results.auditing import Ranks, audit
 from engine.results.history import BEST_SET
 from engine.studies.job import Job
@@ -29,8 +29,17 @@ def set_audit(job: Job, synthetic: SyntheticSet, ours: Result, full: Sequence[Re
 def record_audit(tracker: Tracker, job: Job, ours: Result, full: Sequence[Result]) -> None:
     """Write the audit of a study's set into its folder and keep it; one that cannot be made ends nothing."""
     try:
-        write_audit(job.folder, set_audit(job, load_set(job.folder / BEST_SET), ours, full))
+        synthetic = load_set(job.folder / BEST_SET)
+        found = set_audit(job, synthetic, ours, full)
+        write_audit(job.folder, found)
         with as_file(job.folder / AUDIT) as file:
             tracker.artifact(file)
+        if cells := found.table():
+            tracker.table("kept_and_lost", dict(zip(TITLES, zip(*cells, strict=True), strict=True)))
+        near = found.nearest
+        said = {"caption": synthetic.captions} if synthetic.captions else {}
+        tracker.table(
+            "pairs", {"pair": range(1, found.pairs + 1), **said, "nearest photo": near.names, "bits": near.bits}
+        )
     except Exception as error:  # the table is written already
         echo(f"The audit is missing, since {type(error).__name__}: {error}")

@@ -39,7 +39,7 @@ from engine.studies.preflight.checks import (
 )
 from engine.studies.preflight.dry_run import estimate
 from engine.studies.preflight.memory import TrialBytes, trial_bytes
-from engine.studies.record import record_experts, record_page, record_rows, row_metrics
+from engine.studies.record import record_experts, record_page, record_rows, record_table, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -199,4 +199,5 @@ def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> N
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": seconds}, step=0)
+    record_table(tracker, rows)
     record_rows(tracker, rows[1:])

@@ -1,6 +1,7 @@
 """Rows of a table in MLflow: a run each with the same metrics, so that MLflow's comparison of runs is the table."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from engine.config.schema import Study
 from engine.data.cache import array_key
@@ -13,6 +14,14 @@ from engine.report.write import write_page
 from engine.results.row import Row
 from engine.specification import Specification
 from engine.tracking import Data, Tracker
+
+
+def record_table(tracker: Tracker, rows: Sequence[Row]) -> None:
+    """Record all rows as one table of the tracker's run: recalls in percent, seconds, bytes."""
+    numbers = [row_metrics(row) for row in rows]
+    keys = list(dict.fromkeys(key for one in numbers for key in one))
+    columns: dict[str, Sequence[Any]] = {"set": [row.name for row in rows], "pairs": [row.pairs for row in rows]}
+    tracker.table("results", {**columns, **{key: [one.get(key) for one in numbers] for key in keys}})
 
 
 def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from engine.io.files import exclusive
 from engine.io.patience import within
-from engine.tracking.mlflow.entities import dataset, log_all, log_params, metrics, move_artifact, numbers
+from engine.tracking.mlflow.entities import dataset, log_all, log_params, log_table, metrics, move_artifact, numbers
 from engine.tracking.mlflow.spool import Record, RejectedError, Spool
 from engine.tracking.mlflow.uri import (
     KIND,
@@ -178,6 +178,8 @@ class Delivery:
                     log_all(client, run, "metrics", [one for point in content["points"] for one in numbers(*point)])
                 case "data":
                     client.log_inputs(run, datasets=[dataset(**content)])
+                case "table":
+                    log_table(client, run, **content)
                 case "artifact":
                     move_artifact(client, run, self.spool.folder / content["copy"])
                 case "status":
