@@ -24,6 +24,7 @@ from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.methods import Method, Sources
 from engine.models import two_tower
+from engine.models.folding import folded
 from engine.models.heads import build_head
 from engine.models.image import checked
 from engine.models.text import TextEncoder, TrainableTextEncoder
@@ -140,11 +141,12 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
     """
     tower = study.student.image
     build: Callable[[], nn.Module] = partial(components.bind("image", tower.encoder, tower.options), paths)
-    probe = checked(build(), study.data.options["image_px"], name=tower.encoder, options=tower.options)
+    pixels = study.data.options["image_px"]
+    probe = checked(build(), pixels, name=tower.encoder, options=tower.options)
     width = study.student.embed_dim
     image = make_tower(
         "image",
-        build_encoder=build,
+        build_encoder=(lambda: folded(build(), pixels)) if tower.train == "frozen" else build,
         build_head=partial(build_head, tower.head, features=probe.features, width=width),
         train=tower.train,
         pretrained=probe.pretrained,

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from engine.build import Setup, build_text_encoder, text_tower
 from engine.config.load import assign
-from engine.config.schema import Resolved, Study, Tower
+from engine.config.schema import Resolved, Study
+from engine.config.student import Tower
 from engine.io.paths import Paths, without_folders
 from engine.models.text import TrainableTextEncoder
 from engine.prepare import text_inputs
