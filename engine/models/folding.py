@@ -48,7 +48,8 @@ def _fold_children(module: nn.Module) -> int:
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Change the weights of a convolution so that its output is the one of the batch norm behind it."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     mean, variance = norm.running_mean.double(), norm.running_var.double()
     factor = (variance + norm.eps).rsqrt() if norm.weight is None else norm.weight / (variance + norm.eps).sqrt()
     bias = -mean if convolution.bias is None else convolution.bias - mean
