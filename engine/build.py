@@ -1,6 +1,6 @@
 """Building the library's objects (data, student, method, run) from a resolved configuration."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Protocol, cast, runtime_checkable
@@ -24,6 +24,7 @@ from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.methods import Method, Sources
 from engine.models import two_tower
+from engine.models.folding import folded
 from engine.models.heads import build_head
 from engine.models.image import checked
 from engine.models.text import TextEncoder, TrainableTextEncoder
@@ -140,11 +141,12 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
     """
     tower = study.student.image
     build: Callable[[], nn.Module] = partial(components.bind("image", tower.encoder, tower.options), paths)
-    probe = checked(build(), study.data.options["image_px"], name=tower.encoder, options=tower.options)
+    pixels = study.data.options["image_px"]
+    probe = checked(build(), pixels, name=tower.encoder, options=tower.options)
     width = study.student.embed_dim
     image = make_tower(
         "image",
-        build_encoder=build,
+        build_encoder=(lambda: folded(build(), pixels)) if tower.train == "frozen" else build,
         build_head=partial(build_head, tower.head, features=probe.features, width=width),
         train=tower.train,
         pretrained=probe.pretrained,
@@ -223,6 +225,11 @@ def method(study: Study) -> Method:
     """
     options = study.method.options | {"num_pairs": study.method.num_pairs}
     chosen = cast(Method, components.bind("method", study.method.name, options))
+    if study.students and "one_student" in chosen.needs:
+        raise ValueError(
+            f"students holds {len(study.students)} students, expected none: {study.method.name} keeps the parameters "
+            "of one student."
+        )
     for modality in MODALITIES if "frozen_encoders" in chosen.needs else ():
         train = getattr(study.student, modality).train
         if train != "frozen":
@@ -260,19 +267,32 @@ def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> Initial:
     return *initial_tensors(chosen.init, seeds, chosen.num_pairs, generator), generator
 
 
-def distillation(study: Study, setup: Setup, experts: ExpertSource, initial: Initial | None = None) -> Distillation:
-    """Return the study's run before its first outer step, from ``initial`` pairs where given; they are not changed."""
+def distillation(
+    study: Study,
+    setup: Setup,
+    experts: ExpertSource,
+    initial: Initial | None = None,
+    *,
+    further: Sequence[tuple[Setup, ExpertSource]] = (),
+) -> Distillation:
+    """Return the study's run before its first outer step, from ``initial`` pairs where given; they are not changed.
+
+    ``further`` has the setup and the experts of each of the study's further students.
+    """
     chosen = method(study)
-    sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
+    sources, *others = (
+        Sources(one.student, source, one.pairs["train"]) for one, source in ((setup, experts), *further)
+    )
     images, texts, generator = initial or initial_pairs(study, setup, experts)
     state = chosen.initial_state(images, texts, sources, generator.clone_state()).to(setup.device)
-    state.synthetic.metadata |= study.model_dump(mode="json", include=set(RECORDED))
+    state.synthetic.add_students(len(others)).to(setup.device)
+    named = {"students"} if study.students else set[str]()
+    state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *named})
     optimiser = outer_optimiser(
         chosen.param_groups(state),
         study.optimiser.learning_rates,
         name=study.optimiser.name,
         momentum=study.optimiser.momentum,
     )
-    return Distillation(
-        chosen, state, optimiser, sources, study.seed, clip=study.optimiser.clip, ema=study.optimiser.ema
-    )
+    clip, ema = study.optimiser.clip, study.optimiser.ema
+    return Distillation(chosen, state, optimiser, sources, study.seed, clip=clip, ema=ema, further=others)

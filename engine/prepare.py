@@ -8,7 +8,8 @@ from typing import cast
 import numpy as np
 import torch
 
-from engine.config.schema import Study, Tower
+from engine.config.schema import Study
+from engine.config.student import Tower
 from engine.data.cache import array_key, cached_array, caption_embeddings, caption_tokens
 from engine.data.pairs import PairDataset
 from engine.data.prepared import write_features

@@ -46,12 +46,13 @@ def estimate(job: Job) -> Estimate:
     Raises:
         ValueError: the method learns something that has no learning rate in the study.
     """
-    setup = job.specification.setup(device="cpu")
+    setups = job.specification.setups(device="cpu")
+    setup = setups[0]
     sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in setup.datasets.items()}
-    trial, minutes = trial_bytes(job, setup), None
+    trial, minutes = trial_bytes(job, setups), None
     with suppress(RuntimeError, TypeError):  # the method itself fails on dummy experts: no reason to stop
         minutes = add_up(job, timed(time_prepared, job.specification), sizes).minutes(workers(job.study))
-    return Estimate(minutes, _trajectory_bytes(job, setup.student), trial)
+    return Estimate(minutes, sum(_trajectory_bytes(job, one.student) for one in setups), trial)
 
 
 def describe(job: Job) -> str:
@@ -80,7 +81,7 @@ def describe(job: Job) -> str:
         f"experts:       {count} x {epochs} epochs, {there} already there, {trajectories} of trajectories",
         f"trials:        {job.samples} x {study.budget.outer_steps} outer steps, {searched}",
         f"mlflow:        {job.mlflow_uri}",
-        f"memory:        {_memory(trial_bytes(job, setup).step)} in an outer step",
+        f"memory:        {_memory(trial_bytes(job, [setup]).step)} in an outer step",
         f"time:          {_time(job, sizes)}",
     ]
     return "\n".join(lines)
