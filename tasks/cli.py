@@ -139,7 +139,6 @@ SPACE_EXAMPLES: Examples = (
     ("flickr8k_100", "another space"),
     ("method.inner_steps=4 seed=1", "other values"),
     ("--config my_space.yaml", "a space of your own"),
-    ("--json > rows.json", "the rows for a script"),
     ("--list", "all spaces"),
 )
 """Examples of a task that takes a space and no other word."""

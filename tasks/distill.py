@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 PARSER = cli.TaskParser(
     "distill", __doc__, examples=[*cli.SPACE_EXAMPLES[:2], ("flickr8k_100 --samples 8", "search with eight trials"),
                                   ("--from-run RUN_ID --fresh", "repeat the study of a run in MLflow"),
+                                  ("--json > rows.json", "the rows of the table for a script"),
                                   *cli.SPACE_EXAMPLES[2:]]
 )  # fmt: skip
 PARSER.add_argument(
