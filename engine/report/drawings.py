@@ -76,7 +76,8 @@ def _audited(study: Study) -> list[Drawing]:
     """Return the images nearest to a photo, and what is kept and lost on test, as far as the study was audited."""
     audit = study.audit
     found = [copies_figure(audit)] if audit else []
-    return found + ([retrieval_figure(audit.recalls)] if audit and audit.recalls else [])
+    recalls = audit.recalls if audit else None
+    return found + ([retrieval_figure(recalls)] if recalls and (recalls.still or recalls.gone) else [])
 
 
 def _experts(study: Study) -> list[Drawing]:

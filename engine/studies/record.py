@@ -21,7 +21,8 @@ def record_table(tracker: Tracker, rows: Sequence[Row]) -> None:
     numbers = [row_metrics(row) for row in rows]
     keys = list(dict.fromkeys(key for one in numbers for key in one))
     columns: dict[str, Sequence[Any]] = {"set": [row.name for row in rows], "pairs": [row.pairs for row in rows]}
-    tracker.table("results", {**columns, **{key: [one.get(key) for one in numbers] for key in keys}})
+    rounded = {key: [None if key not in one else round(one[key], 3) for one in numbers] for key in keys}
+    tracker.table("results", columns | rounded)
 
 
 def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:

@@ -69,8 +69,8 @@ def register_set(job: Job, name: str) -> None:
     run = run_of_study(uri, EXPERIMENT, job.key)
     if run is None:
         raise ValueError(f"{job.folder}: MLflow has no run of this study, expected the one that recorded it.")
-    recall = f"{row_cells(own)['mean']} mean recall on test (%)"
-    note = f"{own.name}, {own.pairs} pairs: {recall}; {own.protocol}."
+    recall = row_cells(own)["mean"]
+    note = f"{own.name}, {own.pairs} pairs: mean recall {recall} % on test; {own.protocol}."
     version = register(uri, name, run, BEST_SET, tags=study_tags(job.study) | {"mean recall": recall}, note=note)
     echo(f"registered: {SCHEME}{version.name}/{version.number} (evaluate and export take it as --set)")
 

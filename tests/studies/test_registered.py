@@ -70,7 +70,7 @@ def test_a_registered_set_is_fetched_by_its_name(job: Job, capsys: pytest.Captur
         register_set(job, "my set")
         assert capsys.readouterr().out.startswith("registered: models:/my set/1 ")
     version = MlflowClient(job.mlflow_uri).get_model_version("my set", "1")
-    assert version.description.startswith("tiny, 8 pairs: 20.0 mean recall on test (%)")
+    assert version.description.startswith("tiny, 8 pairs: mean recall 20.0 % on test; two epochs.")
     assert (version.run_id, version.tags["pairs"]) == (run_of(job).run_id, "8")
     for address in ("models:/my set/1", "models:/my set", "models:/my set/latest"):
         file = set_location(address, words=words(job))
