@@ -20,7 +20,8 @@ def map_texts(
 
     The map is the ridge regression of one encoder's embeddings on the other's. Learned texts lie far from those of any
     caption (their norm is four times as large on Flickr8k), so that the nearest caption says little about them, while
-    a linear map keeps what directions mean. The ridge leaves out directions in which captions hardly differ. Sums are over ``chunk`` rows at a time and in float64.
+    a linear map keeps what directions mean. The ridge leaves out directions in which captions hardly differ. Sums are
+    over ``chunk`` rows at a time and in float64.
     """
     width = source.shape[1]
     gram = torch.zeros(width, width, dtype=torch.float64)
