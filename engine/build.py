@@ -35,7 +35,7 @@ from engine.synthetic.initialisation import SeedPairs, initial_tensors
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
-RECORDED = ("data", "student", "experts", "method", "optimiser", "protocol", "budget", "seed")
+RECORDED = ("data", "student", "experts", "method", "optimiser", "protocol", "budget", "seed", "precision")
 """The sections of its study that the metadata of a distilled set hold."""
 Initial = tuple[Tensor, Tensor, torch.Generator]
 """Initial images and texts of a run, and the generator that its state is drawn from."""
@@ -80,12 +80,12 @@ def default_device() -> torch.device:
 def build_setup(study: Study, paths: Paths, device_name: str | None = None) -> Setup:
     """Load the data, build the student, and compute the outputs of its frozen encoders (cached on disk)."""
     device = torch.device(device_name) if device_name else default_device()
-    set_policy()
+    set_policy(study.precision, device)
     datasets = load_data(study, paths)
     encoder = build_text_encoder(study, paths)
     encoder.fit(datasets["train"].captions)
     student = build_student(study, paths, encoder=encoder).to(device)
-    texts = text_inputs(study, paths, encoder.to(device), datasets)
+    texts = text_inputs(study, paths, encoder, datasets, device)
     pairs = {
         split: PreparedPairs(
             images=image_inputs(study, paths, student, datasets[split], device),
@@ -149,6 +149,7 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
         train=tower.train,
         pretrained=probe.pretrained,
         lora=tower.lora,
+        precision=study.precision,
     )
     return TwoTower(image, text_tower(study, encoder), study.student.temperature)
 
@@ -179,6 +180,7 @@ def text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
         pretrained=True,
         lora=tower.lora,
         before=before,
+        precision=study.precision,
     )
 
 

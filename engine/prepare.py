@@ -12,6 +12,7 @@ from engine.config.schema import Study, Tower
 from engine.data.cache import array_key, cached_array, caption_embeddings, caption_tokens
 from engine.data.pairs import PairDataset
 from engine.data.prepared import write_features
+from engine.determinism import unusual
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.models import two_tower
@@ -23,7 +24,7 @@ SPLITS = ("train", "val", "test")
 
 
 def text_inputs(
-    study: Study, paths: Paths, encoder: TextEncoder, datasets: Mapping[str, PairDataset]
+    study: Study, paths: Paths, encoder: TextEncoder, datasets: Mapping[str, PairDataset], device: torch.device
 ) -> dict[str, np.ndarray]:
     """Return the text tower's inputs of each split: cached embeddings, or token ids if its encoder is trained.
 
@@ -37,7 +38,10 @@ def text_inputs(
     checks = {split: partial(check_distinct, name, split, encoder) for split in SPLITS[1:]}
     captions = {split: datasets[split].captions for split in SPLITS}
     if text.train == "frozen":
-        return {s: caption_embeddings(encoder, captions[s], paths.cache, check=checks.get(s)) for s in SPLITS}
+        embed = partial(
+            caption_embeddings, encoder.to(device), cache=paths.cache, precision=study.precision, device=device
+        )
+        return {split: embed(captions[split], check=checks.get(split)) for split in SPLITS}
     trainable = cast(TrainableTextEncoder, encoder)
     ids = {s: caption_tokens(trainable, captions[s], paths.cache, check=checks.get(s)) for s in SPLITS}
     longest = max(int((rows >= 0).any(axis=0).sum()) for rows in ids.values())
@@ -55,7 +59,7 @@ def image_inputs(
         width = student.image.prepare(torch.zeros(1, *dataset.images.shape[1:], device=device)).shape[1]
     return cached_array(
         paths.cache / "features",
-        digest("features/1", _encoder_key(tower, student.image), array_key(dataset.images)),
+        digest("features/1", _encoder_key(tower, student.image), array_key(dataset.images), *unusual(study.precision)),
         shape=(dataset.num_images, width),
         dtype=np.float32,
         fill=partial(write_features, student.image, dataset, device=device),

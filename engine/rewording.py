@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.build import Setup, build_text_encoder, text_tower
 from engine.config.load import assign
 from engine.config.schema import Resolved, Study, Tower
+from engine.determinism import encoding
 from engine.io.paths import Paths, without_folders
 from engine.models.text import TrainableTextEncoder
 from engine.prepare import text_inputs
@@ -32,7 +33,7 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     encoder = build_text_encoder(learned_with, paths)
     encoder.fit(captions)
     before = text_tower(learned_with, encoder)
-    real = text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
+    real = text_inputs(learned_with, paths, encoder, setup.datasets, setup.device)["train"]
     nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
     words = [captions[index] for index in nearest.tolist()]
     texts = setup.prepared_texts(torch.from_numpy(np.array(setup.pairs["train"].texts[nearest.numpy()])))
@@ -57,6 +58,8 @@ def captions_as_texts(study: Study, setup: Setup, paths: Paths, captions: Sequen
     encoder = build_text_encoder(study, paths)
     encoder.fit(setup.datasets["train"].captions)
     if study.student.text.train == "frozen":
-        return setup.prepared_texts(encoder.to(setup.device).embed(captions))
+        with encoding(study.precision, setup.device):
+            embedded = encoder.to(setup.device).embed(captions)
+        return setup.prepared_texts(embedded)
     tokens = cast(TrainableTextEncoder, encoder).tokens(captions)
     return setup.prepared_texts(torch.from_numpy(tokens[:, : setup.pairs["train"].texts.shape[1]]))

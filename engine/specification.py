@@ -32,7 +32,7 @@ class Specification:
         from engine import build  # the registry reads specifications and never loads torch's models
 
         name = device or str(build.default_device())
-        key = digest(repr(self.study.data), repr(self.study.student), repr(self.paths), name)
+        key = digest(repr(self.study.data), repr(self.study.student), repr(self.paths), self.study.precision, name)
         if key not in _built:
             _built.clear()
             _built[key] = build.build_setup(self.study, self.paths, name)

@@ -6,16 +6,20 @@ from mmap import mmap
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int32
 from numpy.typing import DTypeLike
 from tqdm import tqdm
 
+from engine.determinism import encoding, unusual
 from engine.io.files import FULL, atomic_path, digest, exclusive
 from engine.models.text import TextEncoder, TrainableTextEncoder
+from engine.recipes import Precision
 
 Check = Callable[[Sequence[str], np.ndarray], None]
 """Raises an error for captions and their embeddings or token ids, before these are kept."""
 
+CPU = torch.device("cpu")
 CHUNK = 4096  # captions embedded at once: encoders sort by length within it
 
 
@@ -81,24 +85,31 @@ def _reserve(temporary: Path, path: Path) -> None:
 
 
 def caption_embeddings(
-    encoder: TextEncoder, captions: Sequence[str], cache: Path, *, check: Check | None = None
+    encoder: TextEncoder,
+    captions: Sequence[str],
+    cache: Path,
+    *,
+    check: Check | None = None,
+    precision: Precision = "fp32",
+    device: torch.device = CPU,
 ) -> Float32[np.ndarray, "m dim"]:
     """Return the embeddings of ``captions``, in their order, as a read-only memory map below ``cache``.
 
-    The file is keyed by ``encoder.key`` and the captions; an encoder that is fitted must be fitted before. ``check``
-    sees them once, when they are made.
+    The file is keyed by ``encoder.key``, the captions and the precision; an encoder that is fitted must be fitted
+    before. ``check`` sees them once, when they are made.
     """
 
     def fill(array: np.ndarray) -> None:
         with tqdm(total=len(captions), desc="embedding captions", disable=None) as bar:
             for start in range(0, len(captions), CHUNK):
                 chunk = captions[start : start + CHUNK]
-                array[start : start + len(chunk)] = encoder.embed(chunk).numpy()
+                with encoding(precision, device):
+                    array[start : start + len(chunk)] = encoder.embed(chunk).numpy()
                 bar.update(len(chunk))
         if check is not None:
             check(captions, array)
 
-    key = digest("caption_embeddings/1", encoder.key, *captions)
+    key = digest("caption_embeddings/1", encoder.key, *captions, *unusual(precision))
     shape = (len(captions), encoder.dim)
     return cached_array(cache / "captions", key, shape=shape, dtype=np.float32, fill=fill)
 

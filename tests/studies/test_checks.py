@@ -16,7 +16,7 @@ from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.search.tuner import Plan, plan, tune_domain
 from engine.config.load import as_yaml, load, resolve
-from engine.config.schema import Request
+from engine.config.requests import Request
 from engine.studies.job import Job, make_job
 from engine.studies.preflight.checks import (
     HEADROOM,
@@ -81,6 +81,16 @@ def test_a_request_that_can_never_be_served_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 gpu are asked for, but the cluster has 1"):
         granted(Request(gpu=2), Cluster(joined=True, cpus=4, gpus=1, object_store_bytes=1))
     assert granted(Request(cpu=1, gpu=2), SMALL) == {"cpu": 1, "gpu": 0}
+
+
+def test_a_precision_of_gpus_alone_is_refused_without_one(tmp_path: Path) -> None:
+    job, large = tiny_job(tmp_path, "precision=tf32"), Cluster(joined=True, cpus=4, gpus=2, object_store_bytes=1)
+    check_cluster(job, large)
+    asked = r"^command line: precision is 'tf32', which GPUs alone have, expected fp32 or bf16, since "
+    with pytest.raises(ValueError, match=asked + r"the cluster has no GPU\.$"):
+        check_cluster(job, SMALL)
+    with pytest.raises(ValueError, match=asked + r"resources\.evaluation\.gpu is 0\.$"):
+        check_cluster(tiny_job(tmp_path, "precision=tf32", "resources.evaluation.gpu=0"), large)
 
 
 def test_trajectories_that_exceed_the_object_store_are_warned_of(tmp_path: Path) -> None:

@@ -66,14 +66,19 @@ def check_budgets(job: Job, pairs: int) -> None:
 
 
 def check_cluster(job: Job, cluster: Cluster) -> None:
-    """Check that the cluster is large enough for each kind of task.
+    """Check that the cluster is large enough for each kind of task, and computes in the study's precision.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not, or does not.
     """
-    resources = job.study.resources
-    for request in (resources.expert, resources.trial, resources.evaluation):
-        granted(request, cluster)
+    for task, request in job.study.resources:
+        without = not granted(request, cluster)["gpu"]
+        if job.study.precision == "tf32" and without:
+            place = job.study._given.of(["precision"])
+            raise ConfigError(
+                f"{place}: precision is 'tf32', which GPUs alone have, expected fp32 or bf16, since "
+                + (f"resources.{task}.gpu is 0." if cluster.gpus else "the cluster has no GPU.")
+            )
 
 
 def check_disk(job: Job, checkpoint: int | None = 0) -> None:

@@ -12,6 +12,7 @@ from engine.build import SPLITS, Setup
 from engine.config.schema import Resolved
 from engine.data.pairs import PairDataset
 from engine.data.prepared import PreparedPairs
+from engine.determinism import set_policy
 from engine.distill import Distillation
 from engine.experts.trajectory import ExpertId
 from engine.io.paths import Paths
@@ -47,6 +48,7 @@ def dummy_setup(study: Resolved, paths: Paths, encoder: TextEncoder, device: tor
 
     All images are views of one, so that a large set takes no memory. ``encoder`` need not be fitted.
     """
+    set_policy(study.precision, device)
     student = build.build_student(study, paths, encoder=encoder).to(device)
     batches = (study.method.options.get(name) or 0 for name in BATCH_SIZES)
     number, pixels = max(PAIRS, largest_budget(study), *batches), int(study.data.options["image_px"])
