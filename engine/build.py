@@ -1,7 +1,7 @@
 """Building the library's objects (data, student, method, run) from a resolved configuration."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from typing import Protocol, cast, runtime_checkable
 
@@ -13,8 +13,9 @@ from torch.nn.functional import normalize
 from engine.config import components
 from engine.config.load import recorded, resolve
 from engine.config.schema import Study
+from engine.data.cache import ShardedArray
 from engine.data.pairs import PairDataset, Size
-from engine.data.prepared import PreparedPairs
+from engine.data.prepared import PairsOnDemand
 from engine.determinism import set_policy
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation import protocol as evaluation
@@ -28,7 +29,7 @@ from engine.models.heads import build_head
 from engine.models.image import checked
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
-from engine.prepare import SPLITS, image_inputs, text_inputs
+from engine.prepare import Place, make_inputs
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
@@ -46,11 +47,15 @@ class Setup:
     """The data and the student of a study, which its experts, trials and evaluations share."""
 
     datasets: Mapping[str, PairDataset]
-    pairs: Mapping[str, PreparedPairs]
+    pairs: PairsOnDemand
     student: TwoTower
     device: torch.device
     text_encoder: str
     """What identifies the text encoder: its name, options and weights."""
+    text_row: np.ndarray
+    """Numbers of the shape [1, ...] of a row of ``PreparedPairs.texts``."""
+    arrays: Mapping[str, ShardedArray] = field(default_factory=dict)
+    """What frozen networks make of the data, by name; ``pairs`` opens these arrays, or makes them."""
 
     @cached_property
     def weights(self) -> dict[str, str]:
@@ -69,7 +74,7 @@ class Setup:
 
     def text_shape(self) -> tuple[int, ...]:
         """Return the shape of one synthetic text."""
-        return tuple(self.prepared_texts(torch.from_numpy(np.array(self.pairs["train"].texts[:1]))).shape[1:])
+        return tuple(self.prepared_texts(torch.from_numpy(np.array(self.text_row))).shape[1:])
 
 
 def default_device() -> torch.device:
@@ -77,24 +82,26 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build_setup(study: Study, paths: Paths, device_name: str | None = None) -> Setup:
-    """Load the data, build the student, and compute the outputs of its frozen encoders (cached on disk)."""
+def build_setup(study: Study, paths: Paths, device_name: str | None = None, place: Place | None = None) -> Setup:
+    """Load the data and build the student; what frozen networks make of the data is made when its pairs are read.
+
+    Caption embeddings of other encoders, and token ids, are made here. All are cached on disk.
+    """
     device = torch.device(device_name) if device_name else default_device()
     set_policy(study.precision, device)
     datasets = load_data(study, paths)
+    encoder = fitted_encoder(study, paths, datasets)
+    student = build_student(study, paths, encoder=encoder).to(device)
+    again = partial(fitted_encoder, study, paths, datasets)
+    made = make_inputs(study, place or Place(paths.cache), student, datasets, encoder, again)
+    return Setup(datasets, made.pairs, student, device, encoder.key, made.text_row, made.arrays)
+
+
+def fitted_encoder(study: Study, paths: Paths, datasets: Mapping[str, PairDataset]) -> TextEncoder:
+    """Build the text encoder, fitted on the training captions."""
     encoder = build_text_encoder(study, paths)
     encoder.fit(datasets["train"].captions)
-    student = build_student(study, paths, encoder=encoder).to(device)
-    texts = text_inputs(study, paths, encoder, datasets, device)
-    pairs = {
-        split: PreparedPairs(
-            images=image_inputs(study, paths, student, datasets[split], device),
-            texts=texts[split],
-            caption_image=datasets[split].caption_image,
-        )
-        for split in SPLITS
-    }
-    return Setup(datasets, pairs, student, device, encoder.key)
+    return encoder
 
 
 @runtime_checkable

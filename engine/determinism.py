@@ -38,11 +38,6 @@ def set_policy(precision: Precision = "fp32", device: torch.device | None = None
     torch.backends.cudnn.benchmark = False
 
 
-def unusual(precision: Precision) -> tuple[str, ...]:
-    """Return the words of a precision in the keys of caches: none for float32 in full."""
-    return () if precision == "fp32" else (precision,)
-
-
 def encoding(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which encoders run: torch's autocast to bfloat16 with ``bf16``, else none.
 

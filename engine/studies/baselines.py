@@ -98,7 +98,7 @@ def full_row(job: Job, results: list[Result]) -> Row:
     """Return the row of the full-data students, one per result; ``seconds`` is the mean time to train one."""
     return Row.of_seeds(
         "all pairs",
-        len(job.specification.setup(device="cpu").pairs["train"]),
+        len(job.specification.setup(device="cpu").datasets["train"]),
         [seed for result in results for seed in result["seeds"]],
         full=True,
         learning_rate=results[0]["learning_rates"]["image"],

@@ -33,7 +33,8 @@ def score_file(job: Job, path: str | None, *, local: bool) -> Row:
 def set_row(job: Job, file: Location, name: str, *, local: bool) -> Row:
     """Score a synthetic set as ``score_file`` does, and return its row; a note says whether its texts are captions."""
     synthetic = fitting_set(job, file)
-    scorer = make_scorer(job, start(job, local=local))
+    job, cluster = start(job, local=local)
+    scorer = make_scorer(job, cluster)
     with one_sentence_errors():
         result = waited(scorer.submit(score_set, file, key=f"set/{set_digest(file)}"))
     note = "its texts are the nearest real captions, embedded anew" if "reworded" in synthetic.metadata else ""

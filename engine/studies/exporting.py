@@ -102,7 +102,8 @@ def _recorded_rows(file: Location, synthetic: SyntheticSet) -> list[Row]:
 def _scored(job: Job, file: Location, folder: Path, pairs: int, *, local: bool) -> list[Row]:
     """Score a set as floats, as exported, and by what it shows alone."""
     fitting_set(job, file)
-    scorer, key = make_scorer(job, start(job, local=local)), set_digest(folder)
+    job, cluster = start(job, local=local)
+    scorer, key = make_scorer(job, cluster), set_digest(folder)
     with one_sentence_errors():
         scores = {
             "floats": scorer.submit(score_set, file, key=f"set/{set_digest(file)}"),

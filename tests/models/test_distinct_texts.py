@@ -97,6 +97,6 @@ def test_a_study_stops_before_the_embeddings_are_kept(text: str, expected: str, 
     (paths.weights / "tiny-bert" / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n1\n2\n3\n4\n5\n6\n7\n8")
     study = resolve(load(SPACE, [f"student.text={{{text}, head: linear}}"]))
     with pytest.raises(ValueError, match=rf"^student\.text\.encoder: {expected}"):
-        build.build_setup(study, paths)
+        _ = build.build_setup(study, paths).pairs["train"]
     kept = list((paths.cache / "captions").glob("*.npy"))
     assert len(kept) == 1, "the training captions alone"

@@ -5,7 +5,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from engine import build
+from engine.cluster.address import may_be_running
 from engine.cluster.nodes import Node
 from engine.cluster.runtime import Cluster, granted
 from engine.config.errors import ConfigError
@@ -41,13 +44,18 @@ def check_study(job: Job) -> None:
 def check_data(job: Job) -> None:
     """Load the data and build the student on the CPU before Ray starts, and compare them with the configuration.
 
-    Missing caches are filled here, on the CPU even where there is a GPU.
+    What frozen networks make of few data is made here, if no GPU and no running cluster could make it.
 
     Raises:
         ValueError: something cannot be read or built, or the study needs more pairs than there are.
         FileNotFoundError: the data or the weights are missing.
     """
-    check_budgets(job, len(job.specification.setup(device="cpu").pairs["train"]))
+    setup = job.specification.setup(device="cpu")
+    check_budgets(job, len(setup.datasets["train"]))
+    few = all(len(array.firsts) == 1 for array in setup.arrays.values())
+    if few and not torch.cuda.is_available() and not may_be_running():
+        for array in setup.arrays.values():
+            array.open()
 
 
 def check_budgets(job: Job, pairs: int) -> None:

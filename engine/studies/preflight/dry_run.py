@@ -41,17 +41,27 @@ class Estimate:
 
 
 def estimate(job: Job) -> Estimate:
-    """Estimate a study whose data are prepared.
+    """Estimate a study on its own inputs, and on random ones where these are not made yet.
 
     Raises:
         ValueError: the method learns something that has no learning rate in the study.
     """
     setup = job.specification.setup(device="cpu")
     sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in setup.datasets.items()}
-    trial, minutes = trial_bytes(job, setup), None
+    trial, minutes, made = bytes_ahead(job), None, all(array.here for array in setup.arrays.values())
     with suppress(RuntimeError, TypeError):  # the method itself fails on dummy experts: no reason to stop
-        minutes = add_up(job, timed(time_prepared, job.specification), sizes).minutes(workers(job.study))
+        costs = timed(time_prepared if made else time_dummy, job.specification)
+        minutes = add_up(job, costs, sizes).minutes(workers(job.study))
     return Estimate(minutes, _trajectory_bytes(job, setup.student), trial)
+
+
+def bytes_ahead(job: Job) -> TrialBytes:
+    """Return the bytes of the job's trial, from random inputs where its own are not made yet."""
+    setup = job.specification.setup(device="cpu")
+    if not all(array.here for array in setup.arrays.values()):
+        encoder = build.build_text_encoder(job.study, job.specification.paths)
+        setup = dummy_setup(job.study, job.specification.paths, encoder, setup.device)
+    return trial_bytes(job, setup)
 
 
 def describe(job: Job) -> str:
