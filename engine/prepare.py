@@ -20,7 +20,7 @@ from engine.determinism import encoding
 from engine.io.files import digest
 from engine.io.storage import Location
 from engine.models import two_tower
-from engine.models.distinct_texts import check_distinct
+from engine.models.distinct_texts import check_distinct, check_known
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
 from engine.recipes import Precision
@@ -70,12 +70,15 @@ def make_inputs(
     ``again`` builds the text encoder ``encoder`` where captions are embedded, so that it is in memory there alone.
 
     Raises:
-        ValueError: the text encoder does not tell the captions of val or of test apart.
+        ValueError: the text encoder does not know the words of val or test, or does not tell these captions apart.
     """
     device, captions = student.device, dict[str, ShardedArray]()
     photos = image_arrays(study, place, student, datasets, device)
     if study.student.text.train == "frozen" and is_network(encoder):
         captions = text_arrays(study, place, encoder, datasets, device, cache(lambda: again().to(device)))
+        for split in SPLITS[1:]:
+            if not captions[split].here:
+                check_known(_full_name(study.student.text), split, encoder, datasets[split].captions)
         texts, row = cache(partial(text_inputs, captions)), np.zeros((1, encoder.dim), dtype=np.float32)
     else:
         opened = text_inputs(text_arrays(study, place, encoder, datasets, device))
@@ -108,7 +111,7 @@ def text_arrays(
     checked when they are made, which raises a ValueError if the encoder does not tell their captions apart.
     """
     text, built = study.student.text, again or cache(lambda: encoder.to(device))
-    key, name = encoder.key, " ".join(str(part) for part in (text.encoder, text.options.get("model")) if part)
+    key = encoder.key
     precision: Precision = study.precision if is_network(encoder) else "fp32"
     kind, dtype, width = "caption_embeddings/1", "float32", encoder.dim
     if text.train != "frozen":
@@ -122,7 +125,7 @@ def text_arrays(
             return built().embed(captions).numpy()
 
     def check(split: str, rows: np.ndarray) -> None:
-        check_distinct(name, split, built(), datasets[split].captions, rows)
+        check_distinct(_full_name(text), split, built(), datasets[split].captions, rows)
 
     words = place.words(precision) if text.train == "frozen" and is_network(encoder) else []
     return {
@@ -138,6 +141,11 @@ def text_arrays(
         )
         for split in SPLITS
     }
+
+
+def _full_name(text: Tower) -> str:
+    """Return the name of an encoder with that of its model."""
+    return " ".join(str(part) for part in (text.encoder, text.options.get("model")) if part)
 
 
 def _trainable(encoder: TextEncoder) -> TrainableTextEncoder:

@@ -7,12 +7,13 @@ from functools import partial
 
 import ray
 from ray.actor import ActorHandle
-from ray.util import ActorPool
 from tqdm import tqdm
 
 from engine.cluster import runtime
 from engine.cluster.errors import one_sentence_errors
 from engine.data.cache import ShardedArray
+from engine.io.files import exclusive
+from engine.io.storage import on_disk
 from engine.specification import Specification
 
 KIND = "accelerator_type:"
@@ -22,8 +23,8 @@ KIND = "accelerator_type:"
 def prepare(specification: Specification, cluster: runtime.Cluster) -> Specification:
     """Make the arrays that this machine lacks, and return the specification by which all processes open them.
 
-    Without GPUs, arrays of one shard are made in this process: starting others takes longer. Shards stay in the storage
-    only where other nodes may need them, which do not see this machine's cache.
+    Of several commands one makes them, and the others wait. Shards stay in the storage only where others may need them:
+    in an object store, and on disks where nodes do not see this machine's cache.
 
     Raises:
         ValueError: the data cannot be used as the study is configured.
@@ -32,18 +33,15 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
     granted = runtime.granted(specification.study.resources.evaluation, cluster)
     specification = replace(specification, made_on=kind_of_device(granted))
     arrays = specification.setup(device="cpu").arrays
-    absent = {name: array for name, array in arrays.items() if not array.here}
-    sent = {name: array for name, array in absent.items() if granted["gpu"] or len(array.firsts) > 1}
-    for name in absent.keys() - sent.keys():
-        arrays[name].open()
-    with one_sentence_errors(specification.storage), _actors(specification, granted, cluster, sent) as actors:
-        for name, array in sent.items():
-            array.open(before=partial(_make_shards, actors, name, array))
-    alone = sum(node["Alive"] for node in ray.nodes()) == 1
-    for array in arrays.values() if not (alone or specification.cache_is_shared) else ():
-        array.publish()
-    for array in sent.values() if alone or specification.cache_is_shared else ():
-        array.forget_shards()
+    if not all(array.here for array in arrays.values()):
+        with exclusive(specification.paths.cache / ".prepare.lock"), one_sentence_errors(specification.storage):
+            _make(specification, granted, cluster.slots(granted))
+    elsewhere = not specification.cache_is_shared and sum(node["Alive"] for node in ray.nodes()) > 1
+    for array in arrays.values():
+        if elsewhere:
+            array.publish()
+        elif on_disk(specification.storage):
+            array.forget_shards()
     return specification
 
 
@@ -54,6 +52,19 @@ def kind_of_device(granted: Mapping[str, float]) -> str:
     return " or ".join(sorted(name.removeprefix(KIND) for name in ray.cluster_resources() if KIND in name)) or "gpu"
 
 
+def _make(specification: Specification, granted: Mapping[str, float], slots: int) -> None:
+    """Make the missing arrays: without a GPU, those of one shard here, since starting another process takes longer."""
+    arrays = specification.setup(device="cpu").arrays
+    absent = {name: array for name, array in arrays.items() if not array.here}
+    sent = {name: array for name, array in absent.items() if granted["gpu"] or len(array.firsts) > 1}
+    for name in absent.keys() - sent.keys():
+        arrays[name].open()
+    number = min(slots, max((len(array.firsts) for array in sent.values()), default=0))
+    with _actors(specification, granted, number) as actors:
+        for name, array in sent.items():
+            array.open(before=partial(_make_shards, actors, name, array))
+
+
 class Preparer:
     """The actor's class, which makes single shards."""
 
@@ -61,34 +72,37 @@ class Preparer:
         runtime.use_resources(cpus)
         self.specification = specification
 
+    def ready(self) -> int:
+        """Return 0 rows once the actor runs."""
+        return 0
+
     def make(self, name: str, first: int) -> int:
         """Write the shard of the array ``name`` that begins at a row, and return its number of rows."""
         return self.specification.setup().arrays[name].write(first)
 
 
 @contextmanager
-def _actors(
-    specification: Specification,
-    granted: Mapping[str, float],
-    cluster: runtime.Cluster,
-    sent: Mapping[str, ShardedArray],
-) -> Iterator[list[ActorHandle]]:
-    """Start as many actors as the cluster has room for and the longest array has shards, and end them at the end."""
-    number = min(cluster.slots(granted), max((len(array.firsts) for array in sent.values()), default=0))
+def _actors(specification: Specification, granted: Mapping[str, float], number: int) -> Iterator[list[ActorHandle]]:
+    """Start actors that survive the loss of a node or two, and end them when the block ends."""
     options = {**runtime.actor_options(granted), "max_restarts": 2, "max_task_retries": 2}
-    made = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
+    actors = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
     try:
-        yield made
+        yield actors
     finally:
-        for actor in made:
+        for actor in actors:
             ray.kill(actor)
 
 
 def _make_shards(actors: list[ActorHandle], name: str, array: ShardedArray) -> None:
-    """Make the missing shards of an array, and show the progress."""
+    """Give each actor that runs a missing shard after the other, and show the progress."""
     missing, total = array.missing(), array.shape[0]
-    done = total - sum(array.rows_from(first) for first in missing)
-    with tqdm(total=total, initial=done, desc=f"preparing {name}", unit="row", disable=None) as bar:
-        pool = ActorPool(actors)
-        for rows in pool.map_unordered(lambda actor, first: actor.make.remote(name, first), missing):
+    left = sum(array.rows_from(first) for first in missing)
+    with tqdm(total=total, initial=total - left, desc=f"preparing {name}", unit="row", disable=None) as bar:
+        busy = {actor.ready.remote(): actor for actor in actors}
+        while left:
+            (done, *_), _ = ray.wait(list(busy))
+            actor, rows = busy.pop(done), ray.get(done)
+            left -= rows
             bar.update(rows)
+            if missing:
+                busy[actor.make.remote(name, missing.pop(0))] = actor

@@ -37,6 +37,8 @@ def cached_array(
     with exclusive(folder / f".{key}.lock"):
         found = _open(path, shape, dtype)  # another process may have made it while this one waited
         if found is None:
+            for left in folder.glob(f".{key}.npy.*"):  # of a process that was killed
+                left.unlink()
             with atomic_path(path) as temporary:
                 array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
                 _reserve(temporary, path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine import build
-from engine.cluster.prepare import prepare
+from engine.cluster.prepare import kind_of_device, prepare
 from engine.cluster.runtime import Cluster
 from engine.data.cache import SHARD
 from engine.specification import Specification
@@ -38,6 +38,7 @@ def test_finished_shards_stay_and_the_others_are_made_by_actors(ray_local: None,
     file = specification.storage / "prepared" / captions.key / "0000000000.npy"
     file.parent.mkdir(parents=True)
     np.save(file, np.full((SHARD, captions.shape[1]), 3, dtype=np.float32))  # as an earlier command has left it
+    assert kind_of_device({"cpu": 1, "gpu": 0.5}) == "gpu", "Ray knows no kind here"
     prepared = prepare(specification, CLUSTER)
     assert (prepared, prepared.made_on) == (specification, "cpu")
     found = captions.open()

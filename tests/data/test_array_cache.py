@@ -70,6 +70,13 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     assert make(tmp_path).dtype == np.float32
 
 
+def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
+    (tmp_path / ".key.npy.0a1b2c3d").write_bytes(bytes(100))
+    (tmp_path / ".other.npy.0a1b2c3d").write_bytes(bytes(100))
+    make(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".key.lock", ".other.npy.0a1b2c3d", "key.npy"]
+
+
 def test_failed_fill_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="made twice"):
         make(tmp_path, refuse)
