@@ -8,8 +8,10 @@ PINS = pyproject.toml constraints.txt
 demo: .venv/.runtime
 	.venv/bin/python tasks/distill.py
 
+# Tests of one file stay together, since they share what is slow to start.
+WORKERS ?= 2
 test: lint
-	.venv/bin/python -m pytest --durations=20 $(PYTEST)
+	.venv/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --durations=20 $(PYTEST)
 
 # What is killed on purpose: ten to twenty-two minutes on two cores.
 test-faults: .venv/.test

@@ -1,11 +1,10 @@
 """Building the library's objects (data, student, method, run) from a resolved configuration."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
 from typing import Protocol, cast, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -13,23 +12,21 @@ from torch.nn.functional import normalize
 from engine.config import components
 from engine.config.load import recorded, resolve
 from engine.config.schema import Study
-from engine.data.cache import ShardedArray
 from engine.data.pairs import PairDataset, Size
-from engine.data.prepared import PairsOnDemand
 from engine.determinism import set_policy
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation import protocol as evaluation
 from engine.experts.train import ExpertRecipe
 from engine.experts.trajectory import ExpertSource
-from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.methods import Method, Sources
 from engine.models import two_tower
+from engine.models.folding import folded
 from engine.models.heads import build_head
 from engine.models.image import checked
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
-from engine.prepare import Place, make_inputs
+from engine.prepare import Place, Setup, make_setup
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
@@ -40,41 +37,6 @@ RECORDED = ("data", "student", "experts", "method", "optimiser", "protocol", "bu
 """The sections of its study that the metadata of a distilled set hold."""
 Initial = tuple[Tensor, Tensor, torch.Generator]
 """Initial images and texts of a run, and the generator that its state is drawn from."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """The data and the student of a study, which its experts, trials and evaluations share."""
-
-    datasets: Mapping[str, PairDataset]
-    pairs: PairsOnDemand
-    student: TwoTower
-    device: torch.device
-    text_encoder: str
-    """What identifies the text encoder: its name, options and weights."""
-    text_row: np.ndarray
-    """Numbers of the shape [1, ...] of a row of ``PreparedPairs.texts``."""
-    arrays: Mapping[str, ShardedArray] = field(default_factory=dict)
-    """What frozen networks make of the data, by name; ``pairs`` opens these arrays, or makes them."""
-
-    @cached_property
-    def weights(self) -> dict[str, str]:
-        """Digests of the encoders' weights by modality, without an image encoder that starts from scratch."""
-        image, digests = self.student.image, {"text": digest(self.text_encoder)}
-        if not image.scratch:
-            modules = (image.frozen, image.trained.encoder)
-            parts = (v.cpu().numpy().tobytes() for module in modules for v in module.state_dict().values())
-            digests["image"] = digest(*parts)
-        return digests
-
-    @torch.no_grad()
-    def prepared_texts(self, rows: Tensor) -> Tensor:
-        """Convert rows of ``PreparedPairs.texts`` to the form of synthetic texts, on the CPU."""
-        return self.student.text.prepare(rows.to(self.device)).cpu()
-
-    def text_shape(self) -> tuple[int, ...]:
-        """Return the shape of one synthetic text."""
-        return tuple(self.prepared_texts(torch.from_numpy(np.array(self.text_row))).shape[1:])
 
 
 def default_device() -> torch.device:
@@ -93,8 +55,7 @@ def build_setup(study: Study, paths: Paths, device_name: str | None = None, plac
     encoder = fitted_encoder(study, paths, datasets)
     student = build_student(study, paths, encoder=encoder).to(device)
     again = partial(fitted_encoder, study, paths, datasets)
-    made = make_inputs(study, place or Place(paths.cache), student, datasets, encoder, again)
-    return Setup(datasets, made.pairs, student, device, encoder.key, made.text_row, made.arrays)
+    return make_setup(study, place or Place(paths.cache), student, datasets, device, encoder, again)
 
 
 def fitted_encoder(study: Study, paths: Paths, datasets: Mapping[str, PairDataset]) -> TextEncoder:
@@ -147,11 +108,12 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
     """
     tower = study.student.image
     build: Callable[[], nn.Module] = partial(components.bind("image", tower.encoder, tower.options), paths)
-    probe = checked(build(), study.data.options["image_px"], name=tower.encoder, options=tower.options)
+    pixels = study.data.options["image_px"]
+    probe = checked(build(), pixels, name=tower.encoder, options=tower.options)
     width = study.student.embed_dim
     image = make_tower(
         "image",
-        build_encoder=build,
+        build_encoder=(lambda: folded(build(), pixels)) if tower.train == "frozen" else build,
         build_head=partial(build_head, tower.head, features=probe.features, width=width),
         train=tower.train,
         pretrained=probe.pretrained,
@@ -232,6 +194,11 @@ def method(study: Study) -> Method:
     """
     options = study.method.options | {"num_pairs": study.method.num_pairs}
     chosen = cast(Method, components.bind("method", study.method.name, options))
+    if study.students and "one_student" in chosen.needs:
+        raise ValueError(
+            f"students holds {len(study.students)} students, expected none: {study.method.name} keeps the parameters "
+            "of one student."
+        )
     for modality in MODALITIES if "frozen_encoders" in chosen.needs else ():
         train = getattr(study.student, modality).train
         if train != "frozen":
@@ -269,19 +236,32 @@ def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> Initial:
     return *initial_tensors(chosen.init, seeds, chosen.num_pairs, generator), generator
 
 
-def distillation(study: Study, setup: Setup, experts: ExpertSource, initial: Initial | None = None) -> Distillation:
-    """Return the study's run before its first outer step, from ``initial`` pairs where given; they are not changed."""
+def distillation(
+    study: Study,
+    setup: Setup,
+    experts: ExpertSource,
+    initial: Initial | None = None,
+    *,
+    further: Sequence[tuple[Setup, ExpertSource]] = (),
+) -> Distillation:
+    """Return the study's run before its first outer step, from ``initial`` pairs where given; they are not changed.
+
+    ``further`` has the setup and the experts of each of the study's further students.
+    """
     chosen = method(study)
-    sources = Sources(student=setup.student, experts=experts, pairs=setup.pairs["train"])
+    sources, *others = (
+        Sources(one.student, source, one.pairs["train"]) for one, source in ((setup, experts), *further)
+    )
     images, texts, generator = initial or initial_pairs(study, setup, experts)
     state = chosen.initial_state(images, texts, sources, generator.clone_state()).to(setup.device)
-    state.synthetic.metadata |= study.model_dump(mode="json", include=set(RECORDED))
+    state.synthetic.add_students(len(others)).to(setup.device)
+    named = {"students"} if study.students else set[str]()
+    state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *named})
     optimiser = outer_optimiser(
         chosen.param_groups(state),
         study.optimiser.learning_rates,
         name=study.optimiser.name,
         momentum=study.optimiser.momentum,
     )
-    return Distillation(
-        chosen, state, optimiser, sources, study.seed, clip=study.optimiser.clip, ema=study.optimiser.ema
-    )
+    clip, ema = study.optimiser.clip, study.optimiser.ema
+    return Distillation(chosen, state, optimiser, sources, study.seed, clip=clip, ema=ema, further=others)

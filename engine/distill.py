@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +37,10 @@ class Distillation:
     Outer step ``k`` has the generator named ``outer/<k>`` of ``seed``, so that a resumed run continues as if it had
     never stopped. ``clip`` bounds the norm of the gradient of each parameter group. With ``ema`` the result is the
     exponential moving average of the sets, which keeps the share ``ema`` of itself at each step.
+
+    Where the set is learned for further students, ``further`` has their sources, and each outer step is that of one
+    student, drawn from all with equal probability: each has its own experts and learning rates (HMDC, ECCV 2024, known
+    here from descriptions, sums the losses of two).
     """
 
     method: Method
@@ -47,6 +51,7 @@ class Distillation:
     clip: float | None = None
     ema: float | None = None
     step: int = 0
+    further: Sequence[Sources] = ()
 
     def __post_init__(self) -> None:
         self.average = None if self.ema is None else deepcopy(self.state.synthetic).requires_grad_(False)
@@ -65,7 +70,11 @@ class Distillation:
         metrics: Metrics = {}
         for _ in range(steps):
             self.state.zero_grad()
-            metrics = self.method.backward(self.state, self.sources, named_generator(self.seed, f"outer/{self.step}"))
+            number, sources = self._drawn()
+            state = self.state.of_student(number)
+            metrics = self.method.backward(state, sources, named_generator(self.seed, f"outer/{self.step}"))
+            if number:
+                metrics = {name.replace("inner_lr/", f"inner_lr/{number}/"): value for name, value in metrics.items()}
             if not math.isfinite(metrics["loss"]):
                 raise NonFiniteLossError(
                     f"method {self._name}: the loss of outer step {self.step} is not finite: {metrics}."
@@ -78,6 +87,14 @@ class Distillation:
             if on_step is not None:
                 on_step(self.step, self.state, metrics)
         return metrics
+
+    def _drawn(self) -> tuple[int, Sources]:
+        """Return the number of the student of this outer step, 0 for the own one, and its sources."""
+        every = [self.sources, *self.further]
+        if len(every) == 1:
+            return 0, self.sources
+        number = int(torch.randint(len(every), (), generator=named_generator(self.seed, f"student/{self.step}")))
+        return number, every[number]
 
     def _move(self) -> Metrics:
         """Take the optimiser's step, and return the gradient norm of each group before clipping and the pixels' change.

@@ -1,17 +1,18 @@
-"""Inputs of a student's trained parts: outputs of its frozen encoders for a split, computed once and cached on disk."""
+"""The setup of a study: data, student, and what its frozen encoders make of the data, which is cached on disk."""
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from engine.config.schema import Study, Tower
+from engine.config.schema import Study
+from engine.config.student import Tower
 from engine.data.cache import ShardedArray, array_key
 from engine.data.pairs import PairDataset
 from engine.data.prepared import PairsOnDemand, PreparedPairs, features
@@ -46,33 +47,57 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Inputs of a student's trained parts for the pairs of each split, with the arrays that frozen networks make.
+class Setup:
+    """The data and the student of a study, which its experts, trials and evaluations share."""
 
-    ``text_row`` has the shape [1, ...] of a row of texts. The pairs open the arrays, or make them, when they are read.
-    """
-
+    datasets: Mapping[str, PairDataset]
     pairs: PairsOnDemand
+    student: TwoTower
+    device: torch.device
+    text_encoder: str
+    """What identifies the text encoder: its name, options and weights."""
     text_row: np.ndarray
-    arrays: Mapping[str, ShardedArray]
+    """Numbers of the shape [1, ...] of a row of ``PreparedPairs.texts``."""
+    arrays: Mapping[str, ShardedArray] = field(default_factory=dict)
+    """What frozen networks make of the data, by name; ``pairs`` opens these arrays, or makes them."""
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """Digests of the encoders' weights by modality, without an image encoder that starts from scratch."""
+        image, digests = self.student.image, {"text": digest(self.text_encoder)}
+        if not image.scratch:
+            modules = (image.frozen, image.trained.encoder)
+            parts = (v.cpu().numpy().tobytes() for module in modules for v in module.state_dict().values())
+            digests["image"] = digest(*parts)
+        return digests
+
+    @torch.no_grad()
+    def prepared_texts(self, rows: Tensor) -> Tensor:
+        """Convert rows of ``PreparedPairs.texts`` to the form of synthetic texts, on the CPU."""
+        return self.student.text.prepare(rows.to(self.device)).cpu()
+
+    def text_shape(self) -> tuple[int, ...]:
+        """Return the shape of one synthetic text."""
+        return tuple(self.prepared_texts(torch.from_numpy(np.array(self.text_row))).shape[1:])
 
 
-def make_inputs(
+def make_setup(
     study: Study,
     place: Place,
     student: TwoTower,
     datasets: Mapping[str, PairDataset],
+    device: torch.device,
     encoder: TextEncoder,
     again: Callable[[], TextEncoder],
-) -> Inputs:
-    """Return the inputs of a student; embeddings of captions by no network, and token ids, are made at once.
+) -> Setup:
+    """Return the setup of a student; embeddings of captions by no network, and token ids, are made at once.
 
     ``again`` builds the text encoder ``encoder`` where captions are embedded, so that it is in memory there alone.
 
     Raises:
         ValueError: the text encoder does not know the words of val or test, or does not tell these captions apart.
     """
-    device, captions = student.device, dict[str, ShardedArray]()
+    captions: dict[str, ShardedArray] = {}
     photos = image_arrays(study, place, student, datasets, device)
     if study.student.text.train == "frozen" and is_network(encoder):
         captions = text_arrays(study, place, encoder, datasets, device, cache(lambda: again().to(device)))
@@ -89,7 +114,7 @@ def make_inputs(
         return PreparedPairs(images, texts()[split], datasets[split].caption_image)
 
     arrays = {array.label: array for array in (*captions.values(), *photos.values())}
-    return Inputs(PairsOnDemand(SPLITS, pairs), row, arrays)
+    return Setup(datasets, PairsOnDemand(SPLITS, pairs), student, device, encoder.key, row, arrays)
 
 
 def is_network(encoder: TextEncoder) -> bool:

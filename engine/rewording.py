@@ -1,7 +1,7 @@
 """Texts of a synthetic set for a student with another text encoder, and its captions as texts."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -9,13 +9,15 @@ from torch import Tensor
 
 from engine.build import Setup, fitted_encoder, text_tower
 from engine.config.load import assign
-from engine.config.schema import Resolved, Study, Tower
+from engine.config.schema import Resolved, Study
+from engine.config.student import Tower
 from engine.determinism import encoding
 from engine.io.paths import Paths, without_folders
 from engine.models.text import TrainableTextEncoder
 from engine.prepare import Place, text_arrays, text_inputs
 from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
+from engine.tensors import MODALITIES
 
 
 def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
@@ -27,7 +29,7 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     """
     own = synthetic.metadata.get("student", {}).get("text", study.student.text.model_dump())
     learned_with = assign(study, {"student.text": own})
-    if _text_space(learned_with.student.text) == _text_space(study.student.text):
+    if text_space(learned_with.student.text) == text_space(study.student.text):
         return synthetic
     captions = setup.datasets["train"].captions
     encoder = fitted_encoder(learned_with, paths, setup.datasets)
@@ -45,10 +47,28 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
         similarity=synthetic.similarity,
         loss=synthetic.loss,
         captions=words,
-    )
+    ).add_students(len(synthetic.students))
 
 
-def _text_space(tower: Tower) -> tuple[object, ...]:
+def known_student(metadata: Mapping[str, Any], study: Study) -> int:
+    """Return the number of the student of ``study`` among those that a set is learned for: 0 for the own one.
+
+    The number of a student that the metadata do not name is 0, too.
+    """
+    own = _towers(study.student.model_dump(mode="json"))
+    for number, one in enumerate(metadata.get("students", []), start=1):
+        given = {name: tower for name, tower in one.items() if tower is not None}
+        if _towers({**metadata["student"], **given}) == own:
+            return number
+    return 0
+
+
+def _towers(student: Mapping[str, Any]) -> list[Any]:
+    """Return the two towers of a student as JSON, without the folders that files lie in."""
+    return [without_folders(student[name]) for name in MODALITIES]
+
+
+def text_space(tower: Tower) -> tuple[object, ...]:
     """Return what determines the space of a tower's synthetic texts."""
     return tower.encoder, tower.train == "frozen", sorted(without_folders(tower.options).items())
 

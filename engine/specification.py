@@ -1,6 +1,7 @@
 """What a worker needs of a study: its resolved configuration, the paths of its data, and its storage folder."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,17 +40,35 @@ class Specification:
 
         Workers pass no device and get their GPU; the driver passes the CPU, so that it holds no memory of a GPU.
         """
+        return self._setups([self], device)[0]
+
+    def of_each_student(self) -> "list[Specification]":
+        """Return the specification of each student that the set is learned for, the study's own first."""
+        return [replace(self, study=study) for study in self.study.of_each_student()]
+
+    def setups(self, device: str | None = None) -> "list[Setup]":
+        """Return the data with each student that the set is learned for, as ``setup`` does."""
+        return self._setups(self.of_each_student(), device)
+
+    def _decides_setup(self) -> tuple[object, ...]:
+        given = self.study
+        return given.data, given.student, given.precision, self.paths, self.storage, self.made_on
+
+    @staticmethod
+    def _setups(wanted: "Sequence[Specification]", device: str | None) -> "list[Setup]":
         from engine import build  # the registry reads specifications and never loads torch's models
         from engine.prepare import Place
 
         name = device or str(build.default_device())
-        place = Place(self.paths.cache, self.storage / "prepared", self.made_on)
-        given = self.study.data, self.study.student, self.study.precision, self.paths, place, name
-        key = digest(*map(repr, given))
-        if key not in _built:
-            _built.clear()
-            _built[key] = build.build_setup(self.study, self.paths, name, place)
-        return _built[key]
+        keys = [digest(name, *map(repr, one._decides_setup())) for one in wanted]
+        if not _built.keys() >= set(keys):
+            for key in _built.keys() - keys:
+                del _built[key]
+        for key, one in zip(keys, wanted, strict=True):
+            if key not in _built:
+                place = Place(one.paths.cache, one.storage / "prepared", one.made_on)
+                _built[key] = build.build_setup(one.study, one.paths, name, place)
+        return [_built[key] for key in keys]
 
 
 _built: "dict[str, Setup]" = {}

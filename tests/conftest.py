@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",  # no test reaches the network
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "OMP_NUM_THREADS": "2",  # bitwise comparisons need equal thread counts
+    "OMP_NUM_THREADS": "1",  # bitwise comparisons need equal thread counts, and two processes of tests share two cores
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_AUTH_MODE": "disabled",  # loopback only; otherwise ~/.ray/auth_token is written and changes later clusters
     "RAY_CHDIR_TO_TRIAL_DIR": "0",

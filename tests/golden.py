@@ -106,7 +106,7 @@ def values() -> dict[str, Any]:
 
 def main() -> None:
     """Print the values, or write them."""
-    torch.set_num_threads(2)  # as the tests do
+    torch.set_num_threads(1)  # as the tests do
     found = values()
     if "--write" not in sys.argv:
         print(json.dumps(found, indent=1))

@@ -32,12 +32,13 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
     """
     granted = runtime.granted(specification.study.resources.evaluation, cluster)
     specification = replace(specification, made_on=kind_of_device(granted))
-    arrays = specification.setup(device="cpu").arrays
-    if not all(array.here for array in arrays.values()):
+    arrays = [array for setup in specification.setups(device="cpu") for array in setup.arrays.values()]
+    if not all(array.here for array in arrays):
         with exclusive(specification.paths.cache / ".prepare.lock"), one_sentence_errors(specification.storage):
-            _make(specification, granted, cluster.slots(granted))
+            for one, setup in zip(specification.of_each_student(), specification.setups(device="cpu"), strict=True):
+                _make(one, setup.arrays, granted, cluster.slots(granted))
     elsewhere = not specification.cache_is_shared and sum(node["Alive"] for node in ray.nodes()) > 1
-    for array in arrays.values():
+    for array in arrays:
         if elsewhere:
             array.publish()
         elif on_disk(specification.storage):
@@ -52,9 +53,10 @@ def kind_of_device(granted: Mapping[str, float]) -> str:
     return " or ".join(sorted(name.removeprefix(KIND) for name in ray.cluster_resources() if KIND in name)) or "gpu"
 
 
-def _make(specification: Specification, granted: Mapping[str, float], slots: int) -> None:
+def _make(
+    specification: Specification, arrays: Mapping[str, ShardedArray], granted: Mapping[str, float], slots: int
+) -> None:
     """Make the missing arrays: without a GPU, those of one shard here, since starting another process takes longer."""
-    arrays = specification.setup(device="cpu").arrays
     absent = {name: array for name, array in arrays.items() if not array.here}
     sent = {name: array for name, array in absent.items() if granted["gpu"] or len(array.firsts) > 1}
     for name in absent.keys() - sent.keys():

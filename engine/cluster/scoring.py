@@ -20,7 +20,7 @@ from engine.evaluation.student import TrainingSet
 from engine.io.files import digest, read_json, write_json
 from engine.io.storage import Location
 from engine.provenance import numbers_digest, provenance
-from engine.rewording import captions_as_texts, reworded
+from engine.rewording import captions_as_texts, known_student, reworded
 from engine.rng import named_generator
 from engine.specification import Specification
 from engine.synthetic.set import load_set
@@ -82,6 +82,7 @@ def score_set(specification: Specification, path: Location) -> Result:
     """Score the synthetic set in a file; its texts are reworded for another text encoder than it was learned with."""
     setup = specification.setup()
     synthetic = reworded(specification.study, setup, specification.paths, load_set(path))
+    synthetic = synthetic.of_student(known_student(synthetic.metadata, specification.study))
     training = prepare_set(setup.student, synthetic, setup.device)
     return {**_scored(specification, setup, training), "size": synthetic.size_bytes()}
 

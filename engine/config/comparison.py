@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from engine.config.errors import ConfigError, issues
 from engine.config.load import change, load, resolve
 from engine.config.published import PublishedTable
 from engine.config.schema import Resolved
 from engine.config.spaces import parse_yaml, tables
-from engine.config.strict import Strict
+from engine.config.strict import Strict, require
 from engine.ranges import Count
 
 Overrides = dict[str, Any]
@@ -32,7 +32,7 @@ class Line(Strict):
 
 
 class OtherStudent(Strict):
-    """Another student that scores the first line's set of the first budget, as changes of the space."""
+    """Another student that scores sets of the first budget, as changes of the space."""
 
     name: Annotated[str, Field(min_length=1)]
     set: Overrides
@@ -41,7 +41,8 @@ class OtherStudent(Strict):
 class Comparison(Strict):
     """A table: its lines, and the ``space`` with the changes ``set`` that all lines, coresets and full data share.
 
-    ``transfer`` scores the first set of the first line with other students, each beside random pairs and all pairs.
+    ``transfer`` scores the first set of each of ``transfer_lines`` (None: of the first line) with other students, each
+    beside random pairs and all pairs.
     ``published`` rows are printed below the table.
     """
 
@@ -52,7 +53,20 @@ class Comparison(Strict):
     coreset_pairs: list[Count]
     lines: list[Line] = Field(min_length=1)
     transfer: list[OtherStudent] = Field(default_factory=list)
+    transfer_lines: list[str] | None = None
     published: PublishedTable | None = None
+
+    @model_validator(mode="after")
+    def _lines_that_are_there(self) -> "Comparison":
+        known = [line.name for line in self.lines if self.pairs[0] in (line.pairs or self.pairs)]
+        for name in self.transfer_lines or []:
+            require(name in known, "transfer_lines", value=name,
+                     expected=f"names of lines with {self.pairs[0]} pairs, {', '.join(known)}")  # fmt: skip
+        return self
+
+    def transferred(self) -> list[str]:
+        """Return the names of the lines whose sets are scored with other students."""
+        return [self.lines[0].name] if self.transfer_lines is None else self.transfer_lines
 
 
 @dataclass(frozen=True)

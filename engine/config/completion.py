@@ -7,7 +7,8 @@ from engine.config import components
 from engine.config.annotations import Words, words_of
 from engine.config.components import FAMILIES
 from engine.config.errors import ConfigError
-from engine.config.load import COMPONENTS, load
+from engine.config.load import load
+from engine.config.sections import COMPONENTS
 
 
 def completed(space: str, overrides: Sequence[str], key: str) -> list[str]:

@@ -17,24 +17,14 @@ from engine.config.errors import (
     ConfigIssue,
     Given,
     booleans_as_numbers,
-    fields_of,
     inside,
     issues,
-    one_of,
     shown,
-    unknown_key,
 )
 from engine.config.schema import Resolved, Study, searchable
 from engine.config.search import Choice, Domain, probes
+from engine.config.sections import COMPONENTS, completed, completed_towers, coreset_issues
 from engine.config.spaces import parse_value, read_space
-
-COMPONENTS = {
-    "data": ("data", "name"),
-    "student.image": ("image", "encoder"),
-    "student.text": ("text", "encoder"),
-    "method": ("method", "name"),
-}
-"""The sections that name a component: its family, and the key of its name."""
 
 
 def load(space: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -179,12 +169,11 @@ def _resolved(study: Study, changed: Collection[str]) -> Resolved:
         if section not in changed:
             continue
         value = getattr(sections[section], tower) if tower else sections[section]
-        try:
-            value = value.model_copy(update=_options(value, family, getattr(value, word), word))
-        except ConfigError as error:
-            found += [issue.below(key) for issue in error.issues]
+        value = completed(value, family, word, key, found)
         sections[section] = sections[section].model_copy(update={tower: value}) if tower else value
-    found += _coreset_issues(study) if "baselines" in changed else []
+    if "students" in changed:
+        sections["students"] = [completed_towers(one, index, found) for index, one in enumerate(study.students)]
+    found += coreset_issues(study) if "baselines" in changed else []
     if found:
         raise given.error(found)
     resolved = Resolved.model_construct(**sections)
@@ -194,40 +183,6 @@ def _resolved(study: Study, changed: Collection[str]) -> Resolved:
         resolved = Resolved.model_construct(**{**sections, "search": checked})
         resolved._given = given
     return resolved
-
-
-def _options(section: BaseModel, family: str, name: str, word: str) -> dict[str, Any]:
-    """Return all options of the component that a section names, as values of JSON.
-
-    Raises:
-        ConfigError: the component or an option does not exist, or a value does not fit; its keys are of the section.
-    """
-    known = components.names(family)
-    if name not in known:
-        raise ConfigError.of(family, [ConfigIssue((word,), name, one_of(name, known))])
-    entry, static = components.find(family, name), set(type(section).model_fields)
-    own = fields_of(components.options(entry))
-    given = {key: value for key, value in section.model_dump().items() if key not in static or key in own}
-    try:
-        return components.plain(components.validated(entry, given))
-    except ConfigError as error:
-        top = {issue.key for issue in error.issues if issue.kind == "unknown" and "." not in issue.key}
-        found = [unknown_key(p.key, p.value, {*own, *static}) if p.key in top else p for p in error.issues]
-        raise ConfigError.of(family, found) from error
-
-
-def _coreset_issues(study: Study) -> list[ConfigIssue]:
-    """Return the issues of the names and the options of the coresets."""
-    known, found = components.names("coreset"), list[ConfigIssue]()
-    for index, name in enumerate(study.baselines.coresets):
-        if name not in known:
-            found.append(ConfigIssue((f"baselines.coresets.{index}",), name, one_of(name, known)))
-    for name in known:
-        try:
-            components.validated(components.find("coreset", name), study.baselines.options.get(name, {}))
-        except ConfigError as error:
-            found += [issue.below(f"baselines.options.{name}") for issue in error.issues]
-    return found
 
 
 def _checked_domain(study: Resolved, key: str, domain: Domain) -> Domain:

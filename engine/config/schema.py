@@ -2,21 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, PrivateAttr, model_validator
+from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.errors import Given
 from engine.config.published import Published
 from engine.config.requests import Resources
 from engine.config.search import Domain, DomainError, parse, spell
-from engine.config.strict import Name, Strict, require
+from engine.config.strict import Component, Name, Strict, require
+from engine.config.student import FurtherStudent, Student, Tower
 from engine.io.files import digest
 from engine.ranges import Count, NonNegative, Positive, Share, Whole
-from engine.recipes import Lora, Precision, Schedule, StudentRecipe
+from engine.recipes import Precision, Schedule, StudentRecipe
 
 
 def _parse_domain(given: Any) -> Domain:
@@ -29,17 +29,6 @@ def _parse_domain(given: Any) -> Domain:
 SearchDomain = Annotated[Domain, PlainValidator(_parse_domain), PlainSerializer(spell)]
 
 
-class Component(Strict):
-    """A section that names a component; its other keys are the component's options, which ``resolve`` checks."""
-
-    model_config = ConfigDict(extra="allow")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of the component: as given, with all defaults after ``resolve``."""
-        return dict(self.model_extra or {})
-
-
 class Data(Component):
     """The data set: ``name`` is a file of ``engine/data/sets``."""
 
@@ -50,40 +39,6 @@ class Data(Component):
         """The section as JSON, without options that decide only whether the data are read, and no result."""
         tree = self.model_dump(mode="json", exclude={"links"})
         return {"data": {k: v for k, v in tree.items() if k not in ("same_photo", "missing") or v != "refuse"}}
-
-
-class Tower(Component):
-    """A tower of the student: an encoder with its options, its trained part, and its head.
-
-    ``lora`` is allowed with ``train: lora`` only, where None means the defaults.
-    """
-
-    encoder: Name
-    train: Literal["frozen", "lora", "full"] = "frozen"
-    head: Literal["none", "linear", "mlp"] = "mlp"
-    lora: Lora | None = None
-
-    @model_validator(mode="after")
-    def _adapters_of_lora(self) -> "Tower":
-        require(self.train == "lora" or self.lora is None, "lora", "train", value=self.lora and asdict(self.lora),
-                 expected=f"null, since train is {self.train} and only lora has adapters")  # fmt: skip
-        return self
-
-
-class Student(Strict):
-    """The two towers, of which at least one is trained; ``embed_dim`` is the width of their shared space."""
-
-    image: Tower
-    text: Tower
-    temperature: Positive = 0.07
-    embed_dim: Count = 512
-
-    @model_validator(mode="after")
-    def _learns(self) -> "Student":
-        still = all(tower.train == "frozen" and tower.head == "none" for tower in (self.image, self.text))
-        require(not still, "image.train", "image.head", "text.train", "text.head", value="frozen",
-                 expected="full, lora, or a head, in one tower at least")  # fmt: skip
-        return self
 
 
 class LearningRates(Strict):
@@ -223,12 +178,16 @@ class Budget(Strict):
 
 
 class Study(Strict):
-    """The configuration of a study; ``search`` maps dotted keys to domains, with defaults in the other sections."""
+    """The configuration of a study; ``search`` maps dotted keys to domains, with defaults in the other sections.
+
+    The set is learned for ``student`` and for each of ``students``; ``student`` alone scores it and all baselines.
+    """
 
     note: str = ""
     seed: int = Field(default=0, ge=0, lt=2**63)
     data: Data
     student: Student
+    students: list[FurtherStudent] = Field(default_factory=list)
     experts: Experts = Field(default_factory=Experts)
     method: MethodChoice
     optimiser: Optimiser = Field(default_factory=Optimiser)
@@ -267,6 +226,8 @@ class Resolved(Study):
         """The digest of the configuration with its seed, without what changes no result."""
         tree = self.model_dump(mode="json", exclude={"resources", "note", "storage", "published", "data", "precision"})
         del tree["experts"]["damaged"]
+        if not self.students:
+            del tree["students"]
         return digest("study/1", json.dumps(tree | self.data.deciding | self.other_precision, sort_keys=True))
 
     @cached_property
@@ -281,3 +242,14 @@ class Resolved(Study):
     def other_precision(self) -> dict[str, str]:
         """The precision as a part of keys, where it is not the usual one."""
         return {} if self.precision == "fp32" else {"precision": self.precision}
+
+    def of_each_student(self) -> "list[Resolved]":
+        """Return this study for each student that the set is learned for, its own first, as if there were no other."""
+        given = [self.student, *(self.student.model_copy(update=_towers(one)) for one in self.students)]
+        own = {name: getattr(self, name) for name in Study.model_fields}
+        return [Resolved.model_construct(**{**own, "student": one, "students": []}) for one in given]
+
+
+def _towers(student: FurtherStudent) -> dict[str, Tower]:
+    """Return the towers that a further student has of its own."""
+    return {name: tower for name, tower in student if tower is not None}

@@ -16,6 +16,17 @@ class Strict(BaseModel):
     )
 
 
+class Component(Strict):
+    """A section that names a component; its other keys are the component's options, which ``resolve`` checks."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the component: as given, with all defaults after ``resolve``."""
+        return dict(self.model_extra or {})
+
+
 def require(holds: bool, *keys: str, value: Any, expected: str) -> None:
     """Refuse a combination of fields; the error names the first of ``keys``."""
     if not holds:

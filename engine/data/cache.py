@@ -123,7 +123,7 @@ class ShardedArray:
         def fill(array: np.ndarray) -> None:
             if before is not None:
                 before()
-            with tqdm(total=len(array), desc=self.label, unit="row", disable=None) as bar:
+            with tqdm(total=len(array), desc=self.label, unit="row", leave=before is None, disable=None) as bar:
                 for first in self.firsts:
                     rows = self._read(first)
                     rows = self._made(first) if rows is None else rows

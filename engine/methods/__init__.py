@@ -16,7 +16,7 @@ from engine.experts.trajectory import ExpertSource
 from engine.models.two_tower import TwoTower
 from engine.ranges import Positive
 from engine.synthetic.initialisation import Init
-from engine.synthetic.set import SyntheticSet
+from engine.synthetic.set import SyntheticSet, with_module
 from engine.unroll.steps import OuterLoss
 
 Metrics = dict[str, float]
@@ -79,13 +79,20 @@ class State(nn.Module):
         super().__init__()
         self.synthetic = synthetic
 
+    def of_student(self, number: int) -> "State":
+        """Return this state with the learning rates of student ``number`` (0: the own one); all else is shared."""
+        return with_module(self, "synthetic", self.synthetic.of_student(number))
+
 
 @runtime_checkable
 class Method(Protocol):
     """A way to learn a synthetic set: a frozen dataclass of hyper-parameters; all that changes is in its ``State``."""
 
     needs: ClassVar[frozenset[str]]
-    """A subset of {"experts", "pairs", "frozen_encoders"}; the last is a student that trains only its heads."""
+    """A subset of {"experts", "pairs", "frozen_encoders", "one_student"}.
+
+    ``frozen_encoders`` is a student that trains only its heads; with ``one_student`` no further ones may be named.
+    """
 
     num_pairs: int
     init: Init
@@ -112,7 +119,7 @@ def learned_groups(synthetic: SyntheticSet, learn: Learn) -> list[dict[str, Any]
     groups = {
         "image": (learn.images, [synthetic.images]),
         "text": (learn.texts, [synthetic.texts]),
-        "log": (learn.learning_rates, list(synthetic.log_rates.values())),
+        "log": (learn.learning_rates, list(synthetic.all_log_rates().values())),
         "similarity": (True, list(synthetic.similarity.parameters())),
     }
     return [{"name": name, "params": params} for name, (learned, params) in groups.items() if learned and params]

@@ -90,7 +90,8 @@ class Tower:
 
     def to(self, device: torch.device) -> "Tower":
         """Move the modules to ``device`` in place, and return the tower."""
-        self.frozen.to(device)
+        layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        self.frozen.to(device).to(memory_format=layout)
         self.trained.to(device)
         return self
 

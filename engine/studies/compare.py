@@ -1,12 +1,16 @@
 """Running the studies of a comparison in order, and their common table."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from engine.cluster.search.trial import BEST_SET
 from engine.config.comparison import Comparison, Entry, baseline_study, entries, transfer_studies
+from engine.config.schema import Resolved
+from engine.config.student import Tower
 from engine.io.terminal import echo
 from engine.results import published
 from engine.results.files import write_table
@@ -34,7 +38,7 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     stem = Path(name).stem
     baselines = make_job(stem, baseline_study(comparison, overrides))
     jobs = _jobs(stem, comparison, overrides)
-    real, (first, distilled) = coreset_rows(baselines, local=local), jobs[0]
+    real, first = coreset_rows(baselines, local=local), jobs[0][0]
     rows = list(real)
     for (line, pairs), group in groupby(jobs, key=lambda one: (one[0].line.name, one[0].pairs)):
         found = []
@@ -45,9 +49,14 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     rows = with_recovery(sorted(rows, key=lambda row: (row.full, row.pairs)))
     random = named_generator(baselines.study.seed, "ratio")
     rows = [with_ratio(row, real, random) if row.name == first.line.name else row for row in rows]
+    sets = {name: next(job for entry, job in jobs if entry.line.name == name) for name in comparison.transferred()}
+    others: list[tuple[Job, list[Row]]] = []
     for other, study in transfer_studies(comparison, overrides):
-        echo(f"the first set, with {other.name}")
-        rows += transferred(other.name, make_job(stem, study), first.line.name, distilled, local=local)
+        echo(f"the first sets of {', '.join(sets)} with {other.name}")
+        job = make_job(stem, study)
+        others.append((job, transferred(other.name, job, sets, local=local)))
+    rows = [with_students(row, sets[row.name], others) if row.name in sets else row for row in rows]
+    rows += [row for _, found in others for row in found]
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
     with tracked(baselines) as tracker:
@@ -63,11 +72,37 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     return rows
 
 
-def transferred(student: str, job: Job, line: str, distilled: Job, *, local: bool) -> list[Row]:
-    """Return rows of a line's set, of random pairs and of all pairs with another student, whose name each row holds."""
-    own = set_row(job, distilled.folder / BEST_SET, line, local=local)
-    rows = with_recovery([own, *coreset_rows(job, local=local)])
+def transferred(student: str, job: Job, sets: Mapping[str, Job], *, local: bool) -> list[Row]:
+    """Return rows of each line's set, of random pairs and of all pairs with another student, named in each row."""
+    own = [set_row(job, distilled.folder / BEST_SET, line, local=local) for line, distilled in sets.items()]
+    rows = with_recovery([*own, *coreset_rows(job, local=local)])
     return [replace(row, name=f"{row.name}, {student}") for row in rows]
+
+
+def with_students(row: Row, distilled: Job, others: Sequence[tuple[Job, Sequence[Row]]]) -> Row:
+    """Return the row of a line with a note on other students: those that its set was learned for, and unseen ones.
+
+    Each mean is given in percent of the own student's and, of each student's recall, in percent of that of all pairs.
+    Rows of other budgets are returned as they are.
+    """
+    if row.pairs != distilled.study.method.num_pairs:
+        return row
+    known = [_towers(one) for one in distilled.study.of_each_student()]
+    groups: dict[str, list[Row]] = {}
+    for job, found in others:
+        kind = "other students that it was learned for" if _towers(job.study) in known else "unseen students"
+        groups.setdefault(kind, []).append(next(one for one in found if one.name.startswith(f"{row.name}, ")))
+    notes = [row.note] if row.note else []
+    for kind, scored in sorted(groups.items()):
+        recall, own = fmean(one.mean["mean_recall"] for one in scored), row.mean["mean_recall"]
+        of_own = f"{100 * recall / own:.0f} % of its own student's, " if own else ""
+        of_all = f"{fmean(one.recovery or 0 for one in scored):.0f} % of theirs with all pairs"
+        notes.append(f"{len(scored)} {kind}: mean recall {recall:.1f}, {of_own}{of_all}")
+    return replace(row, note="; ".join(notes))
+
+
+def _towers(study: Resolved) -> list[Tower]:
+    return [study.student.image, study.student.text]
 
 
 def dry_run(name: str, comparison: Comparison, overrides: dict[str, Any]) -> str:

@@ -98,8 +98,15 @@ def train_missing_experts(job: Job, *, local: bool) -> None:
     """
     with one_sentence_errors():
         job, cluster = start(job, local=local)
-        train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
-    echo(f"experts: {job.specification.expert_folder()}")
+        _train_experts(job, cluster)
+    for one in job.specification.of_each_student():
+        echo(f"experts: {one.expert_folder()}")
+
+
+def _train_experts(job: Job, cluster: runtime.Cluster) -> None:
+    """Train the experts of each student that the set is learned for, as far as their stores lack them."""
+    for one in job.specification.of_each_student():
+        train_experts(one, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
 
 
 def check_here(job: Job) -> None:
@@ -159,7 +166,7 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     started = time.perf_counter()
     resources = job.study.resources
     chosen = tuner.plan(runtime.granted(resources.trial, cluster), cluster, job.samples)
-    train_experts(job.specification, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
+    _train_experts(job, cluster)
     evaluation = runtime.granted(resources.evaluation, cluster)
     beside = chosen.leaves(cluster, evaluation)
     baselines.executor.widen(beside)

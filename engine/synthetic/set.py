@@ -1,9 +1,11 @@
 """The synthetic set: learned images, text embeddings and learning rates of the student, and its file."""
 
+import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -21,6 +23,8 @@ from engine.tensors import MODALITIES, Modality, check_finite, finite_tensor
 FORMAT_VERSION = 1
 _SIMILARITY = "similarity."
 """How the names of the tensors of a similarity begin in the file."""
+_STUDENT = re.compile(r"students\.(\d+)\.")
+"""How the names of the learning rates of a further student begin in the file."""
 _LARGEST_LOG = 690
 """The exponential function of this number, and of its negative, is finite and above 0."""
 
@@ -32,7 +36,8 @@ class SyntheticSet(nn.Module):
     encoder, or are token embeddings with their mask as the last channel, [n, tokens, d + 1], where it is trained.
     ``similarity()`` is the target of image i and text j, None for the identity, and ``loss`` the loss that students of
     the set are trained with. ``log_rates`` are the natural logarithms of the student's learning rates, one per
-    modality, so that these stay positive. ``captions`` are the texts in words, the nearest real caption of each, None
+    modality, so that these stay positive; ``students`` has those of each further student that the set is learned for.
+    ``captions`` are the texts in words, the nearest real caption of each, None
     where nobody has looked them up. ``metadata`` holds plain JSON values (the sections of the study, seed).
     """
 
@@ -59,6 +64,7 @@ class SyntheticSet(nn.Module):
         self.log_rates = nn.ParameterDict(
             {m: nn.Parameter(torch.tensor(math.log(learning_rates[m]))) for m in MODALITIES}
         )
+        self.students = nn.ModuleList()
         self.similarity = similarity or Identity()
         matrix = self.similarity()
         if matrix is not None and matrix.shape != (len(images), len(images)):
@@ -75,6 +81,23 @@ class SyntheticSet(nn.Module):
         """Return the student's learning rate of each modality."""
         return {m: math.exp(self.log_rates[m].item()) for m in MODALITIES}
 
+    def add_students(self, number: int) -> "SyntheticSet":
+        """Learn for ``number`` further students, whose rates begin as those of the first, and return the set."""
+        self.students.extend(copy.deepcopy(self.log_rates) for _ in range(number))
+        return self
+
+    def of_student(self, number: int) -> "SyntheticSet":
+        """Return this set with the learning rates of a further student (1, 2, ...) in place of the own one's (0).
+
+        Both share all that they learn.
+        """
+        return with_module(self, "log_rates", self.students[number - 1]) if number else self
+
+    def all_log_rates(self) -> dict[str, Tensor]:
+        """Return the logarithms of all learning rates by their names in the file."""
+        known = {"log_rates": self.log_rates} | {f"students.{k}": rates for k, rates in enumerate(self.students)}
+        return {f"{place}.{m}": cast(nn.ParameterDict, rates)[m] for place, rates in known.items() for m in MODALITIES}
+
     def check(self) -> None:
         """Check that all numbers are finite, the similarity of every pair too, and that learning rates are above 0.
 
@@ -85,10 +108,10 @@ class SyntheticSet(nn.Module):
             check_finite(name, value)
         if (matrix := self.similarity()) is not None:
             check_finite("similarity", matrix)
-        for modality in MODALITIES:
-            if abs(log_rate := self.log_rates[modality].item()) > _LARGEST_LOG:
+        for name, value in self.all_log_rates().items():
+            if abs(log_rate := value.item()) > _LARGEST_LOG:
                 raise ValueError(
-                    f"log_rates.{modality} is {log_rate:.4g}, expected the logarithm of a learning rate, "
+                    f"{name} is {log_rate:.4g}, expected the logarithm of a learning rate, "
                     f"between -{_LARGEST_LOG} and {_LARGEST_LOG}."
                 )
 
@@ -104,6 +127,16 @@ class SyntheticSet(nn.Module):
         header |= {} if self.captions is None else {"captions": json.dumps(self.captions)}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata=header)
+
+
+Learned = TypeVar("Learned", bound=nn.Module)
+
+
+def with_module(module: Learned, name: str, other: nn.Module) -> Learned:
+    """Return a module with ``other`` in place of its part ``name``; all its other parts are shared."""
+    view = copy.copy(module)
+    view._modules = {**module._modules, name: other}
+    return view
 
 
 def load_set(path: Location | str) -> SyntheticSet:
@@ -135,7 +168,7 @@ def load_set(path: Location | str) -> SyntheticSet:
         rates, similarity = dict.fromkeys(MODALITIES, 1.0), similarity_of(learned)
         synthetic = SyntheticSet(
             tensors["images"], tensors["texts"], rates, metadata, similarity=similarity, loss=loss, captions=captions
-        )
+        ).add_students(_further(tensors))
         synthetic.load_state_dict(tensors)  # the learning rates too, bitwise
         synthetic.check()
     except (ValueError, RuntimeError) as error:
@@ -193,9 +226,15 @@ def checked_metadata(path: Location, metadata: Any) -> dict[str, Any]:
     return metadata
 
 
+def _further(names: Iterable[str]) -> int:
+    """Return how many further students the tensors of a set's file are for."""
+    return 1 + max((int(found[1]) for name in names if (found := _STUDENT.match(name))), default=-1)
+
+
 def _shaped(path: Location, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a set's file in float32, after comparing their names and shapes and looking at them all."""
-    expected = {"images", "texts", *(f"log_rates.{m}" for m in MODALITIES)}
+    rates = ["log_rates", *(f"students.{number}" for number in range(_further(tensors)))]
+    expected = {"images", "texts", *(f"{place}.{m}" for place in rates for m in MODALITIES)}
     if {name for name in tensors if not name.startswith(_SIMILARITY)} != expected:
         raise ValueError(f"{path}: expected the tensors {sorted(expected)}, but it holds {sorted(tensors)}.")
     images = finite_tensor(f"{path}: images", tensors["images"], None, 3, None, None)

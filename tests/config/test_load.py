@@ -37,7 +37,7 @@ search:
 """
 TOP = (
     "baselines, budget, data, experts, method, note, optimiser, precision, protocol, published, resources, search, "
-    "seed, storage, student"
+    "seed, storage, student, students"
 )
 METHOD = (
     "distance, gradient, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, max_start, name, "

@@ -75,6 +75,20 @@ def test_no_more_pairs_than_there_are(key: str, tmp_path: Path) -> None:
         check_data(job)
 
 
+def test_features_of_few_photos_are_made_at_once_where_no_cluster_could(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tiny_job(tmp_path, "student.image.train=frozen")
+    arrays = job.specification.setup(device="cpu").arrays
+    monkeypatch.setenv("RAY_ADDRESS", "far:6379")
+    check_data(job)
+    assert [array.here for array in arrays.values()] == [False] * 3
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where no cluster was started
+    check_data(job)
+    assert [array.here for array in arrays.values()] == [True] * 3
+
+
 def test_a_request_that_can_never_be_served_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^resources: 3 cpu are asked for, but the cluster has 2 in all\.$"):
         check_cluster(tiny_job(tmp_path, "resources.evaluation.cpu=3"), SMALL)

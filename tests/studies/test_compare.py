@@ -74,6 +74,7 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
     assert exact.note.startswith("mean of 2 distillations")
     divisible = min(largest.mean["TR1"], exact.mean["TR1"]) > 0  # one test image is five percent
     assert [row.name for row in rows if "; TR@1 is " in row.note] == ["exact"] * divisible
+    assert "1 unseen students: mean recall" in exact.note
     assert exact.robustness is not None
     assert exact.memory is not None
     assert [len(students) for students in exact.by_student["TR1"]] == [exact.seeds, exact.seeds]
@@ -110,6 +111,7 @@ def test_a_study_keeps_its_folder_under_any_name(tmp_path: Path) -> None:
         ({"lines": [{"name": "a", "sets": {}}]}, r"lines\.0\.sets"),
         ({"pairs": []}, "pairs"),
         ({"lines": []}, "lines"),
+        ({"transfer_lines": ["none"]}, "transfer_lines is 'none', expected names of lines with 6 pairs, exact, lors"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(change: dict, told: str, tmp_path: Path) -> None:

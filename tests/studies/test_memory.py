@@ -33,7 +33,7 @@ def setup_of(job: Job) -> Setup:
 
 
 def step_bytes(job: Job) -> int:
-    found = trial_bytes(job, setup_of(job)).step
+    found = trial_bytes(job, [setup_of(job)]).step
     assert found is not None
     return found
 
@@ -82,7 +82,7 @@ def test_a_checkpoint_has_the_bytes_of_its_files(words: tuple[str, ...], tmp_pat
     run.save(tmp_path / "checkpoint")
     run.synthetic.save(tmp_path / "set")
     written = sum((tmp_path / name).stat().st_size for name in ("checkpoint", "set"))
-    assert trial_bytes(job, setup).checkpoint == pytest.approx(written, rel=0.02)
+    assert trial_bytes(job, [setup]).checkpoint == pytest.approx(written, rel=0.02)
 
 
 def test_a_stored_step_grows_with_its_length_and_an_exact_one_hardly(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_method_that_reads_numbers_has_unknown_memory(monkeypatch: pytest.Monk
         return {"loss": float(images.detach().numpy().sum())}
 
     monkeypatch.setattr(type(build.method(job.study)), "backward", backward)
-    found = trial_bytes(job, setup_of(job))
+    found = trial_bytes(job, [setup_of(job)])
     assert found.step is None
     assert found.checkpoint is not None
 

@@ -70,15 +70,19 @@ class DistillTrial(tune.Trainable):
 
     def _build(self, config: dict[str, Any]) -> None:
         self.study = assign(self.study, config)
-        self.prepared = self.specification.setup()
-        self.memory = PeakMemory(self.prepared.device)
-        store = self.specification.expert_folder()
-        registry = get_registry(store)
-        experts = RemoteSource(store, registry, expert_epochs(self.study.experts.count, registry))
-        initial = initial_pairs(self.study, self.prepared, experts, self.folder / "initial")
+        self.setups = self.specification.setups()
+        own = self.setups[0]
+        self.memory = PeakMemory(own.device)
+        experts, *others = (self._experts(one.expert_folder()) for one in self.specification.of_each_student())
+        initial = initial_pairs(self.study, own, experts, self.folder / "initial")
         self.history = replace(self.history, initial=initial_file(self.study, self.folder / "initial").name)
-        self.run = build.distillation(self.study, self.prepared, experts, initial)
+        further = list(zip(self.setups[1:], others, strict=True))
+        self.run = build.distillation(self.study, own, experts, initial, further=further)
         self.protocol = build.protocol(self.study)
+
+    def _experts(self, store: Location) -> RemoteSource:
+        registry = get_registry(store)
+        return RemoteSource(store, registry, expert_epochs(self.study.experts.count, registry))
 
     def step(self) -> dict[str, Any]:
         """Take ``evaluate_every`` outer steps and validate one student."""
@@ -137,9 +141,20 @@ class DistillTrial(tune.Trainable):
         write_frame(self.best_file.parent / FRAMES, self.run.synthetic.images, outer_step=self.run.step)
 
     def validate(self) -> dict[str, float]:
-        """Return the val metrics of a fresh student, trained on the present set at the set's learned rates."""
-        student, val = self.prepared.student, self.prepared.pairs["val"]
-        training = prepare_set(student, self.run.synthetic, self.prepared.device)
+        """Return the val metrics of a fresh student, trained on the present set at the set's learned rates.
+
+        Where the set is learned for further students, they are the means over one of each, and the mean recall of each
+        has the student's number behind its name.
+        """
+        found = [self._validated(number, setup) for number, setup in enumerate(self.setups)]
+        means = {f"val/{name}": statistics.fmean(one[name] for one in found) for name in found[0]}
+        each = {f"val/mean_recall/{number}": one["mean_recall"] for number, one in enumerate(found)}
+        return means | (each if len(found) > 1 else {})
+
+    def _validated(self, number: int, setup: build.Setup) -> dict[str, float]:
+        """Return the val metrics of one student that the set is learned for."""
+        student, val = setup.student, setup.pairs["val"]
+        training = prepare_set(student, self.run.synthetic.of_student(number), setup.device)
         assert training.learning_rates is not None
         params = student_of_seed(
             student,
@@ -150,7 +165,7 @@ class DistillTrial(tune.Trainable):
             name="validate",
             selection_split=val,
         )
-        return {f"val/{name}": value for name, value in score(student, params, val).items()}
+        return score(student, params, val)
 
     @property
     def best_file(self) -> Location:
@@ -194,4 +209,5 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
 
 def averages(seen: list[Metrics]) -> Metrics:
     """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
-    return {name: statistics.fmean(metrics[name] for metrics in seen) for name in (seen[-1] if seen else ())}
+    names = {name: None for metrics in seen for name in metrics}
+    return {name: statistics.fmean(metrics[name] for metrics in seen if name in metrics) for name in names}

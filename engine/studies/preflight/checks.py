@@ -15,6 +15,7 @@ from engine.config.errors import ConfigError
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_bytes
 from engine.resources import how_many_fit
+from engine.rewording import text_space
 from engine.studies.job import Job
 from engine.studies.preflight.requirements import epochs_read, largest_budget, snapshot_bytes
 
@@ -39,6 +40,16 @@ def check_study(job: Job) -> None:
     given, read = job.study.experts.epochs, epochs_read(job.study)
     if given is not None and given < read:
         raise ConfigError(f"experts.epochs is {given}, expected at least {read}, the last epoch that the method reads.")
+    own, *further = job.study.of_each_student()
+    for number, one in enumerate(further):
+        if text_space(one.student.text) != text_space(own.student.text):
+            raise ConfigError(
+                f"students.{number}.text.encoder is {one.student.text.encoder!r} ({one.student.text.train}), expected "
+                f"{own.student.text.encoder!r} ({own.student.text.train}) with the same options as student.text: the "
+                "texts of a set are those of one text encoder."
+            )
+        if any(one.student == other.student for other in [own, *further[:number]]):
+            raise ConfigError(f"students.{number} is the same student as another one, expected different students.")
 
 
 def check_data(job: Job) -> None:
@@ -50,11 +61,12 @@ def check_data(job: Job) -> None:
         ValueError: something cannot be read or built, or the study needs more pairs than there are.
         FileNotFoundError: the data or the weights are missing.
     """
-    setup = job.specification.setup(device="cpu")
-    check_budgets(job, len(setup.datasets["train"]))
-    few = all(len(array.firsts) == 1 for array in setup.arrays.values())
+    setups = job.specification.setups(device="cpu")
+    check_budgets(job, len(setups[0].datasets["train"]))
+    arrays = [array for setup in setups for array in setup.arrays.values()]
+    few = all(len(array.firsts) == 1 for array in arrays)
     if few and not torch.cuda.is_available() and not may_be_running():
-        for array in setup.arrays.values():
+        for array in arrays:
             array.open()
 
 
@@ -100,10 +112,11 @@ def check_disk(job: Job, checkpoint: int | None = 0) -> None:
     storage, folder = job.specification.storage, job.folder
     if not isinstance(storage, Path) or not isinstance(folder, Path):
         return
-    there = ExpertStore(job.specification.expert_folder()).index()
-    done = sum(len([e for e in there.get(expert, ()) if e <= job.expert_epochs]) for expert in range(job.expert_count))
-    missing = job.expert_count * (job.expert_epochs + 1) - done
-    trajectories = missing * snapshot_bytes(job.specification.setup(device="cpu").student)
+    trajectories = 0
+    for one, setup in zip(job.specification.of_each_student(), job.specification.setups(device="cpu"), strict=True):
+        there = ExpertStore(one.expert_folder()).index()
+        done = sum(len([e for e in there.get(k, ()) if e <= job.expert_epochs]) for k in range(job.expert_count))
+        trajectories += (job.expert_count * (job.expert_epochs + 1) - done) * snapshot_bytes(setup.student)
     written = sum(file.stat().st_size for file in folder.rglob("checkpoint_*/*"))
     checkpoints = max(0, job.samples * CHECKPOINTS * (checkpoint or 0) - written)
     free = shutil.disk_usage(next(folder for folder in (storage, *storage.parents) if folder.exists())).free
@@ -119,7 +132,7 @@ def check_disk(job: Job, checkpoint: int | None = 0) -> None:
 def buffer_warning(job: Job, cluster: Cluster) -> str | None:
     """Return a sentence if the trajectories that trials read exceed the object store of a node, else None."""
     snapshots = job.expert_count * (epochs_read(job.study) + 1)
-    size = snapshots * snapshot_bytes(job.specification.setup(device="cpu").student)
+    size = snapshots * sum(snapshot_bytes(setup.student) for setup in job.specification.setups(device="cpu"))
     if size <= cluster.object_store_bytes:
         return None
     return (

@@ -46,22 +46,24 @@ def estimate(job: Job) -> Estimate:
     Raises:
         ValueError: the method learns something that has no learning rate in the study.
     """
-    setup = job.specification.setup(device="cpu")
+    setups = job.specification.setups(device="cpu")
+    setup = setups[0]
     sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in setup.datasets.items()}
-    trial, minutes, made = bytes_ahead(job), None, all(array.here for array in setup.arrays.values())
+    made = all(array.here for one in setups for array in one.arrays.values())
+    trial, minutes = bytes_ahead(job), None
     with suppress(RuntimeError, TypeError):  # the method itself fails on dummy experts: no reason to stop
         costs = timed(time_prepared if made else time_dummy, job.specification)
         minutes = add_up(job, costs, sizes).minutes(workers(job.study))
-    return Estimate(minutes, _trajectory_bytes(job, setup.student), trial)
+    return Estimate(minutes, sum(_trajectory_bytes(job, one.student) for one in setups), trial)
 
 
 def bytes_ahead(job: Job) -> TrialBytes:
     """Return the bytes of the job's trial, from random inputs where its own are not made yet."""
-    setup = job.specification.setup(device="cpu")
-    if not all(array.here for array in setup.arrays.values()):
-        encoder = build.build_text_encoder(job.study, job.specification.paths)
-        setup = dummy_setup(job.study, job.specification.paths, encoder, setup.device)
-    return trial_bytes(job, setup)
+    setups, paths = job.specification.setups(device="cpu"), job.specification.paths
+    if not all(array.here for setup in setups for array in setup.arrays.values()):
+        studies = job.study.of_each_student()
+        setups = [dummy_setup(s, paths, build.build_text_encoder(s, paths), torch.device("cpu")) for s in studies]
+    return trial_bytes(job, setups)
 
 
 def describe(job: Job) -> str:
@@ -90,7 +92,7 @@ def describe(job: Job) -> str:
         f"experts:       {count} x {epochs} epochs, {there} already there, {trajectories} of trajectories",
         f"trials:        {job.samples} x {study.budget.outer_steps} outer steps, {searched}",
         f"mlflow:        {job.mlflow_uri}",
-        f"memory:        {_memory(trial_bytes(job, setup).step)} in an outer step",
+        f"memory:        {_memory(trial_bytes(job, [setup]).step)} in an outer step",
         f"time:          {_time(job, sizes)}",
     ]
     return "\n".join(lines)

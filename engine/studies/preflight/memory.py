@@ -7,7 +7,7 @@ stay real, and only what meets a tensor of the device ``meta`` loses its numbers
 
 import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,8 +96,8 @@ class TrialBytes:
     checkpoint: int | None
 
 
-def trial_bytes(job: Job, setup: Setup) -> TrialBytes:
-    """Return the bytes of the job's trial, in a search those of the one that needs most.
+def trial_bytes(job: Job, setups: Sequence[Setup]) -> TrialBytes:
+    """Return the bytes of the job's trial, in a search those of the one that needs most, of several students too.
 
     The step includes the student, the set and its optimiser. It uses all pairs. Of many inner steps few are taken,
     enough to use every pair once, then one more, whose difference (at least a copy of the parameters) counts for each
@@ -107,6 +107,13 @@ def trial_bytes(job: Job, setup: Setup) -> TrialBytes:
         ValueError: the method learns something that has no learning rate in the study.
     """
     study = heaviest(job.study) if job.samples > 1 else job.study
+    found = [_bytes_with(study, setup) for setup in setups]
+    steps = [one.step for one in found if one.step is not None]
+    return TrialBytes(max(steps) if len(steps) == len(found) else None, found[0].checkpoint)
+
+
+def _bytes_with(study: Resolved, setup: Setup) -> TrialBytes:
+    """Return the bytes of a trial whose every step is that of one student."""
     method = build.method(study)
     steps, few = int(getattr(method, "inner_steps", 1)), max(FEW, math.ceil(method.num_pairs / pairs_per_step(method)))
     taken = [steps] if steps <= 2 * few + 1 else [few, few + 1]

@@ -67,7 +67,7 @@ def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:
     eval_points = 0 if study.protocol.select_epoch == "last" else 10
     validations = math.ceil(budget.outer_steps / budget.evaluate_every)
     trial = budget.outer_steps * costs.outer_step
-    trial += validations * (_student(study, own, costs) + (eval_points + 1) * val)
+    trial += validations * (1 + len(study.students)) * (_student(study, own, costs) + (eval_points + 1) * val)
 
     def scored(number: int, *, learned: int) -> float:
         """Return the seconds of choosing learning rates and scoring every seed."""
@@ -97,10 +97,13 @@ def _student(study: Resolved, number: int, costs: Costs) -> float:
 
 
 def _epochs_missing(job: Job) -> int:
-    """Return the expert epochs that the store lacks."""
-    index = ExpertStore(job.specification.expert_folder()).index()
-    done = (min(max(index.get(expert, (0,))), job.expert_epochs) for expert in range(job.expert_count))
-    return job.expert_count * job.expert_epochs - sum(done)
+    """Return the expert epochs that the stores of all students lack; those of each count as the own student's."""
+    missing = 0
+    for one in job.specification.of_each_student():
+        index = ExpertStore(one.expert_folder()).index()
+        done = (min(max(index.get(expert, (0,))), job.expert_epochs) for expert in range(job.expert_count))
+        missing += job.expert_count * job.expert_epochs - sum(done)
+    return missing
 
 
 def _cpus() -> int:

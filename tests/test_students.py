@@ -1,0 +1,113 @@
+"""A set that is learned for several students: each outer step is that of one, with its own experts and rates."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.config import components
+from engine.distill import Distillation, outer_optimiser
+from engine.experts.store import ExpertStore
+from engine.io.files import read_json
+from engine.io.paths import Paths
+from engine.methods import Sources
+from engine.results.history import HISTORY
+from engine.rng import named_generator
+from engine.studies.distill import distill
+from engine.studies.evaluate import score_file
+from engine.studies.preflight.checks import check_study
+from engine.synthetic.initialisation import initial_tensors
+from engine.synthetic.set import load_set
+from tests.methods.test_methods import RATES, seed_pairs, values
+from tests.tiny import tiny_job
+from tests.toys import tiny_sources, tiny_student
+
+OTHER = "students=[{image: {encoder: convnet, width: 16, depth: 1, grid: 1, train: full, head: mlp}}]"
+
+
+@pytest.fixture
+def two(paths: Paths) -> list[Sources]:
+    """Return the sources of two students, of which one trains its whole image encoder."""
+    return [tiny_sources(tiny_student(paths, train=train)) for train in ("frozen", "full")]
+
+
+def started(sources: list[Sources]) -> Distillation:
+    method = components.bind("method", "lors", {"num_pairs": 6, "inner_steps": 2})
+    own, *further = sources
+    images, texts = initial_tensors(method.init, seed_pairs(own), 6, named_generator(1, "init"))
+    state = method.initial_state(images, texts, own, named_generator(1, "state"))
+    state.synthetic.add_students(len(further))
+    optimiser = outer_optimiser(method.param_groups(state), RATES)
+    return Distillation(method, state, optimiser, own, seed=1, ema=0.9, further=further)
+
+
+def test_a_step_is_that_of_a_run_for_its_student_alone(two: list[Sources]) -> None:
+    run = started(two)
+    seen = set()
+    for step in range(6):
+        before, number = deepcopy(run.state), run._drawn()[0]
+        run.run(1)
+        learned = run.state.synthetic.all_log_rates()
+        moved = {name.rpartition(".")[0] for name, value in learned.items() if value.grad is not None}
+        assert moved == {"log_rates" if number == 0 else "students.0"}
+        alone = before if number == 0 else before.of_student(1)
+        run.method.backward(alone, two[number], named_generator(1, f"outer/{step}"))
+        for name in ("images", "texts"):
+            assert torch.equal(getattr(alone.synthetic, name).grad, getattr(run.state.synthetic, name).grad)
+        seen.add(number)
+    assert seen == {0, 1}
+
+
+def test_ten_steps_equal_five_a_checkpoint_and_five_bitwise(two: list[Sources], tmp_path: Path) -> None:
+    whole, first, second = (started(two) for _ in range(3))
+    whole.run(10)
+    first.run(5)
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    second.run(5)
+    assert "synthetic.students.0.image" in values(whole)
+    assert all(torch.equal(value, values(second)[key]) for key, value in values(whole).items())
+
+
+def test_a_set_keeps_the_rates_of_each_student(two: list[Sources], tmp_path: Path) -> None:
+    run = started(two)
+    run.run(6)
+    run.synthetic.save(tmp_path / "set")
+    again = load_set(tmp_path / "set")
+    for number in (0, 1):
+        assert again.of_student(number).learning_rates() == run.synthetic.of_student(number).learning_rates()
+    assert again.of_student(0).learning_rates() != again.of_student(1).learning_rates()
+    assert again.of_student(1).images is again.images
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([OTHER, "method={name: covmatch, num_pairs: 4}"], "students holds 1 students, expected none: covmatch keeps"),
+        (["students=[{text: {encoder: tfidf, dim: 8}}]"], "students.0.text.encoder is 'tfidf' .*of one text encoder"),
+        (["students=[{image: {encoder: convnet, width: 8, depth: 2, grid: 1, train: full}}]"], "is the same student"),
+    ],
+)
+def test_students_that_do_not_go_together_are_refused(words: list[str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=told):
+        check_study(tiny_job(tmp_path, *words))
+
+
+def test_a_study_of_two_students_has_experts_rates_and_validations_of_both(ray_local: None, tmp_path: Path) -> None:
+    job = tiny_job(tmp_path, OTHER, "baselines.coresets=[]", "baselines.full_seeds=0", samples=1)
+    own = distill(job)[0]
+    stores = [one.expert_folder() for one in job.specification.of_each_student()]
+    assert [len(ExpertStore(store).index()) for store in stores] == [2, 2]
+    best = load_set(job.folder / "synthetic_set.safetensors")
+    assert len(best.metadata["students"]) == len(best.students) == 1
+    (history,) = (job.folder / "trials").glob(f"*/{HISTORY}")
+    validation = read_json(history)["validations"][-1]
+    each = [validation[f"val/mean_recall/{number}"] for number in (0, 1)]
+    assert validation["val/mean_recall"] == pytest.approx(sum(each) / 2)
+    # The other student is scored at its own rates, of which the study lets it choose no others.
+    other = job.study.of_each_student()[1]
+    rates = replace(job, study=other, specification=replace(job.specification, study=other))
+    row = score_file(rates, str(job.folder / "synthetic_set.safetensors"), local=True)
+    assert row.pairs == own.pairs == 8
