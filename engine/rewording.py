@@ -17,15 +17,20 @@ from engine.models.text import TrainableTextEncoder
 from engine.prepare import Place, text_arrays, text_inputs
 from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
+from engine.synthetic.text_map import map_texts
 from engine.tensors import MODALITIES
+
+MAPPED = "its texts are mapped linearly from the text encoder that they were learned with"
+NEAREST = "its texts are the nearest real captions, embedded anew"
 
 
 def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
     """Return ``synthetic`` with texts that the study's text encoder can read.
 
-    A synthetic text is a point in the space of the encoder that it was learned with. If the metadata names another
-    encoder than the study, each text is replaced by the nearest real caption and the metadata get ``reworded``;
-    otherwise the set is returned unchanged.
+    A synthetic text is a point in the space of the encoder that it was learned with. If the metadata name another
+    encoder than the study, texts are mapped linearly into its space, by what both make of the training captions; where
+    one of the encoders is trained, each text is replaced by the nearest real caption. ``reworded`` in the metadata of
+    the result says which; otherwise the set is returned unchanged.
     """
     own = synthetic.metadata.get("student", {}).get("text", study.student.text.model_dump())
     learned_with = assign(study, {"student.text": own})
@@ -37,13 +42,17 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     arrays = text_arrays(learned_with, Place(paths.cache), encoder, setup.datasets, setup.device)
     real = text_inputs(arrays)["train"]
     nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
-    words = [captions[index] for index in nearest.tolist()]
-    texts = setup.prepared_texts(torch.from_numpy(np.array(setup.pairs["train"].texts[nearest.numpy()])))
+    words, theirs = [captions[index] for index in nearest.tolist()], setup.pairs["train"].texts
+    frozen = study.student.text.train == learned_with.student.text.train == "frozen"
+    if frozen:
+        texts = map_texts(synthetic.texts, real, theirs)
+    else:
+        texts = setup.prepared_texts(torch.from_numpy(np.array(theirs[nearest.numpy()])))
     return SyntheticSet(
         synthetic.images,
         texts,
         synthetic.learning_rates(),
-        synthetic.metadata | {"reworded": True},
+        synthetic.metadata | {"reworded": MAPPED if frozen else NEAREST},
         similarity=synthetic.similarity,
         loss=synthetic.loss,
         captions=words,

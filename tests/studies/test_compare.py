@@ -69,7 +69,7 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
         ("random, other towers", 6),
         ("all pairs, other towers", 300),
     ]
-    assert rows[7].note == "its texts are the nearest real captions, embedded anew"
+    assert rows[7].note == "its texts are mapped linearly from the text encoder that they were learned with"
     exact, largest = rows[2], rows[4]
     assert exact.note.startswith("mean of 2 distillations")
     divisible = min(largest.mean["TR1"], exact.mean["TR1"]) > 0  # one test image is five percent
