@@ -102,6 +102,7 @@ def gradient(chosen: Resolved, paths: Paths, dtype: torch.dtype = torch.float32)
     generator = named_generator(0, "expert")
     start = setup.student.init_params(generator)
     moved = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
+    list(setup.pairs.values())  # made in the study's own precision
     for tower in setup.student.towers():
         tower.frozen.to(dtype)
         tower.trained.to(dtype)
