@@ -2,25 +2,31 @@
 
 import argparse
 import glob
+import json
 import os
 import select
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from engine.io.shell import near, program
 from engine.io.signals import handle_sigterm, was_terminated
 from engine.io.terminal import tolerate_any_text
 
 if TYPE_CHECKING:
+    from engine.results.row import Row
     from engine.studies.job import Job
 
 DEFAULT_SPACE = "shapes_100"
 EXIT_INTERRUPTED, EXIT_READER_GONE, EXIT_TERMINATED = 130, 141, 143
 
+Main = Callable[[argparse.Namespace], "int | Sequence[Row]"]
+"""A task: it returns its exit code, or the rows of the table that it has printed."""
 Examples = Sequence[tuple[str, str]]
 """Words behind the name of a task, and what they do."""
 
@@ -83,6 +89,14 @@ class TaskParser(argparse.ArgumentParser):
             "--local", action="store_true", help="start a cluster on this machine even where one could be joined"
         )
 
+    def add_row_flags(self) -> None:
+        """Add the flags of tasks that end with a table: ``--quiet`` and ``--json``."""
+        said = self.add_mutually_exclusive_group()
+        help_of_quiet = "print the table and nothing else; an error still is one line on stderr"
+        said.add_argument("--quiet", dest="said", action="store_const", const="quiet", help=help_of_quiet)
+        help_of_json = "print the rows as one JSON document, that of table.json, and everything else on stderr"
+        said.add_argument("--json", dest="said", action="store_const", const="json", help=help_of_json)
+
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse ``args``; a word with ``=`` is an override, any other one is the space."""
         if self.default_space is None:
@@ -90,11 +104,15 @@ class TaskParser(argparse.ArgumentParser):
         parsed = self.parse_intermixed_args(None if args is None else list(args), namespace)
         words: list[str] = parsed.words
         named = [word for word in words if "=" not in word] + ([parsed.config] if parsed.config else [])
+        if named and getattr(parsed, "from_run", None):
+            self.error(f"--from-run takes the study of a run, expected it without the space {named[0]}")
         if len(named) > 1:
             self.error(f"expected one space, found {' and '.join(named)}")
         parsed.space = named[0] if named else self.default_space
         parsed.overrides = [word for word in words if "=" in word]
         del parsed.words, parsed.config
+        if getattr(parsed, "said", None) and parsed.dry_run:
+            self.error("--dry-run prints no table, expected it without --quiet and --json")
         return parsed
 
 
@@ -160,8 +178,8 @@ def described(args: argparse.Namespace, job: "Job") -> bool:
     return bool(args.dry_run)
 
 
-def run(main: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None, *, parser: TaskParser) -> int:
-    """Parse ``argv``, call ``main`` and return its exit code; ``--list`` is answered here.
+def run(main: Main, argv: Sequence[str] | None = None, *, parser: TaskParser) -> int:
+    """Parse ``argv``, call ``main`` and return its exit code; ``--list``, ``--quiet`` and ``--json`` are answered here.
 
     Exit codes: 2 after an error of the user's, 1 after one of the machinery's (a dead worker, a server or a storage
     that is away, a full disk), each with one line on stderr; 130 after Ctrl-C, 143 after SIGTERM, and 141 without a
@@ -174,7 +192,7 @@ def run(main: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = 
     try:
         if listed := getattr(args, "list", False):
             print(with_notes(parser.known()))
-        code = 0 if listed else main(args)
+        code = 0 if listed else _answered(main, args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -191,6 +209,35 @@ def run(main: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = 
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError | FileNotFoundError) else 1
+
+
+def _answered(main: Main, args: argparse.Namespace) -> int:
+    """Return the exit code of ``main``, 0 for rows; print these alone where ``--quiet`` or ``--json`` asks for that."""
+    said: str | None = getattr(args, "said", None)
+    with ExitStack() as elsewhere:
+        if said == "quiet":
+            elsewhere.enter_context(redirect_stderr(_nowhere()))
+            elsewhere.enter_context(redirect_stdout(_nowhere()))
+        elif said == "json":
+            elsewhere.enter_context(redirect_stdout(sys.stderr))
+        result = main(args)
+    if isinstance(result, int):
+        return result
+    if said == "json":
+        from engine.results.files import document
+
+        print(json.dumps(document(result), indent=2, ensure_ascii=False))
+    elif said == "quiet":
+        from engine.results.render import render_text
+
+        print(render_text(result), end="")
+    return 0
+
+
+@cache
+def _nowhere() -> TextIO:
+    """Return a stream that forgets what is written; it stays open, since loggers of libraries keep it."""
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _reader_is_gone() -> bool:

@@ -2,8 +2,12 @@
 
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from tasks import cli
+
+if TYPE_CHECKING:
+    from engine.results.row import Row
 
 PARSER = cli.TaskParser(
     "compare",
@@ -20,9 +24,10 @@ PARSER = cli.TaskParser(
     ],
 )
 PARSER.add_run_flags()
+PARSER.add_row_flags()
 
 
-def main(args: Namespace) -> int:
+def main(args: Namespace) -> "int | list[Row]":
     """Run the comparison that the arguments name, or list its studies with ``--dry-run``."""
     from engine.config.comparison import read_comparison
     from engine.config.load import parse_overrides
@@ -33,9 +38,8 @@ def main(args: Namespace) -> int:
 
     if args.dry_run:
         print(dry_run(args.space, comparison, overrides))
-    else:
-        compare(args.space, comparison, overrides, local=args.local)
-    return 0
+        return 0
+    return compare(args.space, comparison, overrides, local=args.local)
 
 
 if __name__ == "__main__":

@@ -2,21 +2,26 @@
 
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from tasks import cli
 
+if TYPE_CHECKING:
+    from engine.results.row import Row
+
 PARSER = cli.TaskParser("coreset", __doc__, examples=cli.SPACE_EXAMPLES)
 PARSER.add_run_flags()
+PARSER.add_row_flags()
 
 
-def main(args: Namespace) -> int:
+def main(args: Namespace) -> "int | list[Row]":
     """Score the coresets of the study that the arguments name, or describe it with ``--dry-run``."""
     job = cli.read_job(args)
-    if not cli.described(args, job):
-        from engine.studies.coresets import score_coresets
+    if cli.described(args, job):
+        return 0
+    from engine.studies.coresets import score_coresets
 
-        score_coresets(job, local=args.local)
-    return 0
+    return score_coresets(job, local=args.local)
 
 
 if __name__ == "__main__":

@@ -2,24 +2,39 @@
 
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from tasks import cli
 
+if TYPE_CHECKING:
+    from engine.results.row import Row
+
 PARSER = cli.TaskParser(
-    "evaluate", __doc__, examples=[*cli.SPACE_EXAMPLES, ("flickr8k_100 --set my_set.safetensors", "a set in a file")]
+    "evaluate",
+    __doc__,
+    examples=[
+        *cli.SPACE_EXAMPLES,
+        ("flickr8k_100 --set my_set.safetensors", "a set in a file"),
+        ("flickr8k_100 --set models:/my_set/1", "a registered set, by its version"),
+    ],
 )
-PARSER.add_argument("--set", metavar="FILE", help="a set, or a folder of export.py (default: the study's own set)")
+PARSER.add_argument(
+    "--set",
+    metavar="FILE",
+    help="a set, a folder of export.py, or a registered set models:/NAME/VERSION (default: the study's own set)",
+)
 PARSER.add_run_flags()
+PARSER.add_row_flags()
 
 
-def main(args: Namespace) -> int:
+def main(args: Namespace) -> "int | list[Row]":
     """Score the set, or describe the study with ``--dry-run``."""
     job = cli.read_job(args)
-    if not cli.described(args, job):
-        from engine.studies.evaluate import score_file
+    if cli.described(args, job):
+        return 0
+    from engine.studies.evaluate import score_file
 
-        score_file(job, args.set, local=args.local)
-    return 0
+    return [score_file(job, args.set, local=args.local)]
 
 
 if __name__ == "__main__":

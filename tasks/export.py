@@ -1,4 +1,4 @@
-"""Write a synthetic set as a folder that other tools read: PNG, captions, what was learned, and a data set card."""
+"""Write a set as a folder that other tools read (PNG, captions, what was learned, a card), or register it in MLflow."""
 
 import sys
 from argparse import Namespace
@@ -12,14 +12,21 @@ PARSER = cli.TaskParser(
     examples=[
         ("--set my_set.safetensors --out my_set", "PNG and captions, with a card"),
         ("flickr8k_100 --out my_set --score", "the study's own set, scored as floats and as 8-bit PNG"),
+        ("flickr8k_100 --register my_set", "the study's own set under a name in MLflow"),
+        ("--set models:/my_set/1 --out my_set", "a registered set"),
         ("--set my_set.safetensors --out my_set --tar", "a WebDataset in place of the PNG"),
     ],
     default_space="",
 )
-PARSER.add_argument("--set", metavar="FILE", help="the set (default: the one that the space has distilled)")
-PARSER.add_argument("--out", metavar="FOLDER", required=True, help="a folder that is new or empty")
 PARSER.add_argument(
-    "--score", action="store_true", help="train students on the set before and after its export, and compare photos"
+    "--set", metavar="FILE", help="a file, a folder, or models:/NAME/VERSION (default: the space's own set)"
+)
+PARSER.add_argument("--out", metavar="FOLDER", help="a folder that is new or empty")
+PARSER.add_argument("--register", metavar="NAME", help="register the space's own set in MLflow under this name")
+PARSER.add_argument(
+    "--score",
+    action="store_true",
+    help="train students on the set before and after its export, and say what it kept of its data",
 )
 PARSER.add_argument("--tar", action="store_true", help="write the pairs as one WebDataset, train.tar")
 PARSER.add_argument("--licence", metavar="ID", help="the licence of the source photos (default: that of known photos)")
@@ -33,18 +40,28 @@ def main(args: Namespace) -> int:
     """Export the set that the arguments name."""
     if not (args.set or args.space):
         raise ValueError("export: expected --set FILE, or a space whose own set is exported.")
-    if "://" in args.out:
+    if not (args.out or args.register):
+        raise ValueError("export: expected --out FOLDER, or --register NAME.")
+    if args.register and args.set:
+        raise ValueError("export: --register keeps the own set of a finished study, expected a space without --set.")
+    if args.out and "://" in args.out:
         raise ValueError(f"--out is {args.out!r}, expected a folder on this machine.")
     job = cli.read_job(args) if args.space else None
 
     from engine.cluster.search.trial import BEST_SET
-    from engine.io.storage import location
     from engine.studies.exporting import Wishes, export_set
+    from engine.studies.registered import register_set, set_location
 
-    file = location(args.set, key="--set") if args.set or job is None else job.folder / BEST_SET
-    wishes = Wishes(score=args.score, tar=args.tar, licence=args.licence, terms=args.terms)
-    out = Path(args.out).expanduser().absolute()
-    export_set(file, out, wishes, job=job, words=args.overrides, local=args.local)
+    if job is not None and not args.set:
+        file = job.folder / BEST_SET
+    else:
+        file = set_location(args.set, job.specification.storage if job else None, args.overrides)
+    if args.out:
+        wishes = Wishes(score=args.score, tar=args.tar, licence=args.licence, terms=args.terms)
+        out = Path(args.out).expanduser().absolute()
+        export_set(file, out, wishes, job=job, words=args.overrides, local=args.local)
+    if args.register and job is not None:
+        register_set(job, args.register)
     return 0
 
 

@@ -10,7 +10,7 @@ from tasks import cli
 if TYPE_CHECKING:
     from engine.report.study import Study
 
-FORMATS = ("text", "md", "csv", "parquet", "latex", "html")
+FORMATS = ("text", "md", "csv", "json", "parquet", "latex", "html")
 PARSER = cli.TaskParser(
     "report",
     __doc__,
@@ -29,9 +29,10 @@ PARSER.add_argument(
     "--format",
     choices=FORMATS,
     default="text",
-    help="text or md (Markdown); csv, parquet or latex for the table alone; html for one page with all pictures",
+    help="text or md (Markdown); csv, json, parquet or latex for the table alone; html for one page with all pictures",
 )
 PARSER.add_argument("--markdown", dest="format", action="store_const", const="md", help="the same as --format md")
+PARSER.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 PARSER.add_argument(
     "--out",
     metavar="FILE",

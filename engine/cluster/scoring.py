@@ -28,8 +28,8 @@ from engine.synthetic.set import load_set
 Result = dict[str, Any]
 """A score as JSON holds it.
 
-``seeds`` and ``val`` (metrics a student), ``learning_rates``, ``seconds`` to learn or choose the set, ``size`` in
-bytes, ``provenance`` of the process that computed it.
+``seeds`` and ``val`` (metrics a student), ``ranks`` (a digit for each caption of test, a student), ``learning_rates``,
+``seconds`` to learn or choose the set, ``size`` in bytes, ``provenance`` of the process that computed it.
 """
 
 Score: TypeAlias = Result | ObjectRef
@@ -58,6 +58,7 @@ def score_full_data(specification: Specification, index: int) -> Result:
     return {
         "seeds": [result.test],
         "val": [result.val],
+        "ranks": [result.ranks],
         "epoch": result.epoch,
         "learning_rates": study.experts.lr.model_dump(include={"image", "text"}),
         "seconds": time.perf_counter() - started,
@@ -106,7 +107,8 @@ def _scored(specification: Specification, setup: Setup, training: Any) -> Result
         val=setup.pairs["val"],
         test=setup.pairs["test"],
     )
-    return {"seeds": scores.seeds, "val": scores.val, "learning_rates": scores.learning_rates}
+    return {"seeds": scores.seeds, "val": scores.val, "ranks": scores.ranks,
+            "learning_rates": scores.learning_rates}  # fmt: skip
 
 
 def warmup_path(specification: Specification) -> Location:
@@ -129,12 +131,16 @@ class Scorer:
 
         A task caches its result even if the caller is gone by then.
         """
+        if (known := self.known(key)) is not None:
+            return known
         path = self._path(key)
-        if path.exists():
-            result: Result = read_json(path)
-            return result
         task = _compute_alone if self.resources["num_gpus"] else _compute
         return task.options(**self.resources).remote(path, function, self.specification, *arguments)
+
+    def known(self, key: str) -> Result | None:
+        """Return the cached result of ``key``, or None."""
+        path = self._path(key)
+        return read_json(path) if path.exists() else None
 
     def forget(self, key: str) -> None:
         """Delete the cached result of ``key``."""

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from engine.coresets import WarmupStatistics, compact
 from engine.data.prepared import PreparedPairs
-from engine.evaluation.student import embed_split, score
+from engine.evaluation.student import embed_split, score, score_each
 from engine.experts.train import ExpertRecipe, train_expert
 from engine.losses.contrastive import similarities
 from engine.models.two_tower import TwoTower
@@ -35,12 +35,16 @@ class FullDataRecipe:
 
 @dataclass(frozen=True)
 class FullData:
-    """Test and val metrics of one student of all real pairs, at the epoch with the best val mean recall."""
+    """Test and val metrics of one student of all real pairs, at the epoch with the best val mean recall.
+
+    ``ranks`` are the digits of ``score_each``, one for each caption of test.
+    """
 
     test: dict[str, float]
     val: dict[str, float]
     epoch: int
     warmup: WarmupStatistics | None
+    ranks: str = ""
 
 
 class ForgettingCounter:
@@ -107,4 +111,5 @@ def train_on_everything(
     if counts is not None:
         images, texts = features or unit_embeddings(student, chosen, train)
         warmup = WarmupStatistics(*compact(images, texts), torch.from_numpy(train.caption_image), **counts)
-    return FullData(score(student, chosen, splits["test"]), score(student, chosen, val), epoch, warmup)
+    test, ranks = score_each(student, chosen, splits["test"])
+    return FullData(test, score(student, chosen, val), epoch, warmup, ranks)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.data.prepared import PreparedPairs
-from engine.evaluation.student import StudentRecipe, TrainingSet, number_of_steps, score, train_student
+from engine.evaluation.student import StudentRecipe, TrainingSet, number_of_steps, score, score_each, train_student
 from engine.models.two_tower import TwoTower
 from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
@@ -47,11 +47,15 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Scores:
-    """Test metrics of each seed, val metrics of the same students, and the learning rates used."""
+    """Test metrics of each seed, val metrics of the same students, and the learning rates used.
+
+    ``ranks`` holds for each seed the digits of ``score_each``, one for each caption of test.
+    """
 
     seeds: list[dict[str, float]]
     val: list[dict[str, float]]
     learning_rates: dict[Modality, float]
+    ranks: list[str] = field(default_factory=list)
 
 
 @torch.no_grad()
@@ -207,5 +211,7 @@ def evaluate(
             selection_split=selection_split,
         )
         scores.val.append(score(student, params, val))
-        scores.seeds.append(score(student, params, test))
+        metrics, ranks = score_each(student, params, test)
+        scores.seeds.append(metrics)
+        scores.ranks.append(ranks)
     return scores

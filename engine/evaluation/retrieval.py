@@ -19,12 +19,29 @@ def retrieval_metrics(
     text_embeddings: Float[Tensor, "m d"],
     caption_image: Int64[Tensor, " m"],
 ) -> dict[str, float]:
-    """Return IR1, IR5, IR10, TR1, TR5, TR10 and their mean, ``mean_recall``, in percent.
+    """Return IR1, IR5, IR10, TR1, TR5, TR10 and their mean, ``mean_recall``, in percent, of ``retrieval_ranks``."""
+    return recalls_of(retrieval_ranks(image_embeddings, text_embeddings, caption_image))
+
+
+def recalls_of(ranks: dict[str, Int64[Tensor, " q"]]) -> dict[str, float]:
+    """Return the metrics of ``retrieval_metrics`` from the ranks of both directions."""
+    recalls = {
+        f"{name}{k}": 100.0 * int((ranks[name] < k).sum()) / len(ranks[name]) for name in ("IR", "TR") for k in CUTOFFS
+    }
+    return recalls | {"mean_recall": sum(recalls.values()) / len(recalls)}
+
+
+def retrieval_ranks(
+    image_embeddings: Float[Tensor, "n d"],
+    text_embeddings: Float[Tensor, "m d"],
+    caption_image: Int64[Tensor, " m"],
+) -> dict[str, Int64[Tensor, " q"]]:
+    """Return the rank of every query, 0 the first: ``IR`` of the m captions, ``TR`` of the n images.
 
     IR: every caption searches all images for its own. TR: every image searches all captions for any of its own; its
     other captions never count against it. The score is the inner product of the embeddings as given, so normalise them
     first for cosine. An item that scores the same as the true one ranks before it; scores are the same when they are
-    equal in float32 after a product in float64.
+    equal in float32 after a product in float64. A rank is exact as far as it is below a cutoff or not.
 
     One float32 product for both directions bounds every rank. Only the queries whose bounds lie on two sides of a
     cutoff are ranked again in float64.
@@ -40,13 +57,13 @@ def retrieval_metrics(
         "IR": (text_embeddings, image_embeddings, caption_image, image),
         "TR": (image_embeddings, text_embeddings, image, caption_image),
     }
-    recalls: dict[str, float] = {}
+    exact: dict[str, Tensor] = {}
     for name, (queries, items, query_image, item_image) in sides.items():
         least, most = ranks[name]
         unsure = torch.stack([(least < k) & (most >= k) for k in CUTOFFS]).any(dim=0)
         least[unsure] = exact_ranks(queries[unsure], items, query_image[unsure], item_image)
-        recalls |= {f"{name}{k}": 100.0 * int((least < k).sum()) / len(least) for k in CUTOFFS}
-    return recalls | {"mean_recall": sum(recalls.values()) / len(recalls)}
+        exact[name] = least
+    return exact
 
 
 def _rank_bounds(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from engine.data.prepared import PreparedPairs
-from engine.evaluation.retrieval import retrieval_metrics
+from engine.evaluation.retrieval import CUTOFFS, recalls_of, retrieval_ranks
 from engine.losses.contrastive import LossName
 from engine.models.two_tower import TwoTower
 from engine.recipes import Schedule, StudentRecipe
@@ -96,8 +96,18 @@ def embed_split(
 
 def score(student: TwoTower, params: Params, pairs: PreparedPairs) -> dict[str, float]:
     """Return the retrieval metrics of a student on a split by cosine, in percent; all zero if it has diverged."""
+    return score_each(student, params, pairs)[0]
+
+
+def score_each(student: TwoTower, params: Params, pairs: PreparedPairs) -> tuple[dict[str, float], str]:
+    """Return what ``score`` does, and a digit for each caption: the number of cutoffs that its rank misses.
+
+    0: its image is the first; 1 and 2: among the first five and ten; 3: it is not found.
+    """
     images, texts = embed_split(student, params, pairs)
     if not (images.isfinite().all() and texts.isfinite().all()):
-        return dict.fromkeys(METRICS, 0.0)
+        return dict.fromkeys(METRICS, 0.0), str(len(CUTOFFS)) * len(pairs.texts)
     caption_image = torch.from_numpy(pairs.caption_image).to(images.device)
-    return retrieval_metrics(normalize(images, dim=-1), normalize(texts, dim=-1), caption_image)
+    ranks = retrieval_ranks(normalize(images, dim=-1), normalize(texts, dim=-1), caption_image)
+    missed = torch.stack([ranks["IR"] >= k for k in CUTOFFS]).sum(dim=0)
+    return recalls_of(ranks), "".join(map(str, missed.tolist()))

@@ -16,6 +16,7 @@ from engine.tensors import Params, check_finite
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
+CURVE = "curve.json"
 LOCK = ".lock"
 ADVICE = "experts.damaged=retrain trains it again"
 EXPECTED = f"expected snapshots and format_version {FORMAT_VERSION}"
@@ -70,6 +71,22 @@ class ExpertStore:
             with atomic_path(folder / _file_name(epoch)) as temporary:
                 temporary.write_bytes(data)
             _write_manifest(folder, {**_snapshots(folder), epoch: entry})
+
+    def record(self, expert: ExpertId, epoch: int, numbers: Mapping[str, float]) -> None:
+        """Keep the numbers of an epoch beside its snapshot, in ``curve.json``; those of later epochs are forgotten."""
+        earlier = {key: known for key, known in self.curve(expert).items() if key < epoch}
+        write_json(
+            self._expert_folder(expert) / CURVE, {str(key): one for key, one in {**earlier, epoch: numbers}.items()}
+        )
+
+    def curve(self, expert: ExpertId) -> dict[int, dict[str, float]]:
+        """Return what ``record`` kept of one expert, by epoch; empty where that was nothing, or cannot be read."""
+        try:
+            return {
+                int(epoch): dict(numbers) for epoch, numbers in read_json(self._expert_folder(expert) / CURVE).items()
+            }
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+            return {}
 
     def load(self, expert: ExpertId, epoch: int) -> Params:
         """Read one snapshot and compare it with its checksum; names are sorted, so that sums repeat bitwise.

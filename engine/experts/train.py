@@ -54,15 +54,17 @@ def train_epoch(
     generator: torch.Generator,
     on_batch: OnBatch | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_loss: Callable[[float], None] | None = None,
 ) -> Params:
     """Return the parameters after one epoch over all ``pairs``; ``params`` is not changed.
 
-    ``on_progress`` is called after each batch with the completed fraction of the epoch.
+    ``on_progress`` is called after each batch with the completed fraction of the epoch, and ``on_loss`` at its end with
+    the mean loss over its batches.
     """
     device = next(iter(params.values())).device
     params = {name: value.clone().requires_grad_() for name, value in params.items()}
     optimiser = torch.optim.SGD(sgd_groups(params, recipe.learning_rates), lr=0.0, weight_decay=recipe.weight_decay)
-    batches = epoch_batches(pairs, recipe, generator)
+    batches, losses = epoch_batches(pairs, recipe, generator), list[Tensor]()
     for done, rows in enumerate(batches, start=1):
         images = pairs.image_rows(pairs.images_of(rows), device)
         if images.ndim == 4:
@@ -72,10 +74,14 @@ def train_epoch(
         if on_batch is not None:
             on_batch(rows, embedded[0].detach(), embedded[1].detach())
         optimiser.zero_grad()
-        student.contrastive_loss(*embedded).backward()
+        loss = student.contrastive_loss(*embedded)
+        loss.backward()
+        losses.append(loss.detach())
         optimiser.step()
         if on_progress is not None:
             on_progress(done / len(batches))
+    if on_loss is not None:
+        on_loss(torch.stack(losses).mean().item())
     return {name: value.detach() for name, value in params.items()}
 
 
@@ -90,6 +96,7 @@ def train_expert(
     resume: tuple[int, Params] | None = None,
     on_batch: OnBatch | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_loss: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[int, Params]]:
     """Yield ``(epoch, parameters)`` of an expert, from epoch 0 (its initial parameters) on.
 
@@ -108,5 +115,6 @@ def train_expert(
             generator=named_generator(seed, f"{name}/epoch/{epoch}"),
             on_batch=on_batch,
             on_progress=on_progress,
+            on_loss=on_loss,
         )
         yield epoch, params

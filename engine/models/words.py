@@ -32,7 +32,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
 
 def needs_unicode(text: str) -> bool:
     """Return whether ``text`` has characters at which splitting by ``\\w`` alone goes wrong; Latin text has none."""
-    return _patterns()[0].search(text) is not None
+    return not text.isascii() and _patterns()[0].search(text) is not None  # the search alone takes 0.2 ms a caption
 
 
 def analyzer(ngrams: int) -> Analyzer:

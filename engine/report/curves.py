@@ -1,13 +1,14 @@
-"""Figures of a search over outer steps: the metric on val, the losses and the learned rates."""
+"""Figures of a search over outer steps (the metric on val, losses, learned rates), and of its experts over epochs."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from engine.report.figures import COLOURS, INK, MARKERS, new_axes, set_log_axis
-from engine.report.study import Trial
+from engine.report.figures import COLOURS, INK, MARKERS, WIDTH, new_axes, set_log_axis
+from engine.report.study import Curve, Trial
 
 LOSS, RATE = "loss", "inner_lr/"
 
@@ -48,6 +49,31 @@ def draw_rates(trial: Trial) -> Figure:
     axes.set_ylabel("learned learning rate")
     if 0 < 4 * min(values) < max(values):
         set_log_axis(axes.yaxis, values, lambda value: f"{value:g}")
+    return figure
+
+
+def draw_experts(experts: Sequence[Curve], segments: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
+    """Return loss and recall on val of each expert against epochs, above the first and last epochs of ``segments``.
+
+    ``segments`` are those that students may be given, by the side that they are of.
+    """
+    figure = Figure(figsize=(WIDTH, 4.4))
+    loss, recall, below = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 3, 1)})
+    for number, curve in enumerate(experts):
+        label = f"{len(experts)} experts" if number == 0 else None
+        for axes, key, colour in ((loss, LOSS, COLOURS[1]), (recall, "val/mean_recall", COLOURS[0])):
+            axes.plot(list(curve), [one.get(key, math.nan) for one in curve.values()], "-o", color=colour, alpha=0.6,
+                      linewidth=1.2, markersize=3, label=label)  # fmt: skip
+    loss.set_ylabel("training loss", size=9)
+    recall.set_ylabel("mean recall\non val (%)", size=9)
+    lines = [(side, line) for side, found in segments.items() for line in found]
+    for place, (side, (start, end)) in enumerate(lines):
+        below.plot([start, end], [place, place], "-|", color=COLOURS[2 + list(segments).index(side)], linewidth=2)
+    below.set_yticks([])
+    below.set_ylabel("segments", size=9)
+    below.margins(y=0.3)
+    below.set_xlabel("epoch")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

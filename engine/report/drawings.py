@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from engine.report import curves, knobs, recall, transfer
 from engine.report.facts import metric
 from engine.report.figures import Drawing, counted, drawing, styled
-from engine.report.pairs import draw_similarity, pairs_figure, set_of, similarity_caption, time_lapse_figure
+from engine.report.pairs import (
+    copies_figure,
+    draw_similarity,
+    pairs_figure,
+    retrieval_figure,
+    set_of,
+    similarity_caption,
+    time_lapse_figure,
+)
 from engine.report.study import Study
 from engine.results.row import Row
 
@@ -14,7 +22,8 @@ def of_study(study: Study) -> list[Drawing]:
     """Return the figures of a study, those about its set first."""
     with styled():
         own = [row for row in study.rows if row.protocol == study.rows[0].protocol]
-        found = [pairs_figure(study), time_lapse_figure(study), *_recalls(own), *_curves(study), *_knobs(study)]
+        found = [pairs_figure(study), time_lapse_figure(study), *_audited(study), *_recalls(own)]
+        found += [*_experts(study), *_curves(study), *_knobs(study)]
         synthetic = set_of(study)
         matrix = None if synthetic is None else synthetic.similarity()
         if matrix is not None:
@@ -61,6 +70,35 @@ def _recalls(rows: Sequence[Row], *, suffix: str = "", more: str = "") -> list[D
         caption = f"Recall against the time to learn or choose the set (at least 0.1 s): {said}{line}"
         found.append(drawing(f"recall-seconds{suffix}", caption, recall.draw_against_seconds(rows)))
     return found
+
+
+def _audited(study: Study) -> list[Drawing]:
+    """Return the images nearest to a photo, and what is kept and lost on test, as far as the study was audited."""
+    audit = study.audit
+    found = [copies_figure(audit)] if audit else []
+    recalls = audit.recalls if audit else None
+    return found + ([retrieval_figure(recalls)] if recalls and (recalls.still or recalls.gone) else [])
+
+
+def _experts(study: Study) -> list[Drawing]:
+    """Return the learning curves of a study's experts, with the segments that its method draws from them."""
+    if not any(study.experts):
+        return []
+    span, starts = study.get("method.span"), {"image": study.get("method.max_start")}
+    starts["text"] = study.get("method.text_max_start") or starts["image"]
+    known = {side: range(count) for side, count in starts.items() if isinstance(count, int) and isinstance(span, int)}
+    segments = {side: [(start, start + span) for start in firsts] for side, firsts in known.items()}
+    listed = {side: ", ".join(f"{start} to {end}" for start, end in found) for side, found in segments.items()}
+    if len(set(listed.values())) == 1:
+        segments, listed = {"both": segments["image"]}, {"both": listed["image"]}
+    said = "; ".join(f"{side} {found}" for side, found in listed.items())
+    caption = (
+        f"Learning curves of {counted(len(study.experts), 'expert')}: mean loss over the batches of each epoch, and "
+        "mean recall on val at its end."
+    )
+    if said:
+        caption += f" Below, the segments that students are given, from epoch to epoch ({said.removeprefix('both ')})."
+    return [drawing("experts", caption, curves.draw_experts(study.experts, segments))]
 
 
 def _curves(study: Study) -> list[Drawing]:

@@ -24,6 +24,9 @@ def markdown(studies: Sequence[Study], *, folder: str | None = None) -> tuple[st
         parts += [f"**{state(study)}**"] if not study.rows else [render_markdown(study.rows).rstrip()]
         parts += [published.render_markdown(study.published).rstrip()] if study.published else []
         parts.append("\n".join(f"- {name}: {escaped(text)}" for name, text in facts(study).items()))
+        if study.audit:
+            parts += ["What the set kept and lost:", "\n".join(f"- {line}" for line in study.audit.sentences())]
+            parts.append(study.audit.markdown())
         if folder:
             parts += _figures(of_study(study), folder, study.folder.name, files)
         titles, trials = trial_table(study)
@@ -52,4 +55,4 @@ def _figures(drawings: Sequence[Drawing], folder: str, prefix: str, files: Files
 
 
 def _said(captions: Mapping[str, str]) -> str:
-    return "; ".join(f"{side}: {escaped(caption)}" for side, caption in captions.items())
+    return "; ".join(f"{side}: {escaped(caption)}" if side else escaped(caption) for side, caption in captions.items())

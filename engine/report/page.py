@@ -13,6 +13,7 @@ from engine.report.facts import commands, facts, metric, plain, state
 from engine.report.figures import prefixed
 from engine.report.study import Study
 from engine.report.tables import as_row
+from engine.results.audit import LEGEND, TITLES
 from engine.results.published import TITLE
 from engine.results.render import BOLD, LONG, MISSING, RECALLS, by_value, largest_cells, remarks, row_cells
 from engine.tracking.pictures import SMALL_PX
@@ -38,6 +39,8 @@ def html(studies: Sequence[Study]) -> bytes:
         overview=[_overview(study) for study in studies],
         figures=of_studies(studies) if several else [],
         titles=LONG,
+        group_titles=TITLES,
+        group_legend=LEGEND,
         published_title=TITLE,
         published_titles=RECALLS,
         bold_legend=BOLD,
@@ -79,6 +82,8 @@ def _section(study: Study, *, anchor: str, table: int) -> dict[str, Any]:
         "published": [[spaced(cells[title]) for title in RECALLS] for cells in map(row_cells, published)],
         "sources": by_value("Published", published, lambda row: f"{row.protocol}."),
         "figures": [replace(one, svg=prefixed(one.svg, anchor)) for one in of_study(study)],
+        "audit": study.audit.sentences() if study.audit else [],
+        "groups": [[spaced(cell) for cell in cells] for cells in study.audit.table()] if study.audit else [],
         "metric": metric(study),
         "trial_titles": titles,
         "trials": trials,

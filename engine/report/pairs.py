@@ -14,6 +14,7 @@ from engine.initial_pairs import read_initial_pairs
 from engine.io.storage import read_whole
 from engine.report.figures import Drawing, PairView, counted, data_uri, new_axes
 from engine.report.study import Study
+from engine.results.audit import Audit, Recalls, Shown
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking.pictures import BEFORE_AFTER, CAPTIONS
 from engine.tracking.time_lapse import animated, as_image
@@ -58,6 +59,31 @@ def pair_views(
         images = {side: data_uri(_webp(as_image(values[pair])), "webp") for side, values in sides.items()}
         views.append(PairView(pair, images, {"unchanged": said[STARTED]} if len({*said.values()}) == 1 else said))
     return gain, views
+
+
+def copies_figure(audit: Audit) -> Drawing:
+    """Return the images of a set that are nearest to a training image, beside it."""
+    caption = (
+        f"The {len(audit.copies)} images that are nearest to a training image, and that image; two look alike where at "
+        f"most {audit.nearest.alike} bits differ."
+    )
+    return Drawing("copies", caption, pairs=[_view(number, one) for number, one in enumerate(audit.copies)])
+
+
+def retrieval_figure(recalls: Recalls) -> Drawing:
+    """Return test captions with their photos that students of the set still find, and that they lost."""
+    sides = {"still found": recalls.still, "lost": recalls.gone}
+    views = [_view(number, one, side) for side, shown in sides.items() for number, one in enumerate(shown)]
+    caption = (
+        "Test captions with their photos, the clearest cases: those that students of the set and of all pairs find "
+        "among the first ten, and those that only students of all pairs do."
+    )
+    return Drawing("retrieval", caption, pairs=views)
+
+
+def _view(number: int, one: Shown, side: str = "") -> PairView:
+    images = {name: f"data:image/webp;base64,{data}" for name, data in one.images.items()}
+    return PairView(number, images, {side: one.text})
 
 
 def _webp(image: Image.Image) -> bytes:

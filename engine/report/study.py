@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from engine.config.errors import ConfigError
 from engine.config.published import published_in
 from engine.config.search import Domain, DomainError, parse
 from engine.config.spaces import parse_yaml
-from engine.io.files import decoded
+from engine.io.files import decoded, read_json
 from engine.io.storage import Location, matching, read_whole
+from engine.results.audit import Audit, read_audit
 from engine.results.files import read_table
 from engine.results.history import BEST_SET, FRAMES, HISTORY, History, read_history
 from engine.results.published import PublishedRow
@@ -18,6 +21,9 @@ from engine.results.row import Row
 from engine.tracking.time_lapse import frames
 
 CONFIGURATION, TABLE = "configuration.yaml", "table.json"
+EXPERTS = "experts.json"
+"""Learning curves: for each expert, its loss and its recall on val by epoch."""
+Curve = Mapping[int, Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,8 @@ class Study:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     yaml: str = ""
     trials: Sequence[Trial] = ()
+    audit: Audit | None = None
+    experts: Sequence[Curve] = ()
     written: datetime
 
     @property
@@ -132,8 +140,20 @@ def read_study(folder: Location) -> Study:
             )
             for file in histories
         ],
+        audit=read_audit(folder),
+        experts=_curves(folder / EXPERTS),
         written=datetime.fromtimestamp(written, UTC),
     )
+
+
+def _curves(file: Location) -> Sequence[Curve]:
+    """Return the learning curves in a file; none without it."""
+    if not file.is_file():
+        return []
+    try:
+        return TypeAdapter(list[dict[int, dict[str, float]]]).validate_python(read_json(file))
+    except ValidationError as error:
+        raise ValueError(f"{file}: expected a list with the numbers of each expert by epoch.") from error
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""The table of one study or many as a data frame, CSV, Parquet and LaTeX."""
+"""The table of one study or many as a data frame, CSV, JSON, Parquet and LaTeX."""
 
 import io
 from collections.abc import Sequence
@@ -42,6 +42,11 @@ def as_row(row: PublishedRow) -> Row:
 def csv(studies: Sequence[Study]) -> bytes:
     """Return the table as CSV in UTF-8."""
     return frame(studies).write_csv().encode()
+
+
+def as_json(studies: Sequence[Study]) -> bytes:
+    """Return the table as JSON, a list with an object for each row."""
+    return frame(studies).write_json().encode()
 
 
 def parquet(studies: Sequence[Study]) -> bytes:

@@ -13,7 +13,7 @@ from engine.report.study import Study, read_study
 from engine.results import published
 from engine.results.render import render_text, wrapped
 
-Format = Literal["text", "md", "csv", "parquet", "latex", "html"]
+Format = Literal["text", "md", "csv", "json", "parquet", "latex", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
 
@@ -23,6 +23,8 @@ def text(studies: Sequence[Study]) -> str:
     for study in studies:
         shown = render_text(study.rows) if study.rows else "\n".join([*wrapped([state(study)]), ""])
         parts.append(f"{study.folder}\n{shown}")
+        if study.audit:
+            parts.append("\n".join([*wrapped(study.audit.sentences()), ""]))
         if study.published:
             parts.append(published.render_text(study.published))
     return "\n".join(parts)
@@ -34,7 +36,9 @@ def rendered(studies: Sequence[Study], form: str) -> bytes:
         return markdown(studies)[0].encode()
     if form == "text":
         return text(studies).encode()
-    return {"csv": tables.csv, "parquet": tables.parquet, "latex": tables.latex, "html": html}[form](studies)
+    return {"csv": tables.csv, "json": tables.as_json, "parquet": tables.parquet, "latex": tables.latex, "html": html}[
+        form
+    ](studies)
 
 
 def write(studies: Sequence[Study], form: str, file: Location) -> None:

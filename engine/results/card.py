@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from engine.data.terms import Terms
+from engine.results.audit import Audit
 from engine.results.render import RECALLS, markdown_table, remarks, row_cells
 from engine.results.row import Row
 from engine.synthetic.folder import DESCRIPTION, FOLDER, TABLE, TAR, TENSORS
@@ -27,18 +27,6 @@ USES = """\
 """
 
 
-@dataclass(frozen=True)
-class Nearest:
-    """The nearest real photo of every pair: its name, and the bits of 256 in which perceptual hashes differ.
-
-    ``alike`` is the number of bits up to which two photos count as looking alike.
-    """
-
-    names: Sequence[str]
-    bits: Sequence[int]
-    alike: int
-
-
 def card(
     synthetic: SyntheticSet,
     name: str,
@@ -46,7 +34,7 @@ def card(
     terms: Terms,
     tar: bool,
     rows: Sequence[Row] = (),
-    nearest: Nearest | None = None,
+    audit: Audit | None = None,
 ) -> str:
     """Return the card of a set that is exported as ``name``; ``rows`` are its scores, as far as they were computed."""
     height, width = synthetic.images.shape[2:]
@@ -70,7 +58,7 @@ def card(
         f"## Source and terms\n\n{terms.sentence}\n",
         f"## How it was made\n\n{_made(synthetic.metadata)}",
         f"## Scores\n\n{_scores(synthetic, rows)}",
-        f"## Nearest real photos\n\n{_nearest(nearest)}",
+        f"## What it kept and lost\n\n{_kept(audit)}",
         f"## What not to use it for\n\n{USES}",
     ]
     return "\n".join(parts)
@@ -157,19 +145,19 @@ def _scores(synthetic: SyntheticSet, rows: Sequence[Row]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _nearest(nearest: Nearest | None) -> str:
-    """Return how many images look like a training image, and the nearest ones."""
-    if nearest is None:
-        return "The images were not compared with those that they were learned from (`export.py --score` does).\n"
-    alike = sum(bits <= nearest.alike for bits in nearest.bits)
-    order = sorted(range(len(nearest.bits)), key=lambda pair: nearest.bits[pair])
-    digits = max(4, len(str(len(order))))
-    body = [
-        {"pair": f"{pair + 1:0{digits}d}", "training image": nearest.names[pair], "bits": str(nearest.bits[pair])}
-        for pair in order[:NEAR]
+def _kept(audit: Audit | None) -> str:
+    """Return what an audit says, the table of its groups of words, and the images that are nearest to a photo."""
+    if audit is None:
+        return "Not compared with the data that it was learned from (`export.py --score` does).\n"
+    bits, names = audit.nearest.bits, audit.nearest.names
+    nearest = [
+        {"pair": f"{pair + 1:04d}", "training image": names[pair], "bits": str(bits[pair])}
+        for pair in sorted(range(len(bits)), key=lambda pair: bits[pair])[:NEAR]
     ]
-    return (
-        f"{alike} of {len(order)} images look like a training image: at most {nearest.alike} of the 256 bits of their "
-        f"perceptual hashes differ (median of the nearest: {nearest.bits[order[len(order) // 2]]}). The nearest:\n\n"
-        f"{markdown_table(['pair', 'training image', 'bits'], body, corner='pair')}\n"
-    )
+    parts = [
+        *audit.sentences(),
+        audit.markdown(),
+        "The images that are nearest to a training image, by the bits that differ:",
+        markdown_table(["pair", "training image", "bits"], nearest, corner="pair"),
+    ]
+    return "\n\n".join(parts) + "\n"

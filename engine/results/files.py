@@ -27,9 +27,12 @@ def write_table(folder: Location, rows: Sequence[Row]) -> None:
         writer = csv.DictWriter(handle, columns)
         writer.writeheader()
         writer.writerows(map(flat, rows))
-    write_json(
-        folder / "table.json", {"format_version": FORMAT_VERSION, "rows": [asdict(_finite(row)) for row in rows]}
-    )
+    write_json(folder / "table.json", document(rows))
+
+
+def document(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the content of ``table.json``, as values that JSON can hold."""
+    return {"format_version": FORMAT_VERSION, "rows": [asdict(_finite(row)) for row in rows]}
 
 
 def flat(row: Row) -> dict[str, Any]:

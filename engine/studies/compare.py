@@ -22,7 +22,7 @@ from engine.studies.coresets import coreset_rows
 from engine.studies.distill import TABLE_FILES, finished_rows
 from engine.studies.evaluate import set_row
 from engine.studies.job import Job, conclude, keep, make_job, tracked
-from engine.studies.record import record_page, record_rows
+from engine.studies.record import record_page, record_rows, record_table
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:
@@ -60,6 +60,7 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
     with tracked(baselines) as tracker:
+        record_table(tracker, rows)
         record_rows(tracker, rows)
         for file in TABLE_FILES:
             keep(tracker, folder / file)

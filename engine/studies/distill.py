@@ -13,11 +13,12 @@ from engine.cluster.experts.registry import get_registry
 from engine.cluster.experts.train import train_experts
 from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.prepare import prepare
-from engine.cluster.scoring import Scorer, score_set, waited
+from engine.cluster.scoring import Result, Scorer, score_set, waited
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
 from engine.cluster.search.trial import BEST_SET
 from engine.config.load import as_yaml, assign
+from engine.experts.store import ExpertStore
 from engine.io.files import atomic_path, digest
 from engine.io.storage import read_whole
 from engine.io.terminal import echo
@@ -26,6 +27,7 @@ from engine.results.files import read_table, write_table
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
 from engine.rng import named_generator
+from engine.studies.auditing import record_audit
 from engine.studies.baselines import Baselines, finished_sentence, score_row
 from engine.studies.executor import Executor
 from engine.studies.job import Job, conclude, forget, keep, tracked
@@ -39,7 +41,7 @@ from engine.studies.preflight.checks import (
 )
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
-from engine.studies.record import record_page, record_rows, row_metrics
+from engine.studies.record import record_experts, record_page, record_rows, record_table, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -177,13 +179,16 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     baselines.executor.widen(cluster.slots(evaluation))
     if not beside:
         baselines.start_rest()
-    rows = _scored(job, best, baselines)
+    rows, ours = _scored(job, best, baselines)
+    record_experts(job.folder, ExpertStore(job.specification.expert_folder()), job.expert_count)
+    record_audit(tracker, job, ours, [score.result() for score in baselines.full])
     _record(job, rows, tracker, seconds=time.perf_counter() - started)
+    record_page(tracker, job.folder)
     return rows
 
 
-def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> list[Row]:
-    """Score the best trial's set and wait for the baselines."""
+def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list[Row], Result]:
+    """Score the best trial's set, wait for the baselines, and return all rows with the set's score."""
     data = read_whole(best.best_file)
     with atomic_path(job.folder / BEST_SET) as temporary:
         temporary.write_bytes(data)
@@ -191,7 +196,7 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> list[Row]:
         ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
         bar.update()
         own, *real = with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
-    return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real]
+    return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real], ours
 
 
 def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
@@ -205,10 +210,10 @@ def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> 
 
 
 def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:
-    """Keep the table, the set, the report and the headline numbers with the study's run; the table ends the study."""
+    """Keep the table, the set and the headline numbers with the study's run; the table ends the study."""
     write_table(job.folder, rows)
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": seconds}, step=0)
+    record_table(tracker, rows)
     record_rows(tracker, rows[1:])
-    record_page(tracker, job.folder)

@@ -3,7 +3,7 @@
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_set, waited
 from engine.cluster.search.trial import BEST_SET
-from engine.io.storage import Location, location
+from engine.io.storage import Location
 from engine.io.terminal import echo
 from engine.results.render import render_text
 from engine.results.row import Row
@@ -11,12 +11,13 @@ from engine.rewording import reworded
 from engine.studies.baselines import make_scorer, score_row
 from engine.studies.distill import start
 from engine.studies.job import Job
+from engine.studies.registered import set_location
 from engine.synthetic.folder import set_digest
 from engine.synthetic.set import SyntheticSet, load_set
 
 
 def score_file(job: Job, path: str | None, *, local: bool) -> Row:
-    """Score a set, in a file or an exported folder, under the job's protocol, print its row and return it.
+    """Score a set, in a file, a folder or MLflow's registry, under the job's protocol; print its row and return it.
 
     Without ``path``, the set is the one that the job has distilled.
 
@@ -24,7 +25,7 @@ def score_file(job: Job, path: str | None, *, local: bool) -> Row:
         FileNotFoundError: There is no such file.
         ValueError: The shape of its images or texts does not fit the student.
     """
-    file = location(path, key="--set") if path else job.folder / BEST_SET
+    file = set_location(path, job.specification.storage) if path else job.folder / BEST_SET
     row = set_row(job, file, file.stem, local=local)
     echo(f"\n{render_text([row])}")
     return row

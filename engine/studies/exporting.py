@@ -4,25 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_captions, score_set, waited
 from engine.cluster.search.trial import BEST_SET
 from engine.config.load import recorded, resolve
-from engine.data.shared import ALIKE, closest, perceptual_hashes
 from engine.data.terms import Terms, terms_of
 from engine.io.files import atomic_folder
 from engine.io.storage import Location
 from engine.io.terminal import echo
-from engine.results.card import Nearest, card
+from engine.results.audit import Audit, read_audit
+from engine.results.card import card
 from engine.results.files import read_table
 from engine.results.row import Row
+from engine.studies.auditing import set_audit
 from engine.studies.baselines import make_scorer, score_row
 from engine.studies.distill import start
 from engine.studies.evaluate import fitting_set
 from engine.studies.job import Job, make_job
-from engine.synthetic.folder import CARD, eight_bits, set_digest, write_folder
+from engine.synthetic.folder import CARD, set_digest, write_folder
 from engine.synthetic.nearest import words_of
 from engine.synthetic.set import SyntheticSet, load_set
 
@@ -58,11 +57,11 @@ def export_set(
         terms = terms_of(data)
         terms = Terms(terms.source, wishes.licence or terms.licence, wishes.terms or terms.sentence)
         write_folder(folder, synthetic, tar=wishes.tar)
-        rows, nearest = _recorded_rows(file, synthetic), None
+        rows, audit = _recorded(file, synthetic)
         if wishes.score:
             assert job is not None
-            rows, nearest = _scored(job, file, folder, len(synthetic), local=local), _nearest(job, synthetic)
-        text = card(synthetic, out.name, terms=terms, tar=wishes.tar, rows=rows, nearest=nearest)
+            rows, audit = _scored(job, file, folder, synthetic, local=local)
+        text = card(synthetic, out.name, terms=terms, tar=wishes.tar, rows=rows, audit=audit)
         (folder / CARD).write_text(text, encoding="utf-8")
         size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / 1e6
     echo(f"{out}: {len(synthetic)} pairs, {size:.2f} MB; licence {terms.licence}, as its card says ({CARD})")
@@ -91,16 +90,18 @@ def _read(job: Job, file: Location) -> tuple[str, ...]:
     return tuple(words_of(synthetic.texts, captions, real, prepare=setup.prepared_texts))
 
 
-def _recorded_rows(file: Location, synthetic: SyntheticSet) -> list[Row]:
-    """Return the row of a set in the table of its finished study, if that lies beside it."""
+def _recorded(file: Location, synthetic: SyntheticSet) -> tuple[list[Row], Audit | None]:
+    """Return the row of a set in the table of its finished study, and its audit, if these lie beside it."""
     if file.name != BEST_SET or not (file.parent / "table.json").exists():
-        return []
+        return [], None
     own = read_table(file.parent)[0]
-    return [replace(own, name="floats")] if own.pairs == len(synthetic) else []
+    return ([replace(own, name="floats")], read_audit(file.parent)) if own.pairs == len(synthetic) else ([], None)
 
 
-def _scored(job: Job, file: Location, folder: Path, pairs: int, *, local: bool) -> list[Row]:
-    """Score a set as floats, as exported, and by what it shows alone."""
+def _scored(
+    job: Job, file: Location, folder: Path, synthetic: SyntheticSet, *, local: bool
+) -> tuple[list[Row], Audit | None]:
+    """Score a set as floats, as exported, and by what it shows alone; audit it beside the known scores of all pairs."""
     fitting_set(job, file)
     job, cluster = start(job, local=local)
     scorer, key = make_scorer(job, cluster), set_digest(folder)
@@ -110,12 +111,7 @@ def _scored(job: Job, file: Location, folder: Path, pairs: int, *, local: bool) 
             "this folder": scorer.submit(score_set, folder, key=f"set/{key}"),
             "images and captions alone": scorer.submit(score_captions, folder, key=f"captions/{key}"),
         }
-        return [score_row(job, name, pairs, waited(score)) for name, score in scores.items()]
-
-
-def _nearest(job: Job, synthetic: SyntheticSet) -> Nearest:
-    """Return the training image nearest to each image of a set, by perceptual hashes."""
-    train, cache = job.specification.setup(device="cpu").datasets["train"], job.specification.paths.cache
-    own = perceptual_hashes(np.ascontiguousarray(eight_bits(synthetic.images)), cache)
-    found = closest(own, perceptual_hashes(train.images, cache))
-    return Nearest([train.image_names[row] for row in found.row.tolist()], [int(b) for b in found.bits], ALIKE)
+        results = {name: waited(score) for name, score in scores.items()}
+    full = [scorer.known(f"full/{index}") for index in range(job.study.baselines.full_seeds)]
+    rows = [score_row(job, name, len(synthetic), result) for name, result in results.items()]
+    return rows, set_audit(job, synthetic, results["floats"], [result for result in full if result])

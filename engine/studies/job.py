@@ -149,7 +149,7 @@ def tracked(job: Job, *, fresh: bool = False) -> Iterator[Tracker]:
             configuration.write_text(as_yaml(job.study), encoding="utf-8")
             tracker.artifact(configuration)
         tracker.params(job.study.model_dump(mode="json", exclude={"search", "note", "published"}))
-        tracker.tags(provenance() | study_tags(job.study))
+        tracker.tags(provenance() | study_tags(job.study) | {"samples": job.samples})
         tracker.data(study_data(job.specification))
         yield tracker
     except BaseException as error:

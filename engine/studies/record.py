@@ -1,16 +1,28 @@
 """Rows of a table in MLflow: a run each with the same metrics, so that MLflow's comparison of runs is the table."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from engine.config.schema import Study
 from engine.data.cache import array_key
-from engine.io.files import digest
+from engine.experts.store import ExpertStore
+from engine.io.files import digest, write_json
 from engine.io.storage import Location, as_file
 from engine.io.terminal import echo
+from engine.report.study import EXPERTS
 from engine.report.write import write_page
 from engine.results.row import Row
 from engine.specification import Specification
 from engine.tracking import Data, Tracker
+
+
+def record_table(tracker: Tracker, rows: Sequence[Row]) -> None:
+    """Record all rows as one table of the tracker's run: recalls in percent, seconds, bytes."""
+    numbers = [row_metrics(row) for row in rows]
+    keys = list(dict.fromkeys(key for one in numbers for key in one))
+    columns: dict[str, Sequence[Any]] = {"set": [row.name for row in rows], "pairs": [row.pairs for row in rows]}
+    rounded = {key: [None if key not in one else round(one[key], 3) for one in numbers] for key in keys}
+    tracker.table("results", columns | rounded)
 
 
 def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
@@ -28,6 +40,12 @@ def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
         child.tags({name: value for name, value in tags.items() if value})
         child.metrics(row_metrics(row), step=0)
         child.finish("FINISHED")
+
+
+def record_experts(folder: Location, store: ExpertStore, count: int) -> None:
+    """Write the learning curves of the first ``count`` experts, where there are any, into the folder of their study."""
+    if any(curves := [store.curve(expert) for expert in range(count)]):
+        write_json(folder / EXPERTS, curves)
 
 
 def record_page(tracker: Tracker, folder: Location) -> Location | None:

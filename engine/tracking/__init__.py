@@ -56,6 +56,10 @@ class Tracker(Protocol):
         """Keep a copy of a file or folder; ``path`` may change or be deleted when the call has returned."""
         ...
 
+    def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Record a table that people can look at; the same name replaces it."""
+        ...
+
     def finish(self, status: Status) -> None:
         """End the run."""
         ...

@@ -51,6 +51,9 @@ class Notebook:
     def data(self, data: Data) -> None:
         pass
 
+    def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        pass
+
     def tags(self, values: Mapping[str, str]) -> None:
         self.told |= values
 

@@ -84,6 +84,18 @@ def test_another_snapshot_in_its_place_takes_the_later_ones_along(store: ExpertS
     assert not snapshot(store, 2).exists()
 
 
+def test_a_curve_lies_beside_the_snapshots_and_forgets_later_epochs(store: ExpertStore) -> None:
+    before = manifest(store).read_bytes()
+    assert store.curve(0) == {}
+    for epoch in (1, 2, 3):
+        store.record(0, epoch, {"loss": 1.0 / epoch})
+    store.record(0, 2, {"loss": 9.0})
+    assert store.curve(0) == {1: {"loss": 1.0}, 2: {"loss": 9.0}}
+    assert manifest(store).read_bytes() == before
+    (manifest(store).parent / "curve.json").write_text("damaged", encoding="utf-8")
+    assert store.curve(0) == {}, "a curve decides nothing"
+
+
 def test_checking_names_what_is_damaged_and_from_which_epoch(store: ExpertStore) -> None:
     store.save(0, 2, params(2))
     store.check(0)

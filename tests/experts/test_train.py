@@ -92,16 +92,20 @@ def test_an_epoch_is_plain_sgd_with_a_rate_a_modality(paths: Paths, weight_decay
     student = tiny_student(paths, train="frozen", dtype=torch.float64)
     pairs, recipe = features_in_float64(), replace(RECIPE, batch_size=5, weight_decay=weight_decay)
     start = {name: value.double() for name, value in student.init_params(named_generator(0, "init")).items()}
-    end = train_epoch(student, start, pairs, recipe=recipe, generator=named_generator(0, "epoch"))
+    told: list[float] = []
+    draw = named_generator(0, "epoch")
+    end = train_epoch(student, start, pairs, recipe=recipe, generator=draw, on_loss=told.append)
 
-    by_hand = copied(start)
+    by_hand, losses = copied(start), []
     order = torch.randperm(10, generator=named_generator(0, "epoch"))
     for rows in (order[:5], order[5:]):
         leaves = {name: value.clone().requires_grad_() for name, value in by_hand.items()}
         loss = student.loss(leaves, torch.from_numpy(pairs.images)[rows], torch.from_numpy(pairs.texts)[rows])
+        losses.append(loss.item())
         gradients = torch.autograd.grad(loss, list(leaves.values()))
         for (name, value), gradient in zip(by_hand.items(), gradients, strict=True):
             by_hand[name] = value - recipe.learning_rates[name.partition(".")[0]] * (gradient + weight_decay * value)
+    assert told == pytest.approx([sum(losses) / 2])
     for name in start:
         assert (by_hand[name] - start[name]).abs().max() > 1e-6
         torch.testing.assert_close(end[name] - start[name], by_hand[name] - start[name], rtol=1e-9, atol=1e-14)

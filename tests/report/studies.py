@@ -8,6 +8,9 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from engine.io.files import write_json
+from engine.report.study import EXPERTS
+from engine.results.audit import Audit, Group, Nearest, Recalls, Share, Shown, write_audit
 from engine.results.files import write_table
 from engine.results.history import BEST_SET, FRAMES, HISTORY, History, write_history
 from engine.results.row import METRICS, Provenance, Row
@@ -25,6 +28,8 @@ INITS = {"choice": [{"image": "real", "text": "real"}, {"image": "kmeans", "text
 PUBLISHED = {"name": "LoRS", "pairs": 100, "source": "arXiv 2406.03793", "protocol": "best epoch on test",
              "mean": {"IR1": 8.3, "mean_recall": 27.4}}  # fmt: skip
 STARTED, LEARNED = 0.25, 0.75
+PIXEL = "UklGRhoAAABXRUJQVlA4TA4AAAAvAAAAEAcQERGIiP4HAA=="
+"""One pixel as WebP in base64."""
 
 
 def rows(*, budgets: tuple[int, ...] = (5, PAIRS), method: str = "lors") -> list[Row]:
@@ -49,7 +54,7 @@ def write_study(folder: Path, *, finished: bool = True, trials: int = 5, **chang
         "note": "A <study> & its $note",
         "seed": 3,
         "data": {"name": "shapes", "image_px": PX},
-        "method": {"name": "lors", "num_pairs": PAIRS},
+        "method": {"name": "lors", "num_pairs": PAIRS, "max_start": 2, "span": 2},
         "protocol": {"seeds": 3, "select_step": "val", "select_epoch": "last", "learning_rates": [0.1, 0.3]},
         "baselines": {"coresets": ["random", "herding"], "options": {}},
         "search": {"method.inner_lr.image": RATES, "method.init": INITS},
@@ -76,7 +81,30 @@ def write_study(folder: Path, *, finished: bool = True, trials: int = 5, **chang
     if finished:
         learned.save(folder / BEST_SET)
         write_table(folder, rows())
+        write_audit(folder, audit())
+        losses = ((2.0, 1.0, 0.5), (2.5, 1.5, 1.0))
+        curves = [
+            {epoch: {"loss": loss, "val/mean_recall": 5.0 * epoch - expert} for epoch, loss in enumerate(one, start=1)}
+            for expert, one in enumerate(losses)
+        ]
+        write_json(folder / EXPERTS, curves)
     return folder
+
+
+def audit() -> Audit:
+    """Return an audit with one group that has words and one that has none, and a picture of each kind."""
+    share = Share(everywhere=27.4, kept=12.5, random=26.6, random_std=4.4)
+    none = Share(everywhere=0.0, kept=0.0, random=0.0, random_std=0.0)
+    groups = [
+        Group(name="animals", share=share, queries=1251, found=20.2, found_by_all=49.9),
+        Group(name="children", share=none, queries=0),
+    ]
+    nearest = Nearest(names=["1.jpg"] * PAIRS, bits=[3] + [90] * (PAIRS - 1), alike=32)
+    copy = Shown(images={"learned": PIXEL, "nearest photo": PIXEL}, text="pair 1, 1.jpg: 3 of 256 bits differ")
+    kept, lost = (Shown(images={"photo": PIXEL}, text=text) for text in ("a dog & <cat>", "two men"))
+    recalls = Recalls(queries=5000, kept=173, lost=2354, gained=127, still=[kept], gone=[lost])
+    return Audit(pairs=PAIRS, captions=2000, words=734, coverage=share, groups=groups, nearest=nearest,
+                 copies=[copy], recalls=recalls)  # fmt: skip
 
 
 def history(number: int) -> History:

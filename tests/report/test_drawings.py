@@ -35,15 +35,13 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_a_study_has_all_figures_that_its_data_hold(drawings: dict[str, Drawing]) -> None:
-    assert list(drawings) == ["pairs", "time-lapse", "recall-pairs", "recall-bytes", "recall-seconds", "validations",
-                              "losses", "rates", "slices", "importances", "similarity"]  # fmt: skip
-    for name, one in drawings.items():
-        assert one.caption.endswith("."), name
-        assert bool(one.svg) + bool(one.image) + bool(one.pairs) == 1, name
+    assert list(drawings) == ["pairs", "time-lapse", "copies", "retrieval", "recall-pairs", "recall-bytes",
+                              "recall-seconds", "experts", "validations", "losses", "rates", "slices", "importances",
+                              "similarity"]  # fmt: skip
 
 
 def test_what_is_not_there_is_not_drawn(study: Study) -> None:
-    assert of_study(replace(study, rows=(), trials=(), folder=study.folder / "absent")) == []
+    assert of_study(replace(study, rows=(), trials=(), audit=None, experts=(), folder=study.folder / "absent")) == []
 
 
 def test_recall_against_pairs() -> None:
@@ -94,6 +92,16 @@ def test_validations_and_losses(study: Study) -> None:
     assert legend(losses) == ["loss", "loss of image"]
     assert losses.axes[0].lines[1].get_ydata() == pytest.approx([0.5, 0.25, 0.5 / 3])
     assert curves.draw_rates(study.best).axes[0].get_yscale() == "log"
+
+
+def test_experts_are_drawn_with_the_segments_of_students(study: Study, drawings: dict[str, Drawing]) -> None:
+    loss, recall_on_val, below = curves.draw_experts(study.experts, {"image": [(0, 2)], "text": [(0, 2), (1, 3)]}).axes
+    assert [list(line.get_ydata()) for line in loss.lines] == [[2.0, 1.0, 0.5], [2.5, 1.5, 1.0]]
+    assert [list(line.get_ydata()) for line in recall_on_val.lines] == [[5, 10, 15], [4, 9, 14]]
+    assert [list(line.get_xdata()) for line in below.lines] == [[0, 2], [0, 2], [1, 3]]
+    assert len({line.get_color() for line in below.lines}) == 2
+    assert "2 experts" in drawings["experts"].caption
+    assert "from epoch to epoch (0 to 2, 1 to 3)" in drawings["experts"].caption
 
 
 def test_slices_show_every_trial_at_its_value(study: Study) -> None:

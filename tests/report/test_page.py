@@ -57,7 +57,15 @@ def test_the_page_has_every_number_of_the_table(text: str) -> None:
     assert {"LoRS", "8.3", "27.4"} <= set(said)
     assert any("arXiv 2406.03793; best epoch on test." in line for line in said)
     assert "A <study> & its $note" in said
-    assert [line for line in said if re.fullmatch(r"Figure \d+\.", line)] == [f"Figure {n}." for n in range(1, 12)]
+    assert [line for line in said if re.fullmatch(r"Figure \d+\.", line)] == [f"Figure {n}." for n in range(1, 15)]
+
+
+def test_the_page_says_and_shows_what_the_set_kept_and_lost(text: str) -> None:
+    said = Page(text).said
+    assert any(line.startswith("Words: the captions nearest to its 14 texts hold words") for line in said)
+    assert {"animals", "27.4", "12.5", "26.6 ± 4.4", "1,251", "20.2", "49.9"} <= set(said)
+    assert "children" not in said, "a group that no caption has"
+    assert {"nearest photo", "pair 1, 1.jpg: 3 of 256 bits differ", "still found", "a dog & <cat>", "lost"} <= set(said)
 
 
 @pytest.mark.parametrize("page", ["text", "many"])

@@ -57,6 +57,10 @@ def test_markdown_refers_to_the_files_of_its_figures(study: Study) -> None:
     assert {name.rpartition(".")[2] for name in files} == {"svg", "webp"}
     assert "| lors | 14 |" in told
     assert "- Selection: trial: " in told
+    assert "- Retrieval: of 5,000 test captions" in told
+    assert "| animals | 27.4 | 12.5 | 26.6 ± 4.4 | 1,251 | 20.2 | 49.9 |" in told
+    assert "\n0. lost: two men" in told
+    assert "\nCopies: 1 of 14 images" in text([study])
     assert "2. start: a dog; learned: a <b>cat</b>" in told.replace("\n1. ", "\n2. ")
     assert "\nvldistill distill --config" in told
 

@@ -37,6 +37,7 @@ def test_mlflow_holds_one_run_a_study_and_one_a_trial(finished: Finished) -> Non
     [study], trials = recorded(finished.job)
     assert (study.name, study.status) == ("tiny", "FINISHED")
     assert {"configuration.yaml", "table.md", "table.csv", "table.json", BEST_SET, "report.html"} <= study.artifacts
+    assert {"audit.json", "results.json", "pairs.json", "kept_and_lost.json"} <= study.artifacts
     assert study.metrics["test/mean_recall"] == finished.rows[0].mean["mean_recall"]
     assert [(trial.name, trial.status, trial.parent) for trial in trials] == [
         ("trial_1", "FINISHED", "tiny"),
@@ -81,8 +82,12 @@ def test_a_finished_study_has_its_report(finished: Finished) -> None:
     study = read_study(finished.job.folder)
     assert [trial.history.validations[0]["outer_step"] for trial in study.trials] == [EVERY, EVERY]
     drawn = [one.name for one in of_study(study)]
-    assert drawn[:5] == ["pairs", "time-lapse", "recall-sets", "recall-bytes", "recall-seconds"]
-    assert drawn[5:] == ["validations", "losses", "rates", "slices"]
+    assert drawn[:4] == ["pairs", "time-lapse", "copies", "retrieval"]
+    assert drawn[4:8] == ["recall-sets", "recall-bytes", "recall-seconds", "experts"]
+    assert drawn[8:] == ["validations", "losses", "rates", "slices"]
+    assert study.audit is not None
+    assert study.audit.recalls is not None
+    assert study.audit.recalls.queries == 100
 
 
 def test_a_finished_study_is_only_shown(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:

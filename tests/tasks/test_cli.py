@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 from fsspec.exceptions import FSTimeoutError
+from tqdm import tqdm
 
 from engine.config import components
 from engine.config.annotations import words_of
@@ -18,6 +20,10 @@ from engine.config.errors import fields_of
 from engine.config.spaces import spaces, tables
 from engine.io.shell import near
 from engine.io.storage import StorageError
+from engine.io.terminal import echo
+from engine.results.files import document
+from engine.results.render import render_text
+from engine.results.row import Row
 from tasks import distill
 from tasks.__main__ import main, verbs
 from tasks.cli import complete_words, run, with_notes
@@ -53,14 +59,16 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
     found = set(parsed(task, *needed)) - {"space", "overrides", "list"}
     runs = {"dry_run", "local"}
     own = {
-        "distill": runs | {"samples", "fresh"},
-        "evaluate": runs | {"set"},
+        "distill": runs | {"samples", "fresh", "said", "from_run"},
+        "evaluate": runs | {"set", "said"},
+        "coreset": runs | {"said"},
+        "compare": runs | {"said"},
         "report": {"all", "published", "format", "out"},
         "actors": {"stop"},
         "doctor": {"storage"},
         "new": {"name", "data", "copy", "captions", "pairs"},
     }
-    own["export"] = {"set", "out", "score", "tar", "licence", "terms", "local"}
+    own["export"] = {"set", "out", "register", "score", "tar", "licence", "terms", "local"}
     own["import_published"] = {"distilled", "buffers", "out", "alpha", "normalisation"}
     assert found == own.get(task, runs)
 
@@ -72,6 +80,9 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
         (["one", "--config", "two"], "expected one space, found one and two"),
         (["--samples", "0"], "argument --samples: expected an integer of at least 1, found '0'"),
         (["--samples", "x"], "argument --samples: expected an integer of at least 1, found 'x'"),
+        (["one", "--from-run", "x"], "--from-run takes the study of a run, expected it without the space one"),
+        (["--json", "--quiet"], "not allowed with argument --json"),
+        (["--json", "--dry-run"], "--dry-run prints no table, expected it without --quiet and --json"),
         (["--sample", "3"], "unrecognized arguments: --sample"),
     ],
 )
@@ -105,6 +116,38 @@ def outcome(error: BaseException | int, *words: str) -> int:
         raise error
 
     return run(task, words, parser=distill.PARSER)
+
+
+ROWS = [Row(name="lörs", pairs=3, mean={"mean_recall": 20.0})]
+
+
+def talking(args: argparse.Namespace) -> list[Row]:
+    """A task that prints, draws a bar, and ends with a table."""
+    echo("Ray: a private one")
+    print("a warning", file=sys.stderr)
+    for _ in tqdm(range(2), disable=None):
+        pass
+    return ROWS
+
+
+def test_quiet_prints_the_table_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(talking, ["--quiet"], parser=distill.PARSER) == 0
+    assert capsys.readouterr() == (render_text(ROWS), "")
+
+
+def test_json_is_all_of_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(talking, ["--json"], parser=distill.PARSER) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == document(ROWS)
+    assert captured.err == "Ray: a private one\na warning\n"
+    assert run(talking, [], parser=distill.PARSER) == 0
+    assert capsys.readouterr() == ("Ray: a private one\n", "a warning\n"), "the task prints its table itself"
+
+
+@pytest.mark.parametrize("flag", ["--quiet", "--json"])
+def test_an_error_is_seen_behind_either_flag(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome(ValueError("seed is -1."), flag) == 2
+    assert capsys.readouterr() == ("", "error: seed is -1.\n")
 
 
 def test_the_exit_code_is_that_of_the_task() -> None:

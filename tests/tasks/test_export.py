@@ -10,7 +10,8 @@ import yaml
 from safetensors.torch import save_file
 
 from engine.data.terms import terms_of
-from engine.results.card import Nearest, card
+from engine.results.audit import Audit, Nearest, Share
+from engine.results.card import card
 from engine.results.row import Row
 from engine.studies.distill import BEST_SET
 from engine.synthetic.set import SyntheticSet, load_set
@@ -54,7 +55,13 @@ def test_a_set_with_captions_needs_neither_data_nor_encoder(here: Path, capsys: 
     _, head, body = text.split("---\n", 2)
     told = yaml.safe_load(head)
     assert (told["license"], told["size_categories"]) == ("apache-2.0", ["n<1K"])
-    for said in ("lors", "transformers `{model: no-such-encoder", "Not scored", "were not compared", "not recorded"):
+    for said in (
+        "lors",
+        "transformers `{model: no-such-encoder",
+        "Not scored",
+        "Not compared with the data",
+        "not recorded",
+    ):
         assert said in body
     assert {path.name for path in here.iterdir()} == {"mine", "mine.safetensors"}, "and no folder for runs"
     assert run(export, "--set", "mine", "--out", "again", "--tar") == 0, "an export is a set too"
@@ -70,6 +77,8 @@ def test_the_own_set_of_a_study_is_exported_and_scored(
     assert all(f"\n| {name} | 8 |" in body for name in ("floats", "this folder", "images and captions alone"))
     assert "points from that of the floats" in body
     assert "of 8 images look like a training image" in body
+    assert "% by those of all pairs |\n" in body
+    assert "| colours | " in body
     assert "commit" in body
     own = load_set(finished.job.folder / BEST_SET)
     assert own.captions is not None
@@ -95,6 +104,7 @@ def test_the_table_beside_a_set_tells_its_score(finished: Finished, here: Path) 
     body = (here / "a" / "README.md").read_text(encoding="utf-8")
     assert f"\n| floats | 8 | {finished.rows[0].mean['IR1']:.1f}" in body
     assert "which have 8 bits, were not scored" in body
+    assert "Retrieval: of " in body, "the audit of the study lies beside the set"
 
 
 # --- the card
@@ -103,11 +113,14 @@ def test_the_table_beside_a_set_tells_its_score(finished: Finished, here: Path) 
 def test_a_card_tells_the_distance_of_8_bits_and_the_nearest_photos() -> None:
     synthetic = SyntheticSet(torch.rand(3, 3, 8, 8), torch.rand(3, 4), {"image": 0.1, "text": 0.1}, captions="abc")
     rows = [Row(name=name, pairs=3, mean={"mean_recall": mean}) for name, mean in (("floats", 20.0), ("this", 18.5))]
-    nearest = Nearest(["x.jpg", "y.jpg", "z.jpg"], [40, 3, 90], 32)
+    nearest = Nearest(names=["x.jpg", "y.jpg", "z.jpg"], bits=[40, 3, 90], alike=32)
+    share = Share(everywhere=100.0, kept=61.5, random=58.0, random_std=1.2)
+    audit = Audit(pairs=3, captions=30, words=99, coverage=share, groups=[], nearest=nearest)
     terms = terms_of({"name": "karpathy", "root": "/data/Flickr8k"})
-    text = card(synthetic, "mine", terms=terms, tar=True, rows=rows, nearest=nearest)
+    text = card(synthetic, "mine", terms=terms, tar=True, rows=rows, audit=audit)
     assert "a mean recall -1.50 points from that of the floats" in text
     assert "1 of 3 images look like a training image" in text
+    assert "make up 61.5 % of all use of words in the 30 training captions (99 different words)" in text
     assert "| 0002 | y.jpg | 3 |\n| 0001 | x.jpg | 40 |" in text
     assert "non-commercial research" in text
     assert yaml.safe_load(text.split("---\n")[1])["license"] == "other"
@@ -159,6 +172,10 @@ def prepare(here: Path) -> None:
 
 WRONG = [
     (["--out", "o"], "expected --set FILE, or a space whose own set is exported"),
+    (["--set", "good.safetensors"], "expected --out FOLDER, or --register NAME"),
+    (["--set", "good.safetensors", "--register", "a"], "--register keeps the own set of a finished study"),
+    (["shapes_100", "--register", "a"], "the study is not finished, expected its set"),
+    (["--set", "models:/good/1", "--out", "o"], "mlflow.db is not there, expected the database in which"),
     (["shapes_100", "--out", "o"], "there is no synthetic set here"),
     (["--set", "absent.safetensors", "--out", "o"], "absent.safetensors: there is no synthetic set here"),
     (["--set", "full", "--out", "o"], "full: there is no synthetic set here, expected learned.json"),

@@ -272,6 +272,31 @@ def test_a_folder_as_artifact(uri: str, open_study: Open, tmp_path: Path) -> Non
     assert not any((study._sender.spool.folder / "files").iterdir()), "the spooled copy is gone"
 
 
+def test_a_table_is_shown_once_and_replaced(uri: str, open_study: Open) -> None:
+    study = open_study()
+    for recall in (19.0, 20.5):
+        study.table("results", {"set": ["lors", "random"], "recall": [recall, None]})
+    study.table("pairs", {"pair": [1], "caption": ["a dog"]})
+    study.finish("FINISHED")
+    run, client = study_run(uri, study), MlflowClient(uri)
+    shown = json.loads(Path(client.download_artifacts(run.info.run_id, "results.json")).read_text(encoding="utf-8"))
+    assert shown == {"columns": ["set", "recall"], "data": [["lors", 20.5], ["random", None]]}
+    tagged = json.loads(run.data.tags["mlflow.loggedArtifacts"])
+    assert [one["path"] for one in tagged] == ["results.json", "pairs.json"]
+
+
+def test_the_machine_is_watched_where_it_is_wished(uri: str, open_study: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    study = open_study()
+    deadline = time.monotonic() + 60
+    while "system/cpu_utilization_percentage" not in study_run(uri, study).data.metrics:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    study.finish("FINISHED")
+    assert study_run(uri, study).info.status == "FINISHED"
+
+
 def test_what_cannot_be_recorded_is_said_at_once(open_study: Open, tmp_path: Path) -> None:
     study = open_study()
     with pytest.raises(ValueError, match=r"metric: got 'r@1', expected .*no '@'"):

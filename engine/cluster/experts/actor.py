@@ -24,13 +24,14 @@ def train_into_store(
 ) -> None:
     """Train one expert up to ``epochs``, resuming from its last epoch in the store."""
     from engine.build import expert_recipe
+    from engine.evaluation.student import score
     from engine.experts.train import train_expert
 
     study, setup = specification.study, specification.setup()
     store = ExpertStore(specification.expert_folder())
     recipe = study.model_dump(mode="json", include={"data", "student", "experts", "seed", "precision"})
     store.describe(recipe, provenance())
-    done, resume = 0.0, None
+    done, resume, losses = 0.0, None, list[float]()
     if finished := store.index().get(expert):
         done = float(finished[-1])
         params = store.load(expert, finished[-1])
@@ -49,6 +50,7 @@ def train_into_store(
         recipe=expert_recipe(study),
         resume=resume,
         on_progress=on_progress,
+        on_loss=losses.append,
     )
     for epoch, params in epoch_parameters:
         try:
@@ -60,6 +62,9 @@ def train_into_store(
                 f"experts.lr is {rates}, with which expert {expert} diverges in epoch {epoch}: {error}"
             ) from error
         store.save(expert, epoch, params)
+        if losses:  # epoch 0 has none
+            recall = score(setup.student, params, setup.pairs["val"])["mean_recall"]
+            store.record(expert, epoch, {"loss": losses[-1], "val/mean_recall": recall})
         done = float(epoch)
 
 

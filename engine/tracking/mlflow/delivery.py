@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
@@ -22,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from engine.io.files import exclusive
 from engine.io.patience import within
-from engine.tracking.mlflow.entities import dataset, log_all, log_params, metrics, move_artifact, numbers
+from engine.tracking.mlflow.entities import dataset, log_all, log_params, log_table, metrics, move_artifact, numbers
 from engine.tracking.mlflow.spool import Record, RejectedError, Spool
 from engine.tracking.mlflow.uri import (
     KIND,
@@ -47,6 +48,7 @@ PARENT_TAG = "mlflow.parentRunId"
 INHERITED = ("mlflow.source.", "mlflow.user", "data set", "method", "scope", "pairs", "protocol", "commit", "device")
 """Beginnings of the tags that a child takes from its study when it is opened."""
 RETRY_S = 0.5
+T = TypeVar("T")
 
 INVALID = frozenset(
     {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
@@ -74,7 +76,7 @@ def prepare(uri: str, *, experiment: str, artifacts: Path, patience: float = PAT
     with alone:
         if database:
             follow_move(database, experiment, artifacts)
-        found = _retried(patience, uri, lambda: _experiment_id(MlflowClient(uri), experiment, location))
+        found = retried(patience, uri, lambda: _experiment_id(MlflowClient(uri), experiment, location))
     unquoted = Path(uri.removeprefix("sqlite:///")).parent
     if database and unquoted.is_absolute() and unquoted != database.parent:
         with contextlib.suppress(OSError):
@@ -128,7 +130,7 @@ def open_run(
         client.log_batch(found, tags=[RunTag(tag, value) for tag, value in tags.items()])
         return found
 
-    return _retried(patience, uri, opened)
+    return retried(patience, uri, opened)
 
 
 def find_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> str | None:
@@ -176,6 +178,8 @@ class Delivery:
                     log_all(client, run, "metrics", [one for point in content["points"] for one in numbers(*point)])
                 case "data":
                     client.log_inputs(run, datasets=[dataset(**content)])
+                case "table":
+                    log_table(client, run, **content)
                 case "artifact":
                     move_artifact(client, run, self.spool.folder / content["copy"])
                 case "status":
@@ -199,7 +203,7 @@ class Delivery:
         return str(run.info.run_id)
 
 
-def _retried(patience: float, uri: str, call: Callable[[], str]) -> str:
+def retried(patience: float, uri: str, call: Callable[[], T]) -> T:
     """Return the result of ``call``, which is repeated for ``patience`` seconds while MLflow does not answer.
 
     A database is only asked whether it answers; making or migrating its schema takes as long as it takes.

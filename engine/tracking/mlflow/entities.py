@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_ARTIFACTS
 
 from engine.tracking.mlflow.spool import Record
 
@@ -49,6 +49,14 @@ def log_all(
     size = BATCH[kind]
     for start in range(0, len(entities), size):
         client.log_batch(run, **{kind: entities[start : start + size]})
+
+
+def log_table(client: MlflowClient, run: str, *, name: str, columns: Sequence[str], data: Sequence[Any]) -> None:
+    """Log a table as MLflow's own call does, which adds the rows again where the table is there already."""
+    client.log_dict(run, {"columns": columns, "data": data}, name)
+    known = json.loads(client.get_run(run).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+    if (entry := {"path": name, "type": "table"}) not in known:
+        client.set_tag(run, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*known, entry]))
 
 
 def move_artifact(client: MlflowClient, run: str, copy: Path) -> None:
