@@ -1,11 +1,10 @@
 """Building the library's objects (data, student, method, run) from a resolved configuration."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from dataclasses import fields
+from functools import partial
 from typing import Protocol, cast, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -14,13 +13,11 @@ from engine.config import components
 from engine.config.load import recorded, resolve
 from engine.config.schema import Study
 from engine.data.pairs import PairDataset, Size
-from engine.data.prepared import PreparedPairs
 from engine.determinism import set_policy
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation import protocol as evaluation
 from engine.experts.train import ExpertRecipe
 from engine.experts.trajectory import ExpertSource
-from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.methods import Method, Sources
 from engine.models import two_tower
@@ -29,48 +26,17 @@ from engine.models.heads import build_head
 from engine.models.image import checked
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
-from engine.prepare import SPLITS, image_inputs, text_inputs
+from engine.prepare import Place, Setup, make_setup
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
-RECORDED = ("data", "student", "experts", "method", "optimiser", "protocol", "budget", "seed")
+RECORDED = ("data", "student", "experts", "method", "optimiser", "protocol", "budget", "seed", "precision")
 """The sections of its study that the metadata of a distilled set hold."""
 Initial = tuple[Tensor, Tensor, torch.Generator]
 """Initial images and texts of a run, and the generator that its state is drawn from."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """The data and the student of a study, which its experts, trials and evaluations share."""
-
-    datasets: Mapping[str, PairDataset]
-    pairs: Mapping[str, PreparedPairs]
-    student: TwoTower
-    device: torch.device
-    text_encoder: str
-    """What identifies the text encoder: its name, options and weights."""
-
-    @cached_property
-    def weights(self) -> dict[str, str]:
-        """Digests of the encoders' weights by modality, without an image encoder that starts from scratch."""
-        image, digests = self.student.image, {"text": digest(self.text_encoder)}
-        if not image.scratch:
-            modules = (image.frozen, image.trained.encoder)
-            parts = (v.cpu().numpy().tobytes() for module in modules for v in module.state_dict().values())
-            digests["image"] = digest(*parts)
-        return digests
-
-    @torch.no_grad()
-    def prepared_texts(self, rows: Tensor) -> Tensor:
-        """Convert rows of ``PreparedPairs.texts`` to the form of synthetic texts, on the CPU."""
-        return self.student.text.prepare(rows.to(self.device)).cpu()
-
-    def text_shape(self) -> tuple[int, ...]:
-        """Return the shape of one synthetic text."""
-        return tuple(self.prepared_texts(torch.from_numpy(np.array(self.pairs["train"].texts[:1]))).shape[1:])
 
 
 def default_device() -> torch.device:
@@ -78,24 +44,25 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build_setup(study: Study, paths: Paths, device_name: str | None = None) -> Setup:
-    """Load the data, build the student, and compute the outputs of its frozen encoders (cached on disk)."""
+def build_setup(study: Study, paths: Paths, device_name: str | None = None, place: Place | None = None) -> Setup:
+    """Load the data and build the student; what frozen networks make of the data is made when its pairs are read.
+
+    Caption embeddings of other encoders, and token ids, are made here. All are cached on disk.
+    """
     device = torch.device(device_name) if device_name else default_device()
-    set_policy()
+    set_policy(study.precision, device)
     datasets = load_data(study, paths)
+    encoder = fitted_encoder(study, paths, datasets)
+    student = build_student(study, paths, encoder=encoder).to(device)
+    again = partial(fitted_encoder, study, paths, datasets)
+    return make_setup(study, place or Place(paths.cache), student, datasets, device, encoder, again)
+
+
+def fitted_encoder(study: Study, paths: Paths, datasets: Mapping[str, PairDataset]) -> TextEncoder:
+    """Build the text encoder, fitted on the training captions."""
     encoder = build_text_encoder(study, paths)
     encoder.fit(datasets["train"].captions)
-    student = build_student(study, paths, encoder=encoder).to(device)
-    texts = text_inputs(study, paths, encoder.to(device), datasets)
-    pairs = {
-        split: PreparedPairs(
-            images=image_inputs(study, paths, student, datasets[split], device),
-            texts=texts[split],
-            caption_image=datasets[split].caption_image,
-        )
-        for split in SPLITS
-    }
-    return Setup(datasets, pairs, student, device, encoder.key)
+    return encoder
 
 
 @runtime_checkable
@@ -151,6 +118,7 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
         train=tower.train,
         pretrained=probe.pretrained,
         lora=tower.lora,
+        precision=study.precision,
     )
     return TwoTower(image, text_tower(study, encoder), study.student.temperature)
 
@@ -181,6 +149,7 @@ def text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
         pretrained=True,
         lora=tower.lora,
         before=before,
+        precision=study.precision,
     )
 
 

@@ -1,71 +1,228 @@
-"""Inputs of a student's trained parts: outputs of its frozen encoders for a split, computed once and cached on disk."""
+"""The setup of a study: data, student, and what its frozen encoders make of the data, which is cached on disk."""
 
 import json
-from collections.abc import Mapping
-from functools import partial
-from typing import cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from engine.config.schema import Study
 from engine.config.student import Tower
-from engine.data.cache import array_key, cached_array, caption_embeddings, caption_tokens
+from engine.data.cache import ShardedArray, array_key
 from engine.data.pairs import PairDataset
-from engine.data.prepared import write_features
+from engine.data.prepared import PairsOnDemand, PreparedPairs, features
+from engine.data.records import SPLITS
+from engine.determinism import encoding
 from engine.io.files import digest
-from engine.io.paths import Paths
+from engine.io.storage import Location
 from engine.models import two_tower
-from engine.models.distinct_texts import check_distinct
+from engine.models.distinct_texts import check_distinct, check_known
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
+from engine.recipes import Precision
 
-SPLITS = ("train", "val", "test")
+CPU = "cpu"
 
 
-def text_inputs(
-    study: Study, paths: Paths, encoder: TextEncoder, datasets: Mapping[str, PairDataset]
-) -> dict[str, np.ndarray]:
-    """Return the text tower's inputs of each split: cached embeddings, or token ids if its encoder is trained.
+@dataclass(frozen=True)
+class Place:
+    """Where inputs are kept: the cache of this machine, and the folder of finished shards, which all nodes see.
 
-    All splits are as wide as the longest caption.
+    ``made_on`` is the kind of device that makes what networks make: ``cpu``, or the kind of the cluster's GPUs. It is a
+    part of keys, because other devices round otherwise.
+    """
+
+    cache: Path
+    shards: Location | None = None
+    made_on: str = CPU
+
+    def words(self, precision: Precision) -> list[str]:
+        """Return the device and the precision as parts of a key: none for float32 on a CPU."""
+        return [word for word, usual in ((self.made_on, CPU), (precision, "fp32")) if word != usual]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The data and the student of a study, which its experts, trials and evaluations share."""
+
+    datasets: Mapping[str, PairDataset]
+    pairs: PairsOnDemand
+    student: TwoTower
+    device: torch.device
+    text_encoder: str
+    """What identifies the text encoder: its name, options and weights."""
+    text_row: np.ndarray
+    """Numbers of the shape [1, ...] of a row of ``PreparedPairs.texts``."""
+    arrays: Mapping[str, ShardedArray] = field(default_factory=dict)
+    """What frozen networks make of the data, by name; ``pairs`` opens these arrays, or makes them."""
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """Digests of the encoders' weights by modality, without an image encoder that starts from scratch."""
+        image, digests = self.student.image, {"text": digest(self.text_encoder)}
+        if not image.scratch:
+            modules = (image.frozen, image.trained.encoder)
+            parts = (v.cpu().numpy().tobytes() for module in modules for v in module.state_dict().values())
+            digests["image"] = digest(*parts)
+        return digests
+
+    @torch.no_grad()
+    def prepared_texts(self, rows: Tensor) -> Tensor:
+        """Convert rows of ``PreparedPairs.texts`` to the form of synthetic texts, on the CPU."""
+        return self.student.text.prepare(rows.to(self.device)).cpu()
+
+    def text_shape(self) -> tuple[int, ...]:
+        """Return the shape of one synthetic text."""
+        return tuple(self.prepared_texts(torch.from_numpy(np.array(self.text_row))).shape[1:])
+
+
+def make_setup(
+    study: Study,
+    place: Place,
+    student: TwoTower,
+    datasets: Mapping[str, PairDataset],
+    device: torch.device,
+    encoder: TextEncoder,
+    again: Callable[[], TextEncoder],
+) -> Setup:
+    """Return the setup of a student; embeddings of captions by no network, and token ids, are made at once.
+
+    ``again`` builds the text encoder ``encoder`` where captions are embedded, so that it is in memory there alone.
+
+    Raises:
+        ValueError: the text encoder does not know the words of val or test, or does not tell these captions apart.
+    """
+    captions: dict[str, ShardedArray] = {}
+    photos = image_arrays(study, place, student, datasets, device)
+    if study.student.text.train == "frozen" and is_network(encoder):
+        captions = text_arrays(study, place, encoder, datasets, device, cache(lambda: again().to(device)))
+        for split in SPLITS[1:]:
+            if not captions[split].here:
+                check_known(_full_name(study.student.text), split, encoder, datasets[split].captions)
+        texts, row = cache(partial(text_inputs, captions)), np.zeros((1, encoder.dim), dtype=np.float32)
+    else:
+        opened = text_inputs(text_arrays(study, place, encoder, datasets, device))
+        texts, row = cache(lambda: opened), opened["train"][:1]
+
+    def pairs(split: str) -> PreparedPairs:
+        images = photos[split].open() if photos else datasets[split].images
+        return PreparedPairs(images, texts()[split], datasets[split].caption_image)
+
+    arrays = {array.label: array for array in (*captions.values(), *photos.values())}
+    return Setup(datasets, PairsOnDemand(SPLITS, pairs), student, device, encoder.key, row, arrays)
+
+
+def is_network(encoder: TextEncoder) -> bool:
+    """Return whether an encoder holds a network of torch, which a GPU runs faster."""
+    return any(isinstance(value, nn.Module) for value in vars(encoder).values())
+
+
+def text_arrays(
+    study: Study,
+    place: Place,
+    encoder: TextEncoder,
+    datasets: Mapping[str, PairDataset],
+    device: torch.device,
+    again: Callable[[], TextEncoder] | None = None,
+) -> dict[str, ShardedArray]:
+    """Return the arrays of each split's caption embeddings, or of its token ids if the encoder is trained.
+
+    ``again`` returns the encoder when an array is made, so that the arrays need not hold it. Those of val and test are
+    checked when they are made, which raises a ValueError if the encoder does not tell their captions apart.
+    """
+    text, built = study.student.text, again or cache(lambda: encoder.to(device))
+    key = encoder.key
+    precision: Precision = study.precision if is_network(encoder) else "fp32"
+    kind, dtype, width = "caption_embeddings/1", "float32", encoder.dim
+    if text.train != "frozen":
+        kind, dtype, width = "caption_tokens/1", "int32", _trainable(encoder).max_length
+
+    def make(split: str, first: int, last: int) -> np.ndarray:
+        captions = datasets[split].captions[first:last]
+        if text.train != "frozen":
+            return _trainable(built()).tokens(captions)
+        with encoding(precision, device):
+            return built().embed(captions).numpy()
+
+    def check(split: str, rows: np.ndarray) -> None:
+        check_distinct(_full_name(text), split, built(), datasets[split].captions, rows)
+
+    words = place.words(precision) if text.train == "frozen" and is_network(encoder) else []
+    return {
+        split: ShardedArray(
+            folder=place.cache / "captions",
+            key=digest(kind, key, *datasets[split].captions, *words),
+            shape=(len(datasets[split]), width),
+            dtype=dtype,
+            label=f"captions of {split}",
+            make=partial(make, split),
+            check=None if split == "train" else partial(check, split),
+            shards=place.shards,
+        )
+        for split in SPLITS
+    }
+
+
+def _full_name(text: Tower) -> str:
+    """Return the name of an encoder with that of its model."""
+    return " ".join(str(part) for part in (text.encoder, text.options.get("model")) if part)
+
+
+def _trainable(encoder: TextEncoder) -> TrainableTextEncoder:
+    return cast(TrainableTextEncoder, encoder)
+
+
+def text_inputs(arrays: Mapping[str, ShardedArray]) -> dict[str, np.ndarray]:
+    """Open the inputs of the text tower; token ids of all splits are as wide as the longest caption.
 
     Raises:
         ValueError: the encoder does not tell the captions of val or of test apart.
     """
-    text = study.student.text
-    name = " ".join(str(part) for part in (text.encoder, text.options.get("model")) if part)
-    checks = {split: partial(check_distinct, name, split, encoder) for split in SPLITS[1:]}
-    captions = {split: datasets[split].captions for split in SPLITS}
-    if text.train == "frozen":
-        return {s: caption_embeddings(encoder, captions[s], paths.cache, check=checks.get(s)) for s in SPLITS}
-    trainable = cast(TrainableTextEncoder, encoder)
-    ids = {s: caption_tokens(trainable, captions[s], paths.cache, check=checks.get(s)) for s in SPLITS}
-    longest = max(int((rows >= 0).any(axis=0).sum()) for rows in ids.values())
-    return {split: rows[:, :longest] for split, rows in ids.items()}
+    rows = {split: array.open() for split, array in arrays.items()}
+    if any(array.dtype.kind == "f" for array in rows.values()):
+        return rows
+    longest = max(int((ids >= 0).any(axis=0).sum()) for ids in rows.values())
+    return {split: ids[:, :longest] for split, ids in rows.items()}
 
 
-def image_inputs(
-    study: Study, paths: Paths, student: TwoTower, dataset: PairDataset, device: torch.device
-) -> np.ndarray:
-    """Return the inputs of the image tower's trained part: cached features, or pixels if its encoder is trained."""
+def image_arrays(
+    study: Study, place: Place, student: TwoTower, datasets: Mapping[str, PairDataset], device: torch.device
+) -> dict[str, ShardedArray]:
+    """Return the arrays of each split's image features; none if the image encoder is trained and sees pixels."""
     tower = study.student.image
     if tower.train != "frozen":
-        return dataset.images
+        return {}
+    blank = torch.zeros(1, *datasets["train"].images.shape[1:], device=device)
     with torch.no_grad():
-        width = student.image.prepare(torch.zeros(1, *dataset.images.shape[1:], device=device)).shape[1]
-    return cached_array(
-        paths.cache / "features",
-        digest("features/1", _encoder_key(tower, student.image), array_key(dataset.images)),
-        shape=(dataset.num_images, width),
-        dtype=np.float32,
-        fill=partial(write_features, student.image, dataset, device=device),
-    )
+        width = student.image.prepare(blank).shape[1]
+    encoder = _encoder_key(tower, student.image)
+
+    def make(images: np.ndarray, first: int, last: int) -> np.ndarray:
+        return features(student.image, images[first:last], device=device)
+
+    def array(split: str) -> ShardedArray:
+        images = datasets[split].images
+        return ShardedArray(
+            folder=place.cache / "features",
+            key=digest("features/1", encoder, array_key(images), *place.words(study.precision)),
+            shape=(len(images), width),
+            dtype=np.float32,
+            label=f"photos of {split}",
+            make=partial(make, images),
+            shards=place.shards,
+        )
+
+    return {split: array(split) for split in SPLITS}
 
 
 def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:
     """Return a key of a frozen encoder: a digest of its name, options and weights."""
-    state = built.frozen.state_dict()
+    state: dict[str, Any] = built.frozen.state_dict()
     return digest(
         tower.encoder, json.dumps(tower.options, sort_keys=True), *(v.cpu().numpy().tobytes() for v in state.values())
     )

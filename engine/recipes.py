@@ -10,6 +10,9 @@ from engine.ranges import Count, NonNegative, Positive, Share
 
 Schedule = Literal["constant", "step", "cosine"]
 
+Precision = Literal["fp32", "tf32", "bf16"]
+"""How products of float32 are computed: in full, with operands rounded to 10 bits, or encoders alone in bfloat16."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.build import Setup, build_text_encoder, text_tower
+from engine.build import Setup, fitted_encoder, text_tower
 from engine.config.load import assign
 from engine.config.schema import Resolved, Study
 from engine.config.student import Tower
+from engine.determinism import encoding
 from engine.io.paths import Paths, without_folders
 from engine.models.text import TrainableTextEncoder
-from engine.prepare import text_inputs
+from engine.prepare import Place, text_arrays, text_inputs
 from engine.synthetic.nearest import nearest_captions
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.text_map import map_texts
@@ -36,10 +37,10 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     if text_space(learned_with.student.text) == text_space(study.student.text):
         return synthetic
     captions = setup.datasets["train"].captions
-    encoder = build_text_encoder(learned_with, paths)
-    encoder.fit(captions)
+    encoder = fitted_encoder(learned_with, paths, setup.datasets)
     before = text_tower(learned_with, encoder)
-    real = text_inputs(learned_with, paths, encoder.to(setup.device), setup.datasets)["train"]
+    arrays = text_arrays(learned_with, Place(paths.cache), encoder, setup.datasets, setup.device)
+    real = text_inputs(arrays)["train"]
     nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
     words, theirs = [captions[index] for index in nearest.tolist()], setup.pairs["train"].texts
     frozen = study.student.text.train == learned_with.student.text.train == "frozen"
@@ -83,9 +84,10 @@ def text_space(tower: Tower) -> tuple[object, ...]:
 
 def captions_as_texts(study: Study, setup: Setup, paths: Paths, captions: Sequence[str]) -> Tensor:
     """Return captions as texts of the study's student, embedded by its text encoder."""
-    encoder = build_text_encoder(study, paths)
-    encoder.fit(setup.datasets["train"].captions)
+    encoder = fitted_encoder(study, paths, setup.datasets)
     if study.student.text.train == "frozen":
-        return setup.prepared_texts(encoder.to(setup.device).embed(captions))
+        with encoding(study.precision, setup.device):
+            embedded = encoder.to(setup.device).embed(captions)
+        return setup.prepared_texts(embedded)
     tokens = cast(TrainableTextEncoder, encoder).tokens(captions)
     return setup.prepared_texts(torch.from_numpy(tokens[:, : setup.pairs["train"].texts.shape[1]]))

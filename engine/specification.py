@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.schema import Resolved
@@ -20,13 +21,22 @@ class Specification:
     study: Resolved
     paths: Paths
     storage: Location
+    made_on: str = "cpu"
+    """The kind of device that makes what frozen networks make of the data."""
 
     def expert_folder(self) -> Location:
         """Return the folder of this configuration's expert trajectories."""
         return self.storage / "experts" / self.study.experts_identity
 
+    @property
+    def cache_is_shared(self) -> bool:
+        """Whether all nodes see this machine's cache: it lies in the storage, which all see."""
+        return isinstance(self.storage, Path) and self.paths.cache.is_relative_to(self.storage)
+
     def setup(self, device: str | None = None) -> "Setup":
         """Return the data and the student of the study on ``device``; a process keeps the last ones built.
+
+        What frozen networks make of the data is opened, or made, when it is first read.
 
         Workers pass no device and get their GPU; the driver passes the CPU, so that it holds no memory of a GPU.
         """
@@ -40,18 +50,24 @@ class Specification:
         """Return the data with each student that the set is learned for, as ``setup`` does."""
         return self._setups(self.of_each_student(), device)
 
+    def _decides_setup(self) -> tuple[object, ...]:
+        given = self.study
+        return given.data, given.student, given.precision, self.paths, self.storage, self.made_on
+
     @staticmethod
     def _setups(wanted: "Sequence[Specification]", device: str | None) -> "list[Setup]":
         from engine import build  # the registry reads specifications and never loads torch's models
+        from engine.prepare import Place
 
         name = device or str(build.default_device())
-        keys = [digest(repr(one.study.data), repr(one.study.student), repr(one.paths), name) for one in wanted]
+        keys = [digest(name, *map(repr, one._decides_setup())) for one in wanted]
         if not _built.keys() >= set(keys):
             for key in _built.keys() - keys:
                 del _built[key]
         for key, one in zip(keys, wanted, strict=True):
             if key not in _built:
-                _built[key] = build.build_setup(one.study, one.paths, name)
+                place = Place(one.paths.cache, one.storage / "prepared", one.made_on)
+                _built[key] = build.build_setup(one.study, one.paths, name, place)
         return [_built[key] for key in keys]
 
 

@@ -10,6 +10,8 @@ from ray._private.services import canonicalize_bootstrap_address
 from engine.io.terminal import echo
 
 PATIENCE_S = 10.0
+CURRENT = "ray_current_cluster"
+"""The file in which ``ray start`` leaves its address; ``ray stop`` deletes it."""
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """The beginning of HTTP/2, which gRPC speaks: a client's preface and its empty settings."""
 
@@ -30,7 +32,7 @@ def running_cluster() -> str | None:
     """
     if given := os.environ.get("RAY_ADDRESS"):
         return _given(given)
-    left = temporary_folder() / "ray_current_cluster"  # `ray stop` deletes it
+    left = temporary_folder() / CURRENT
     try:
         address = left.read_text(encoding="utf-8").strip()
         _ask(address)
@@ -40,6 +42,11 @@ def running_cluster() -> str | None:
         echo(f"Ray: the cluster of {left} is not joined ({_reason(error)}); delete that file where it is gone")
         return None
     return address
+
+
+def may_be_running() -> bool:
+    """Return whether anything names a cluster to join; it is not asked."""
+    return bool(os.environ.get("RAY_ADDRESS")) or (temporary_folder() / CURRENT).exists()
 
 
 def _given(address: str) -> str | None:

@@ -147,7 +147,7 @@ class Scorer:
         self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Location:
-        sections = {"data", "student", "protocol", "seed", "baselines"}
+        sections = {"data", "student", "protocol", "seed", "baselines", "precision"}
         tree = self.specification.study.model_dump(mode="json", include=sections)
         tree["experts"] = self.specification.study.experts.model_dump(exclude={"count", "epochs", "damaged"})
         return self.specification.storage / "scores" / f"{_key('scores/4', tree, key)}.json"
@@ -164,10 +164,11 @@ def waited(score: Score) -> Result:
     return result
 
 
-def _write(path: Location, function: Callable[..., Result], *arguments: Any) -> Result:
+def _write(path: Location, function: Callable[..., Result], specification: Specification, *arguments: Any) -> Result:
     """Compute a result with the resources of this task, add its provenance, and write it."""
     use_resources(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
-    result = {**function(*arguments), "provenance": provenance()}
+    made_by = provenance() | {"precision": specification.study.precision}
+    result = {**function(specification, *arguments), "provenance": made_by}
     write_json(path, result)
     return result
 

@@ -10,12 +10,13 @@ from pydantic_core import PydanticCustomError
 
 from engine.config.errors import Given
 from engine.config.published import Published
+from engine.config.requests import Resources
 from engine.config.search import Domain, DomainError, parse, spell
 from engine.config.strict import Component, Name, Strict, require
 from engine.config.student import FurtherStudent, Student, Tower
 from engine.io.files import digest
 from engine.ranges import Count, NonNegative, Positive, Share, Whole
-from engine.recipes import Schedule, StudentRecipe
+from engine.recipes import Precision, Schedule, StudentRecipe
 
 
 def _parse_domain(given: Any) -> Domain:
@@ -176,27 +177,6 @@ class Budget(Strict):
         return self
 
 
-class Request(Strict):
-    """Resources of one task: CPUs, and a fraction of a GPU or a whole number of GPUs."""
-
-    cpu: NonNegative = 1.0
-    gpu: NonNegative = 1.0
-
-    @model_validator(mode="after")
-    def _whole_above_one(self) -> "Request":
-        require(self.gpu <= 1 or self.gpu.is_integer(), "gpu", value=self.gpu,
-                 expected="at most 1, or a whole number of GPUs")  # fmt: skip
-        return self
-
-
-class Resources(Strict):
-    """Resources of an expert, a trial and an evaluation; ``gpu`` counts as 0 in a cluster without GPUs."""
-
-    expert: Request = Field(default_factory=lambda: Request(gpu=0.5))
-    trial: Request = Field(default_factory=Request)
-    evaluation: Request = Field(default_factory=lambda: Request(gpu=0.5))
-
-
 class Study(Strict):
     """The configuration of a study; ``search`` maps dotted keys to domains, with defaults in the other sections.
 
@@ -216,6 +196,7 @@ class Study(Strict):
     search: dict[str, SearchDomain] = Field(default_factory=dict)
     budget: Budget = Field(default_factory=Budget)
     resources: Resources = Field(default_factory=Resources)
+    precision: Precision = "fp32"
     storage: Name = "runs"
     published: list[Published] = Field(default_factory=list)
 
@@ -243,11 +224,11 @@ class Resolved(Study):
     @cached_property
     def identity(self) -> str:
         """The digest of the configuration with its seed, without what changes no result."""
-        tree = self.model_dump(mode="json", exclude={"resources", "note", "storage", "published", "data"})
+        tree = self.model_dump(mode="json", exclude={"resources", "note", "storage", "published", "data", "precision"})
         del tree["experts"]["damaged"]
         if not self.students:
             del tree["students"]
-        return digest("study/1", json.dumps(tree | self.data.deciding, sort_keys=True))
+        return digest("study/1", json.dumps(tree | self.data.deciding | self.other_precision, sort_keys=True))
 
     @cached_property
     def experts_identity(self) -> str:
@@ -255,7 +236,12 @@ class Resolved(Study):
         tree = self.model_dump(mode="json", include={"student", "seed", "experts"})
         for key in ("count", "epochs", "damaged"):
             del tree["experts"][key]
-        return digest("experts/1", json.dumps(tree | self.data.deciding, sort_keys=True))
+        return digest("experts/1", json.dumps(tree | self.data.deciding | self.other_precision, sort_keys=True))
+
+    @property
+    def other_precision(self) -> dict[str, str]:
+        """The precision as a part of keys, where it is not the usual one."""
+        return {} if self.precision == "fp32" else {"precision": self.precision}
 
     def of_each_student(self) -> "list[Resolved]":
         """Return this study for each student that the set is learned for, its own first, as if there were no other."""

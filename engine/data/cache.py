@@ -1,22 +1,21 @@
-"""Make arrays once and keep them as memory-mapped ``.npy`` files; caption embeddings and token ids among them."""
+"""Make arrays once, whole or in shards, and keep them as memory-mapped ``.npy`` files."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from io import BytesIO
 from mmap import mmap
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32
 from numpy.typing import DTypeLike
 from tqdm import tqdm
 
 from engine.io.files import FULL, atomic_path, digest, exclusive
-from engine.models.text import TextEncoder, TrainableTextEncoder
+from engine.io.storage import Location, matching, read_whole, remove_tree
 
-Check = Callable[[Sequence[str], np.ndarray], None]
-"""Raises an error for captions and their embeddings or token ids, before these are kept."""
-
-CHUNK = 4096  # captions embedded at once: encoders sort by length within it
+SHARD = 4096
+"""Rows that are made at once: encoders of texts sort by length within them."""
 
 
 def cached_array(
@@ -38,6 +37,8 @@ def cached_array(
     with exclusive(folder / f".{key}.lock"):
         found = _open(path, shape, dtype)  # another process may have made it while this one waited
         if found is None:
+            for left in folder.glob(f".{key}.npy.*"):  # of a process that was killed
+                left.unlink()
             with atomic_path(path) as temporary:
                 array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
                 _reserve(temporary, path)
@@ -80,44 +81,94 @@ def _reserve(temporary: Path, path: Path) -> None:
                 raise OSError(error.errno, room) from error
 
 
-def caption_embeddings(
-    encoder: TextEncoder, captions: Sequence[str], cache: Path, *, check: Check | None = None
-) -> Float32[np.ndarray, "m dim"]:
-    """Return the embeddings of ``captions``, in their order, as a read-only memory map below ``cache``.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShardedArray:
+    """An array that is made ``SHARD`` rows at a time and then kept as ``<folder>/<key>.npy``.
 
-    The file is keyed by ``encoder.key`` and the captions; an encoder that is fitted must be fitted before. ``check``
-    sees them once, when they are made.
+    ``make`` returns the rows from a first to before a last one. ``check`` sees the array before it is kept. A finished
+    shard is a file in ``shards``, a folder that all nodes see: no other process makes it again.
     """
 
-    def fill(array: np.ndarray) -> None:
-        with tqdm(total=len(captions), desc="embedding captions", disable=None) as bar:
-            for start in range(0, len(captions), CHUNK):
-                chunk = captions[start : start + CHUNK]
-                array[start : start + len(chunk)] = encoder.embed(chunk).numpy()
-                bar.update(len(chunk))
-        if check is not None:
-            check(captions, array)
+    folder: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+    label: str
+    make: Callable[[int, int], np.ndarray]
+    check: Callable[[np.ndarray], None] | None = None
+    shards: Location | None = None
 
-    key = digest("caption_embeddings/1", encoder.key, *captions)
-    shape = (len(captions), encoder.dim)
-    return cached_array(cache / "captions", key, shape=shape, dtype=np.float32, fill=fill)
+    @property
+    def here(self) -> bool:
+        """Whether this machine has the whole array."""
+        return _open(self.folder / f"{self.key}.npy", self.shape, np.dtype(self.dtype)) is not None
 
+    @property
+    def firsts(self) -> range:
+        """The first row of each shard."""
+        return range(0, self.shape[0], SHARD)
 
-def caption_tokens(
-    encoder: TrainableTextEncoder, captions: Sequence[str], cache: Path, *, check: Check | None = None
-) -> Int32[np.ndarray, "m n"]:
-    """Return the token ids of ``captions``, -1 after their ends, as a read-only memory map below ``cache``.
+    def missing(self) -> list[int]:
+        """Return the first rows of the shards that are no files yet."""
+        names = {file.name for file in matching(self._shard(0).parent, "*.npy")}
+        return [first for first in self.firsts if self._shard(first).name not in names]
 
-    ``check`` sees them once, when they are made.
-    """
+    def open(self, before: Callable[[], None] | None = None) -> np.ndarray:
+        """Return the array, read-only; where it is absent, ``before`` runs and shards that are no files are made here.
 
-    def fill(array: np.ndarray) -> None:
-        for start in range(0, len(captions), CHUNK):
-            chunk = captions[start : start + CHUNK]
-            array[start : start + len(chunk)] = encoder.tokens(chunk)
-        if check is not None:
-            check(captions, array)
+        Raises:
+            OSError: the disk has no room for the array.
+        """
 
-    key = digest("caption_tokens/1", encoder.key, *captions)
-    shape = (len(captions), encoder.max_length)
-    return cached_array(cache / "captions", key, shape=shape, dtype=np.int32, fill=fill)
+        def fill(array: np.ndarray) -> None:
+            if before is not None:
+                before()
+            with tqdm(total=len(array), desc=self.label, unit="row", leave=before is None, disable=None) as bar:
+                for first in self.firsts:
+                    rows = self._read(first)
+                    rows = self._made(first) if rows is None else rows
+                    array[first : first + len(rows)] = rows
+                    bar.update(len(rows))
+            if self.check is not None:
+                self.check(array)
+
+        return cached_array(self.folder, self.key, shape=self.shape, dtype=self.dtype, fill=fill)
+
+    def write(self, first: int) -> int:
+        """Make the shard that begins at a row, write its file, and return its number of rows."""
+        rows = self._made(first)
+        with atomic_path(self._shard(first)) as temporary, temporary.open("wb") as file:
+            np.save(file, rows)
+        return len(rows)
+
+    def publish(self) -> None:
+        """Write the missing shards of the array that this machine has, for nodes that have another disk."""
+        array = self.open()
+        for first in self.missing():
+            replace(self, make=lambda start, end: array[start:end]).write(first)
+
+    def forget_shards(self) -> None:
+        """Delete the files of the shards."""
+        remove_tree(self._shard(0).parent)
+
+    def rows_from(self, first: int) -> int:
+        """Return the number of rows in the shard that begins at a row."""
+        return min(SHARD, self.shape[0] - first)
+
+    def _made(self, first: int) -> np.ndarray:
+        return np.asarray(self.make(first, first + self.rows_from(first)), dtype=self.dtype)
+
+    def _shard(self, first: int) -> Location:
+        assert self.shards is not None, self.label
+        return self.shards / self.key / f"{first:010}.npy"
+
+    def _read(self, first: int) -> np.ndarray | None:
+        """Return a shard from its file, None where that is absent or damaged."""
+        if self.shards is None:
+            return None
+        try:
+            rows: np.ndarray = np.load(BytesIO(read_whole(self._shard(first))), allow_pickle=False)
+        except (FileNotFoundError, ValueError, EOFError):
+            return None
+        expected = (self.rows_from(first), *self.shape[1:])
+        return rows if rows.shape == expected and rows.dtype == np.dtype(self.dtype) else None

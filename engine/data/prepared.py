@@ -1,13 +1,14 @@
 """Real pairs as inputs of a student's trained parts: pixels or frozen features, and text embeddings."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
-from engine.data.pairs import PairDataset
 from engine.models.two_tower import Tower
 
 
@@ -48,10 +49,30 @@ def as_inputs(rows: np.ndarray, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def write_features(
-    tower: Tower, dataset: PairDataset, out: np.ndarray, *, device: torch.device, chunk: int = 256
-) -> None:
-    """Fill ``out`` [n, f] with the features of every image from the frozen part of ``tower``, ``chunk`` at a time."""
-    for first in range(0, len(dataset.images), chunk):
-        pixels = as_inputs(dataset.images[first : first + chunk], device)
-        out[first : first + chunk] = tower.prepare(pixels).cpu().numpy()
+def features(
+    tower: Tower, images: UInt8[np.ndarray, "n 3 h w"], *, device: torch.device, chunk: int = 256
+) -> Float32[np.ndarray, "n f"]:
+    """Return the features of images from the frozen part of ``tower``, which sees ``chunk`` images at a time."""
+    parts = (as_inputs(images[first : first + chunk], device) for first in range(0, len(images), chunk))
+    return np.concatenate([tower.prepare(pixels).cpu().numpy() for pixels in parts])
+
+
+class PairsOnDemand(Mapping[Any, Any]):
+    """The prepared pairs of each split, which are opened, or made, when they are first read.
+
+    The base names no types: run-time checks of types would read a value.
+    """
+
+    def __init__(self, splits: Sequence[str], make: Callable[[str], PreparedPairs]) -> None:
+        self._splits, self._make, self._made = splits, make, dict[str, PreparedPairs]()
+
+    def __getitem__(self, split: str) -> PreparedPairs:
+        if split not in self._made and split in self._splits:
+            self._made[split] = self._make(split)
+        return self._made[split]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits)
+
+    def __len__(self) -> int:
+        return len(self._splits)

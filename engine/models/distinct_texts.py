@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
 from engine.models.text import EncoderWithVocabulary, TextEncoder
 
@@ -23,24 +24,44 @@ def check_distinct(name: str, split: str, encoder: TextEncoder, captions: Sequen
         ValueError: more than ``SHARE`` of the different captions hold no word that the encoder ``name`` knows, or fall
             on one vector.
     """
+    chosen = _different(captions)
+    rows, texts = inputs[chosen], [captions[index] for index in chosen]
+    known = encoder.knows(texts) if isinstance(encoder, EncoderWithVocabulary) else np.asarray(rows.any(axis=1))
+    _refuse_unknown(name, split, texts, known)
+    if (same := _largest_group(rows)) > max(SHARE * len(texts), 2):
+        raise ValueError(
+            f"student.text.encoder: {name} maps {same} of the {len(texts)} different captions of {split} to one and "
+            "the same vector, expected at most a tenth; choose an encoder of their language, or a larger "
+            "student.text.max_length or student.text.dim."
+        )
+
+
+def check_known(name: str, split: str, encoder: TextEncoder, captions: Sequence[str]) -> None:
+    """Check captions as ``check_distinct`` does, but before they are embedded, by the vocabulary of the encoder.
+
+    Raises:
+        ValueError: more than ``SHARE`` of the different captions hold no word that the encoder ``name`` knows.
+    """
+    if isinstance(encoder, EncoderWithVocabulary):
+        texts = [captions[index] for index in _different(captions)]
+        _refuse_unknown(name, split, texts, encoder.knows(texts))
+
+
+def _refuse_unknown(name: str, split: str, texts: Sequence[str], known: Bool[np.ndarray, " m"]) -> None:
+    if (unknown := int((~known).sum())) > SHARE * len(texts):
+        raise ValueError(
+            f"student.text.encoder: {name} knows no word in {unknown} of the {len(texts)} different captions of "
+            f"{split} (such as {texts[int(known.argmin())]!r}), expected at most a tenth; choose an encoder of their "
+            "language, or training captions in it."
+        )
+
+
+def _different(captions: Sequence[str]) -> list[int]:
+    """Return the first of the captions that count as one."""
     first: dict[str, int] = {}
     for index, caption in enumerate(captions):
         first.setdefault(_plain(caption), index)
-    chosen = np.array([*first.values()])
-    rows, allowed = inputs[chosen], SHARE * len(chosen)
-    texts = [captions[index] for index in chosen]
-    known = encoder.knows(texts) if isinstance(encoder, EncoderWithVocabulary) else rows.any(axis=1)
-    of = f"of the {len(texts)} different captions of {split}"
-    if (unknown := int((~known).sum())) > allowed:
-        raise ValueError(
-            f"student.text.encoder: {name} knows no word in {unknown} {of} (such as {texts[int(known.argmin())]!r}), "
-            "expected at most a tenth; choose an encoder of their language, or training captions in it."
-        )
-    if (same := _largest_group(rows)) > max(allowed, 2):
-        raise ValueError(
-            f"student.text.encoder: {name} maps {same} {of} to one and the same vector, expected at most a tenth; "
-            "choose an encoder of their language, or a larger student.text.max_length or student.text.dim."
-        )
+    return [*first.values()]
 
 
 def _plain(caption: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from engine.determinism import encoded
 from engine.losses.contrastive import LossName, contrastive_loss, info_nce
 from engine.models.lora import Lora, adapt, init_adapters
+from engine.recipes import Precision
 from engine.rng import forked, named_generator
 from engine.tensors import Modality, Params
 
@@ -20,13 +23,14 @@ Train = Literal["frozen", "lora", "full"]
 class EncoderWithHead(nn.Module):
     """The trained part of a tower: its head, after its encoder where that is trained too."""
 
-    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, head: nn.Module, precision: Precision = "fp32") -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.precision = precision
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.encoder(inputs))
+        return self.head(encoded(self.encoder, inputs, self.precision))
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Tower:
     parameters. With a frozen encoder the frozen part is the encoder, otherwise what comes before it: nothing for
     images, the token embeddings for texts. Adapters lie inside the encoder, whose own weights then stay in ``trained``
     but are no parameters. All modules stay in evaluation mode: batch norm uses its stored statistics, and nothing draws
-    at random.
+    at random. ``precision`` is that of the encoder; the head, whose outputs are compared, is in float32.
     """
 
     modality: Modality
@@ -49,6 +53,7 @@ class Tower:
     """Every student draws new weights of its trained encoder, which has no pretrained ones."""
     adapted: bool = False
     """Only the low-rank adapters of the trained encoder are parameters."""
+    precision: Precision = "fp32"
 
     def init_params(self, generator: torch.Generator) -> Params:
         """Return new parameters: pretrained where there are any, all others drawn; adapters start without effect."""
@@ -63,7 +68,7 @@ class Tower:
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Run the frozen part; differentiable in ``inputs``."""
-        return self.frozen(inputs)
+        return encoded(self.frozen, inputs, self.precision)
 
     def apply(self, params: Params, prepared: Tensor) -> Float[Tensor, "b d"]:
         """Embed prepared inputs with the entries of ``params`` that belong to this tower."""
@@ -71,7 +76,8 @@ class Tower:
 
     def features(self, params: Params, prepared: Tensor) -> Float[Tensor, "b f"]:
         """Return the encoder's features of prepared inputs, before the head."""
-        return functional_call(self.trained.encoder, self._entries(params, "encoder."), (prepared,))
+        encode = partial(functional_call, self.trained.encoder, self._entries(params, "encoder."))
+        return encoded(encode, prepared, self.precision)
 
     def project(self, params: Params, features: Float[Tensor, "b f"]) -> Float[Tensor, "b d"]:
         """Return the head's embeddings of the encoder's features."""
@@ -99,6 +105,7 @@ def make_tower(
     pretrained: bool,
     lora: Lora | None = None,
     before: nn.Module | None = None,
+    precision: Precision = "fp32",
 ) -> Tower:
     """Split one encoder and its head into frozen and trained parts; ``lora`` None stands for its defaults.
 
@@ -114,7 +121,7 @@ def make_tower(
     if train == "lora":
         encoder = adapt(encoder, lora or Lora(), key=f"student.{modality}.lora")
     inside = nn.Identity() if train == "frozen" else encoder
-    trained = EncoderWithHead(inside, head).eval().requires_grad_(False)
+    trained = EncoderWithHead(inside, head, precision).eval().requires_grad_(False)
     return Tower(
         modality=modality,
         frozen=encoder if train == "frozen" else (before or nn.Identity()).requires_grad_(False),
@@ -123,6 +130,7 @@ def make_tower(
         build_head=build_head,
         scratch=train == "full" and not pretrained,
         adapted=train == "lora",
+        precision=precision,
     )
 
 

@@ -18,11 +18,11 @@ METRICS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Code, libraries, device and weights that computed a score; None and empty where this was not recorded.
+    """Code, libraries, device, precision and weights that computed a score; None and empty if that was not recorded.
 
-    ``weights`` holds a digest of each encoder's weights by modality; all others are those of ``engine.provenance`` in
-    the process that computed the score: ``code`` is a digest of the engine's source, ``numbers`` of its part that
-    decides numbers.
+    ``weights`` holds a digest of each encoder's weights by modality, ``precision`` is the study's; all others are those
+    of ``engine.provenance`` in the process that computed the score: ``code`` is a digest of the engine's source,
+    ``numbers`` of its part that decides numbers.
     """
 
     commit: str | None = None
@@ -30,12 +30,15 @@ class Provenance:
     numbers: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str | None = None
+    precision: str | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
 
     def sentence(self) -> str:
-        """Return commit, versions of torch and ray, and device, separated by commas."""
+        """Return commit, versions of torch and ray, device, and a precision other than fp32, separated by commas."""
         libraries = [f"{name} {self.versions[name]}" for name in ("torch", "ray") if name in self.versions]
-        return ", ".join([f"commit {self.commit}", *libraries, self.device or ""]) if self.commit else "not recorded"
+        unusual = [self.precision] if self.precision not in (None, "fp32") else []
+        words = [f"commit {self.commit}", *libraries, self.device or "", *unusual]
+        return ", ".join(words) if self.commit else "not recorded"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,7 @@ def full_row(job: Job, results: list[Result]) -> Row:
     """Return the row of the full-data students, one per result; ``seconds`` is the mean time to train one."""
     return Row.of_seeds(
         "all pairs",
-        len(job.specification.setup(device="cpu").pairs["train"]),
+        len(job.specification.setup(device="cpu").datasets["train"]),
         [seed for result in results for seed in result["seeds"]],
         full=True,
         learning_rate=results[0]["learning_rates"]["image"],
@@ -132,9 +132,10 @@ def finished_sentence(rows: list[Row]) -> str:
 def protocol_label(study: Study) -> str:
     """Return the protocol in words, as it is printed below the table."""
     given, image, text = study.protocol, study.student.image, study.student.text
+    encoders = "" if study.precision == "fp32" else f"; computed in {study.precision}"
     return (
         f"image encoder {image.encoder} ({image.train}, head {image.head}), text encoder {text.encoder} ({text.train}, "
         f"head {text.head}); students take {given.epochs} epochs of SGD (batch {given.batch_size}, momentum "
         f"{given.momentum:g}, {given.schedule} rate, chosen on val); outer step by {given.select_step}, student epoch "
-        f"{given.select_epoch}; reported on test"
+        f"{given.select_epoch}; reported on test{encoders}"
     )

@@ -31,7 +31,7 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
 
     The data set ``table`` reads these files.
     """
-    cluster = start(job, local=local)
+    job, cluster = start(job, local=local)
     slots = cluster.slots(runtime.granted(job.study.resources.evaluation, cluster))
     baselines = Baselines(job, make_scorer(job, cluster), Executor(slots))
     baselines.start_first()

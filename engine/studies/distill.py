@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
@@ -11,6 +12,7 @@ from engine.cluster.errors import one_sentence_errors
 from engine.cluster.experts.registry import get_registry
 from engine.cluster.experts.train import train_experts
 from engine.cluster.nodes import Node, check_nodes
+from engine.cluster.prepare import prepare
 from engine.cluster.scoring import Result, Scorer, score_set, waited
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
@@ -37,8 +39,8 @@ from engine.studies.preflight.checks import (
     check_memory,
     check_study,
 )
-from engine.studies.preflight.dry_run import estimate
-from engine.studies.preflight.memory import TrialBytes, trial_bytes
+from engine.studies.preflight.dry_run import bytes_ahead, estimate
+from engine.studies.preflight.memory import TrialBytes
 from engine.studies.record import record_experts, record_page, record_rows, record_table, row_metrics
 from engine.tracking import Tracker
 
@@ -73,18 +75,19 @@ def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
     if job.finished:
         return read_table(job.folder)
     check_here(job)
-    return _run_missing(job, trial_bytes(job, job.specification.setups(device="cpu")), local=local, fresh=False)
+    return _run_missing(job, bytes_ahead(job), local=local, fresh=False)
 
 
-def start(job: Job, *, local: bool) -> runtime.Cluster:
-    """Check the study and its data, start or join Ray, say which, and check the study against that.
+def start(job: Job, *, local: bool) -> tuple[Job, runtime.Cluster]:
+    """Check the study and its data, start or join Ray, say which, check the study against that, and prepare the data.
 
     Raises:
         ValueError: the study cannot be run as it is configured.
         FileNotFoundError: its data or weights are not there.
     """
     check_here(job)
-    return _connect(job, local=local)[0]
+    cluster, _ = _connect(job, local=local)
+    return _prepared(job, cluster), cluster
 
 
 def train_missing_experts(job: Job, *, local: bool) -> None:
@@ -96,7 +99,7 @@ def train_missing_experts(job: Job, *, local: bool) -> None:
         RuntimeError: an expert could not be trained.
     """
     with one_sentence_errors():
-        cluster = start(job, local=local)
+        job, cluster = start(job, local=local)
         _train_experts(job, cluster)
     for one in job.specification.of_each_student():
         echo(f"experts: {one.expert_folder()}")
@@ -109,7 +112,7 @@ def _train_experts(job: Job, cluster: runtime.Cluster) -> None:
 
 
 def check_here(job: Job) -> None:
-    """Check the study and its data, before Ray is started; what is cached of the data is made here.
+    """Check the study and its data, before Ray is started.
 
     Raises:
         ValueError: the study cannot be run as it is configured.
@@ -131,11 +134,17 @@ def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
     return cluster, nodes
 
 
+def _prepared(job: Job, cluster: runtime.Cluster) -> Job:
+    """Return the job after its data were prepared in the cluster."""
+    return replace(job, specification=prepare(job.specification, cluster))
+
+
 def _run_missing(job: Job, trial: TrialBytes, *, local: bool, fresh: bool) -> list[Row]:
     """Run what is missing of a study that was checked here, and whose trials need the memory and disk of ``trial``."""
     cluster, nodes = _connect(job, local=local)
     check_disk(job, trial.checkpoint)
     check_memory(job, trial.step, runtime.granted(job.study.resources.trial, cluster), nodes)
+    job = _prepared(job, cluster)
     if fresh:
         forget(job)
     baselines = _begin(job, cluster)

@@ -34,7 +34,8 @@ def score_file(job: Job, path: str | None, *, local: bool) -> Row:
 def set_row(job: Job, file: Location, name: str, *, local: bool) -> Row:
     """Score a synthetic set as ``score_file`` does, and return its row; a note says whether its texts were reworded."""
     synthetic = fitting_set(job, file)
-    scorer = make_scorer(job, start(job, local=local))
+    job, cluster = start(job, local=local)
+    scorer = make_scorer(job, cluster)
     with one_sentence_errors():
         result = waited(scorer.submit(score_set, file, key=f"set/{set_digest(file)}"))
     return score_row(job, name, len(synthetic), result, note=synthetic.metadata.get("reworded", ""))

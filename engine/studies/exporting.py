@@ -103,7 +103,8 @@ def _scored(
 ) -> tuple[list[Row], Audit | None]:
     """Score a set as floats, as exported, and by what it shows alone; audit it beside the known scores of all pairs."""
     fitting_set(job, file)
-    scorer, key = make_scorer(job, start(job, local=local)), set_digest(folder)
+    job, cluster = start(job, local=local)
+    scorer, key = make_scorer(job, cluster), set_digest(folder)
     with one_sentence_errors():
         scores = {
             "floats": scorer.submit(score_set, file, key=f"set/{set_digest(file)}"),

@@ -47,7 +47,7 @@ def test_a_score_of_other_code_is_computed_again_and_names_its_own(
     assert first["seeds"] == [{"IR1": 1.0}]
     assert given.submit(result, 2.0, key="x") == first
     assert read_json(given._path("x")) == first
-    assert first["provenance"].keys() == provenance.provenance().keys()
+    assert first["provenance"].keys() == {*provenance.provenance(), "precision"}
     assert first["provenance"]["numbers"] == provenance.numbers_digest()
     before = warmup_path(given.specification)
     monkeypatch.setattr(scoring, "numbers_digest", lambda: "another")

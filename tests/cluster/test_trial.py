@@ -153,9 +153,9 @@ def test_the_last_run_is_released_before_the_next_is_built(
         alive.append(sum(ref() is not None for ref in held))
         return draw(*given)
 
-    def made(*given: Any) -> Any:
+    def made(*given: Any, **others: Any) -> Any:
         alive.append(sum(ref() is not None for ref in held))
-        return make(*given)
+        return make(*given, **others)
 
     monkeypatch.setattr(build, "initial_pairs", drawn)
     monkeypatch.setattr(build, "distillation", made)

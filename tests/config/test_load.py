@@ -36,8 +36,8 @@ search:
   method.inner_steps: {choice: [4, "8", 16], default: "8"}
 """
 TOP = (
-    "baselines, budget, data, experts, method, note, optimiser, protocol, published, resources, search, seed, storage, "
-    "student, students"
+    "baselines, budget, data, experts, method, note, optimiser, precision, protocol, published, resources, search, "
+    "seed, storage, student, students"
 )
 METHOD = (
     "distance, gradient, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, max_start, name, "

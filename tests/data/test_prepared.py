@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.data.pairs import PairDataset
-from engine.data.prepared import PreparedPairs, as_inputs, write_features
+from engine.data.prepared import PreparedPairs, as_inputs, features
 from engine.io.paths import Paths
 from tests.toys import PIXELS, tiny_student
 
@@ -59,8 +58,6 @@ def test_rows_are_copies_even_of_a_read_only_memory_map(tmp_path: Path, dtype: t
 @pytest.mark.parametrize("chunk", [1, 2, 5, 100])
 def test_features_are_those_of_every_image_whatever_the_chunk(paths: Paths, chunk: int) -> None:
     student, images = tiny_student(paths, train="frozen"), random_pixels()
-    dataset = PairDataset(images, tuple("abcde"), tuple("abcde"), np.arange(5))
-    out = np.full((5, 8), np.nan, dtype=np.float32)
-    write_features(student.image, dataset, out, device=CPU, chunk=chunk)
+    out = features(student.image, images, device=CPU, chunk=chunk)
     expected = student.image.prepare(torch.from_numpy(images).float() / 255)
     torch.testing.assert_close(torch.from_numpy(out), expected, rtol=1e-5, atol=1e-6)

@@ -148,6 +148,7 @@ class Bench:
         key = (device, row.student, study.data.model_dump_json())
         if key not in self._setups:
             self._setups[key] = build.build_setup(study, self.paths, str(device))
+            list(self._setups[key].pairs.values())  # made now, and on this device
         return self._setups[key]
 
     def experts(self, row: Row) -> MemorySource:

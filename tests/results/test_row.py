@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from engine.results.row import METRICS, Provenance, Row
@@ -19,4 +21,6 @@ def test_an_unknown_metric_is_refused() -> None:
 
 def test_what_made_a_row_is_one_line() -> None:
     assert HERE.sentence() == "commit 35db3ea, torch 2.15.0, ray 2.60.0, CPU, 2 threads"
+    assert replace(HERE, precision="fp32").sentence() == HERE.sentence()
+    assert replace(HERE, precision="bf16").sentence() == f"{HERE.sentence()}, bf16"
     assert Provenance().sentence() == "not recorded"

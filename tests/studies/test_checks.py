@@ -16,7 +16,7 @@ from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.search.tuner import Plan, plan, tune_domain
 from engine.config.load import as_yaml, load, resolve
-from engine.config.schema import Request
+from engine.config.requests import Request
 from engine.studies.job import Job, make_job
 from engine.studies.preflight.checks import (
     HEADROOM,
@@ -75,12 +75,36 @@ def test_no_more_pairs_than_there_are(key: str, tmp_path: Path) -> None:
         check_data(job)
 
 
+def test_features_of_few_photos_are_made_at_once_where_no_cluster_could(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tiny_job(tmp_path, "student.image.train=frozen")
+    arrays = job.specification.setup(device="cpu").arrays
+    monkeypatch.setenv("RAY_ADDRESS", "far:6379")
+    check_data(job)
+    assert [array.here for array in arrays.values()] == [False] * 3
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where no cluster was started
+    check_data(job)
+    assert [array.here for array in arrays.values()] == [True] * 3
+
+
 def test_a_request_that_can_never_be_served_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^resources: 3 cpu are asked for, but the cluster has 2 in all\.$"):
         check_cluster(tiny_job(tmp_path, "resources.evaluation.cpu=3"), SMALL)
     with pytest.raises(ValueError, match="2 gpu are asked for, but the cluster has 1"):
         granted(Request(gpu=2), Cluster(joined=True, cpus=4, gpus=1, object_store_bytes=1))
     assert granted(Request(cpu=1, gpu=2), SMALL) == {"cpu": 1, "gpu": 0}
+
+
+def test_a_precision_of_gpus_alone_is_refused_without_one(tmp_path: Path) -> None:
+    job, large = tiny_job(tmp_path, "precision=tf32"), Cluster(joined=True, cpus=4, gpus=2, object_store_bytes=1)
+    check_cluster(job, large)
+    asked = r"^command line: precision is 'tf32', which GPUs alone have, expected fp32 or bf16, since "
+    with pytest.raises(ValueError, match=asked + r"the cluster has no GPU\.$"):
+        check_cluster(job, SMALL)
+    with pytest.raises(ValueError, match=asked + r"resources\.evaluation\.gpu is 0\.$"):
+        check_cluster(tiny_job(tmp_path, "precision=tf32", "resources.evaluation.gpu=0"), large)
 
 
 def test_trajectories_that_exceed_the_object_store_are_warned_of(tmp_path: Path) -> None:

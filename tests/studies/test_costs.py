@@ -71,7 +71,7 @@ def test_the_driver_leaves_the_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
     to = torch.nn.Module.to
 
     def watched(self: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
-        moved.append(str(args[0]))
+        moved.extend(str(device) for device in args)
         return to(self, *args, **kwargs)
 
     def elsewhere(measure: object, specification: object) -> Costs:

@@ -29,7 +29,8 @@ def train_into_store(
 
     study, setup = specification.study, specification.setup()
     store = ExpertStore(specification.expert_folder())
-    store.describe(study.model_dump(mode="json", include={"data", "student", "experts", "seed"}), provenance())
+    recipe = study.model_dump(mode="json", include={"data", "student", "experts", "seed", "precision"})
+    store.describe(recipe, provenance())
     done, resume, losses = 0.0, None, list[float]()
     if finished := store.index().get(expert):
         done = float(finished[-1])

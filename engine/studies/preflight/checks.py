@@ -5,7 +5,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from engine import build
+from engine.cluster.address import may_be_running
 from engine.cluster.nodes import Node
 from engine.cluster.runtime import Cluster, granted
 from engine.config.errors import ConfigError
@@ -52,13 +55,19 @@ def check_study(job: Job) -> None:
 def check_data(job: Job) -> None:
     """Load the data and build the student on the CPU before Ray starts, and compare them with the configuration.
 
-    Missing caches are filled here, on the CPU even where there is a GPU.
+    What frozen networks make of few data is made here, if no GPU and no running cluster could make it.
 
     Raises:
         ValueError: something cannot be read or built, or the study needs more pairs than there are.
         FileNotFoundError: the data or the weights are missing.
     """
-    check_budgets(job, len(job.specification.setups(device="cpu")[0].pairs["train"]))
+    setups = job.specification.setups(device="cpu")
+    check_budgets(job, len(setups[0].datasets["train"]))
+    arrays = [array for setup in setups for array in setup.arrays.values()]
+    few = all(len(array.firsts) == 1 for array in arrays)
+    if few and not torch.cuda.is_available() and not may_be_running():
+        for array in arrays:
+            array.open()
 
 
 def check_budgets(job: Job, pairs: int) -> None:
@@ -77,14 +86,19 @@ def check_budgets(job: Job, pairs: int) -> None:
 
 
 def check_cluster(job: Job, cluster: Cluster) -> None:
-    """Check that the cluster is large enough for each kind of task.
+    """Check that the cluster is large enough for each kind of task, and computes in the study's precision.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not, or does not.
     """
-    resources = job.study.resources
-    for request in (resources.expert, resources.trial, resources.evaluation):
-        granted(request, cluster)
+    for task, request in job.study.resources:
+        without = not granted(request, cluster)["gpu"]
+        if job.study.precision == "tf32" and without:
+            place = job.study._given.of(["precision"])
+            raise ConfigError(
+                f"{place}: precision is 'tf32', which GPUs alone have, expected fp32 or bf16, since "
+                + (f"resources.{task}.gpu is 0." if cluster.gpus else "the cluster has no GPU.")
+            )
 
 
 def check_disk(job: Job, checkpoint: int | None = 0) -> None:

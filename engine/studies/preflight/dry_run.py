@@ -41,7 +41,7 @@ class Estimate:
 
 
 def estimate(job: Job) -> Estimate:
-    """Estimate a study whose data are prepared.
+    """Estimate a study on its own inputs, and on random ones where these are not made yet.
 
     Raises:
         ValueError: the method learns something that has no learning rate in the study.
@@ -49,10 +49,21 @@ def estimate(job: Job) -> Estimate:
     setups = job.specification.setups(device="cpu")
     setup = setups[0]
     sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in setup.datasets.items()}
-    trial, minutes = trial_bytes(job, setups), None
+    made = all(array.here for one in setups for array in one.arrays.values())
+    trial, minutes = bytes_ahead(job), None
     with suppress(RuntimeError, TypeError):  # the method itself fails on dummy experts: no reason to stop
-        minutes = add_up(job, timed(time_prepared, job.specification), sizes).minutes(workers(job.study))
+        costs = timed(time_prepared if made else time_dummy, job.specification)
+        minutes = add_up(job, costs, sizes).minutes(workers(job.study))
     return Estimate(minutes, sum(_trajectory_bytes(job, one.student) for one in setups), trial)
+
+
+def bytes_ahead(job: Job) -> TrialBytes:
+    """Return the bytes of the job's trial, from random inputs where its own are not made yet."""
+    setups, paths = job.specification.setups(device="cpu"), job.specification.paths
+    if not all(array.here for setup in setups for array in setup.arrays.values()):
+        studies = job.study.of_each_student()
+        setups = [dummy_setup(s, paths, build.build_text_encoder(s, paths), torch.device("cpu")) for s in studies]
+    return trial_bytes(job, setups)
 
 
 def describe(job: Job) -> str:

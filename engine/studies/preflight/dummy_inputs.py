@@ -8,10 +8,12 @@ import torch
 from torch.nn.functional import normalize
 
 from engine import build
-from engine.build import SPLITS, Setup
+from engine.build import Setup
 from engine.config.schema import Resolved
 from engine.data.pairs import PairDataset
-from engine.data.prepared import PreparedPairs
+from engine.data.prepared import PairsOnDemand, PreparedPairs
+from engine.data.records import SPLITS
+from engine.determinism import set_policy
 from engine.distill import Distillation
 from engine.experts.trajectory import ExpertId
 from engine.io.paths import Paths
@@ -47,22 +49,24 @@ def dummy_setup(study: Resolved, paths: Paths, encoder: TextEncoder, device: tor
 
     All images are views of one, so that a large set takes no memory. ``encoder`` need not be fitted.
     """
+    set_policy(study.precision, device)
     student = build.build_student(study, paths, encoder=encoder).to(device)
     batches = (study.method.options.get(name) or 0 for name in BATCH_SIZES)
     number, pixels = max(PAIRS, largest_budget(study), *batches), int(study.data.options["image_px"])
-    random = np.random.default_rng(0)
-    image = random.integers(0, 256, (1, 3, pixels, pixels), dtype=np.uint8)
+    draws = np.random.default_rng(0)
+    image = draws.integers(0, 256, (1, 3, pixels, pixels), dtype=np.uint8)
     images = np.broadcast_to(image, (number, *image.shape[1:]))
     names = tuple(map(str, range(number)))
     inputs = images
     if study.student.image.train == "frozen":
         with torch.no_grad():
             width = student.image.prepare(torch.zeros(1, *image.shape[1:], device=device)).shape[1]
-        inputs = random.normal(size=(number, width)).astype(np.float32)
+        inputs = draws.normal(size=(number, width)).astype(np.float32)
     texts = _random_texts(study, encoder)
     pairs = PreparedPairs(inputs, texts[np.arange(number) % len(texts)], np.arange(number))
     dataset = PairDataset(images, names, names, np.arange(number))
-    return Setup(dict.fromkeys(SPLITS, dataset), dict.fromkeys(SPLITS, pairs), student, device, encoder.key)
+    random = PairsOnDemand(SPLITS, lambda split: pairs)
+    return Setup(dict.fromkeys(SPLITS, dataset), random, student, device, encoder.key, texts[:1])
 
 
 def _random_texts(study: Resolved, encoder: TextEncoder) -> np.ndarray:

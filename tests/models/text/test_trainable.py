@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from engine.data.cache import caption_tokens
 from engine.data.prepared import PreparedPairs
 from engine.experts.train import ExpertRecipe, train_expert
 from engine.io.paths import Paths
@@ -71,12 +70,6 @@ def test_tokens_are_those_of_the_tokenizer_and_minus_one_behind(folder: Paths) -
         expected = encoder.tokenizer(caption, truncation=True, max_length=9)["input_ids"]
         assert row[: len(expected)].tolist() == expected
         assert (row[len(expected) :] == -1).all()
-
-
-def test_cached_tokens_are_the_same(folder: Paths) -> None:
-    encoder = load(folder)
-    for _ in range(2):
-        np.testing.assert_array_equal(caption_tokens(encoder, CAPTIONS, folder.cache), encoder.tokens(CAPTIONS))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])

@@ -1,0 +1,110 @@
+"""Make what frozen networks make of the data once, in shards, by actors with the resources of an evaluation."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import ray
+from ray.actor import ActorHandle
+from tqdm import tqdm
+
+from engine.cluster import runtime
+from engine.cluster.errors import one_sentence_errors
+from engine.data.cache import ShardedArray
+from engine.io.files import exclusive
+from engine.io.storage import on_disk
+from engine.specification import Specification
+
+KIND = "accelerator_type:"
+"""What the name of a resource begins with by which Ray tells the kind of a node's GPUs."""
+
+
+def prepare(specification: Specification, cluster: runtime.Cluster) -> Specification:
+    """Make the arrays that this machine lacks, and return the specification by which all processes open them.
+
+    Of several commands one makes them, and the others wait. Shards stay in the storage only where others may need them:
+    in an object store, and on disks where nodes do not see this machine's cache.
+
+    Raises:
+        ValueError: the data cannot be used as the study is configured.
+        RuntimeError: a shard could not be made.
+    """
+    granted = runtime.granted(specification.study.resources.evaluation, cluster)
+    specification = replace(specification, made_on=kind_of_device(granted))
+    arrays = [array for setup in specification.setups(device="cpu") for array in setup.arrays.values()]
+    if not all(array.here for array in arrays):
+        with exclusive(specification.paths.cache / ".prepare.lock"), one_sentence_errors(specification.storage):
+            for one, setup in zip(specification.of_each_student(), specification.setups(device="cpu"), strict=True):
+                _make(one, setup.arrays, granted, cluster.slots(granted))
+    elsewhere = not specification.cache_is_shared and sum(node["Alive"] for node in ray.nodes()) > 1
+    for array in arrays:
+        if elsewhere:
+            array.publish()
+        elif on_disk(specification.storage):
+            array.forget_shards()
+    return specification
+
+
+def kind_of_device(granted: Mapping[str, float]) -> str:
+    """Return the kind of device that a task of these resources computes on: ``cpu``, or that of the cluster's GPUs."""
+    if not granted["gpu"]:
+        return "cpu"
+    return " or ".join(sorted(name.removeprefix(KIND) for name in ray.cluster_resources() if KIND in name)) or "gpu"
+
+
+def _make(
+    specification: Specification, arrays: Mapping[str, ShardedArray], granted: Mapping[str, float], slots: int
+) -> None:
+    """Make the missing arrays: without a GPU, those of one shard here, since starting another process takes longer."""
+    absent = {name: array for name, array in arrays.items() if not array.here}
+    sent = {name: array for name, array in absent.items() if granted["gpu"] or len(array.firsts) > 1}
+    for name in absent.keys() - sent.keys():
+        arrays[name].open()
+    number = min(slots, max((len(array.firsts) for array in sent.values()), default=0))
+    with _actors(specification, granted, number) as actors:
+        for name, array in sent.items():
+            array.open(before=partial(_make_shards, actors, name, array))
+
+
+class Preparer:
+    """The actor's class, which makes single shards."""
+
+    def __init__(self, specification: Specification, cpus: float) -> None:
+        runtime.use_resources(cpus)
+        self.specification = specification
+
+    def ready(self) -> int:
+        """Return 0 rows once the actor runs."""
+        return 0
+
+    def make(self, name: str, first: int) -> int:
+        """Write the shard of the array ``name`` that begins at a row, and return its number of rows."""
+        return self.specification.setup().arrays[name].write(first)
+
+
+@contextmanager
+def _actors(specification: Specification, granted: Mapping[str, float], number: int) -> Iterator[list[ActorHandle]]:
+    """Start actors that survive the loss of a node or two, and end them when the block ends."""
+    options = {**runtime.actor_options(granted), "max_restarts": 2, "max_task_retries": 2}
+    actors = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
+    try:
+        yield actors
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def _make_shards(actors: list[ActorHandle], name: str, array: ShardedArray) -> None:
+    """Give each actor that runs a missing shard after the other, and show the progress."""
+    missing, total = array.missing(), array.shape[0]
+    left = sum(array.rows_from(first) for first in missing)
+    with tqdm(total=total, initial=total - left, desc=f"preparing {name}", unit="row", disable=None) as bar:
+        busy = {actor.ready.remote(): actor for actor in actors}
+        while left:
+            (done, *_), _ = ray.wait(list(busy))
+            actor, rows = busy.pop(done), ray.get(done)
+            left -= rows
+            bar.update(rows)
+            if missing:
+                busy[actor.make.remote(name, missing.pop(0))] = actor
