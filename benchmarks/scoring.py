@@ -1,6 +1,6 @@
 """Claim: a set of 1,000 pairs is scored 1.7 times as fast as one student after another, one of 100 hardly faster.
 
-python -m benchmarks.scoring [--space flickr8k_100_public] [--pairs 100 1000] [--photos 1000] [--epochs 100]
+python -m benchmarks.scoring [--space flickr8k_100] [--pairs 100 1000] [--photos 1000] [--epochs 100]
                              [--repeat 3] [--threads 1]
 
 The reference trains a student at every candidate rate to its end and then one of each seed, with the plain loop of

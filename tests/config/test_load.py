@@ -79,7 +79,7 @@ RECIPES = [name for name in SHIPPED if name.startswith("published/")]
 def test_every_yaml_is_a_space_with_a_note() -> None:
     files = {path.relative_to(ROOT / "tune_spaces").parts[0] for path in (ROOT / "tune_spaces").rglob("*.yaml")}
     assert files - {"published", "tables"} == {f"{name}.yaml" for name in OURS}
-    assert set(OURS) >= {"flickr8k_100", "flickr8k_100_public", "shapes_100"}
+    assert set(OURS) >= {"flickr8k_100", "flickr8k_100_small", "shapes_100"}
     assert SHIPPED == OURS + RECIPES
     assert all(notes(spaces()).values())
 

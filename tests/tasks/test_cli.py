@@ -338,7 +338,7 @@ def test_list_shows_every_space_and_runs_nothing(capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert shown == f"{with_notes(spaces())}\n"
     names = [line.split()[0] for line in shown.splitlines()]
-    assert set(names) >= {"flickr8k_100", "flickr8k_100_public", "shapes_100", "published/flickr30k_1000_bi_trajectory"}
+    assert set(names) >= {"flickr8k_100", "flickr8k_100_small", "shapes_100", "published/flickr30k_1000_bi_trajectory"}
     assert names.index("published/flickr30k_500_lors") < names.index("published/flickr30k_1000_bi_trajectory")
 
 

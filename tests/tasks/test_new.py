@@ -78,13 +78,13 @@ def test_a_folder_becomes_a_study_that_suits_its_size(capsys: pytest.CaptureFixt
     assert (study.method.num_pairs, study.method.options["inner_batch"]) == (3, 3)
     assert study.baselines.pairs == [3, 15]
     assert (study.experts.batch_size, study.protocol.batch_size) == (8, 32)
-    assert set(study.search) == set(resolve(load("flickr8k_100_public")).search)
+    assert set(study.search) == set(resolve(load("flickr8k_100")).search)
 
 
 def test_the_recipe_is_that_of_the_space_that_was_measured(here: Path) -> None:
     photos(here / "many", 1600)
     assert run("mine", "--data", "many") == 0
-    mine, known = (resolve(load(space)).model_dump() for space in ("mine.yaml", "flickr8k_100_public"))
+    mine, known = (resolve(load(space)).model_dump() for space in ("mine.yaml", "flickr8k_100"))
     for key in ("note", "data", "student"):
         del mine[key], known[key]
     known["baselines"]["pairs"] = [100, 500]  # 1,000 of 1,280 pairs would be nearly all
