@@ -63,15 +63,16 @@ def process(task):
 
 ray.init(address="local", num_cpus=4, num_gpus=4, include_dashboard=False, _temp_dir=sys.argv[1],
          object_store_memory=100 * 2**20, log_to_driver=False, logging_level="ERROR")
-found = {}
+found, any_study = {}, SimpleNamespace(study=SimpleNamespace(precision="fp32"))
 for gpus in (0, 1):
-    task = _compute.options(num_cpus=1, num_gpus=gpus).remote(Path(sys.argv[1]) / "result.json", seen)
+    task = _compute.options(num_cpus=1, num_gpus=gpus).remote(Path(sys.argv[1]) / "result.json", seen, any_study)
     expert = ray.remote(Expert).options(num_cpus=1, num_gpus=gpus).remote(None, 1.0)
     given = {"specification": SimpleNamespace(study=None, storage=Path()), "folder": Path("."), "cpus": 1.0}
     kind = tune.with_parameters(Trial, **given)
     trial = ray.remote(kind).options(num_cpus=0, num_gpus=gpus).remote(config={})
     found[gpus] = [answer(one) for one in (task, expert.seen.remote(), trial.seen.remote())]
-again = (_compute_alone.options(num_cpus=1, num_gpus=1).remote(Path(sys.argv[1]) / "result.json", seen) for _ in "ab")
+alone = _compute_alone.options(num_cpus=1, num_gpus=1)
+again = (alone.remote(Path(sys.argv[1]) / "result.json", seen, any_study) for _ in "ab")
 found["alone"] = [process(task) for task in again]
 print(json.dumps(found))
 """
