@@ -196,7 +196,7 @@ def method(study: Study) -> Method:
     chosen = cast(Method, components.bind("method", study.method.name, options))
     if study.students and "one_student" in chosen.needs:
         raise ValueError(
-            f"students holds {len(study.students)} students, expected none: {study.method.name} keeps the parameters "
+            f"students has the length {len(study.students)}, expected none: {study.method.name} keeps the parameters "
             "of one student."
         )
     for modality in MODALITIES if "frozen_encoders" in chosen.needs else ():

@@ -56,7 +56,7 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
         similarity=synthetic.similarity,
         loss=synthetic.loss,
         captions=words,
-    ).add_students(len(synthetic.students))
+    )
 
 
 def known_student(metadata: Mapping[str, Any], study: Study) -> int:

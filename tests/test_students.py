@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from engine.config import components
 from engine.distill import Distillation, outer_optimiser
 from engine.experts.store import ExpertStore
-from engine.io.files import read_json
+from engine.io.files import read_json, write_json
 from engine.io.paths import Paths
 from engine.methods import Sources
 from engine.results.history import HISTORY
@@ -18,6 +19,7 @@ from engine.rng import named_generator
 from engine.studies.distill import distill
 from engine.studies.evaluate import score_file
 from engine.studies.preflight.checks import check_study
+from engine.synthetic.folder import DESCRIPTION, write_folder
 from engine.synthetic.initialisation import initial_tensors
 from engine.synthetic.set import load_set
 from tests.methods.test_methods import RATES, seed_pairs, values
@@ -74,6 +76,7 @@ def test_ten_steps_equal_five_a_checkpoint_and_five_bitwise(two: list[Sources], 
 def test_a_set_keeps_the_rates_of_each_student(two: list[Sources], tmp_path: Path) -> None:
     run = started(two)
     run.run(6)
+    run.synthetic.metadata |= {"student": {"image": {}, "text": {}}, "students": [{"image": {}}]}
     run.synthetic.save(tmp_path / "set")
     again = load_set(tmp_path / "set")
     for number in (0, 1):
@@ -82,10 +85,46 @@ def test_a_set_keeps_the_rates_of_each_student(two: list[Sources], tmp_path: Pat
     assert again.of_student(1).images is again.images
 
 
+def test_an_exported_folder_keeps_the_rates_of_each_student(two: list[Sources], tmp_path: Path) -> None:
+    run = started(two)
+    run.run(6)
+    synthetic = run.synthetic
+    synthetic.captions = tuple("abcdef")
+    synthetic.metadata |= {"student": {"image": {}, "text": {}}, "students": [{"image": {}}]}
+    write_folder(tmp_path, synthetic)
+    again = load_set(tmp_path).of_student(1).learning_rates()
+    assert again == pytest.approx(synthetic.of_student(1).learning_rates(), rel=1e-6)
+    described = read_json(tmp_path / DESCRIPTION)
+    for students, told in (
+        ([], "the learning rates of 0 further students, expected those of 1"),
+        ([{"image": 0.1}], r"students\.0\.text is null, expected a number above 0"),
+        (3, "students is 3, expected a list of learning rates"),
+    ):
+        write_json(tmp_path / DESCRIPTION, described | {"students": students})
+        with pytest.raises(ValueError, match=told):
+            load_set(tmp_path)
+
+
+def test_rates_of_students_that_do_not_fit_together_are_refused(two: list[Sources], tmp_path: Path) -> None:
+    run = started(two)
+    run.synthetic.save(tmp_path / "set")  # its metadata name no further student
+    with pytest.raises(ValueError, match="the learning rates of 1 further students, expected those of 0"):
+        load_set(tmp_path / "set")
+    tensors = load_file(tmp_path / "set")
+    tensors[f"students.{10**9}.image"] = tensors.pop("students.0.image")
+    save_file(tensors, tmp_path / "gap", {"format_version": "1"})
+    with pytest.raises(ValueError, match="expected the tensors"):
+        load_set(tmp_path / "gap")
+    run.synthetic.metadata |= {"student": {}, "students": 3}
+    run.synthetic.save(tmp_path / "named")
+    with pytest.raises(ValueError, match="students is 3 in its metadata, expected a list of objects"):
+        load_set(tmp_path / "named")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([OTHER, "method={name: covmatch, num_pairs: 4}"], "students holds 1 students, expected none: covmatch keeps"),
+        ([OTHER, "method={name: covmatch, num_pairs: 4}"], "students has the length 1, expected none: covmatch keeps"),
         (["students=[{text: {encoder: tfidf, dim: 8}}]"], "students.0.text.encoder is 'tfidf' .*of one text encoder"),
         (["students=[{image: {encoder: convnet, width: 8, depth: 2, grid: 1, train: full}}]"], "is the same student"),
     ],

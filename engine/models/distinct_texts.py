@@ -12,7 +12,7 @@ from engine.models.text import EncoderWithVocabulary, TextEncoder
 SHARE = 0.1
 """Share of the different captions of a split that an encoder may not know, or may give the same vector."""
 COMPARED = 128
-"""Captions that all others are compared with: one of a tenth is among so many almost surely."""
+"""Captions that all others are compared with: a vector that a tenth share is almost surely that of one of them."""
 
 
 def check_distinct(name: str, split: str, encoder: TextEncoder, captions: Sequence[str], inputs: np.ndarray) -> None:

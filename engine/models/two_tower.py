@@ -90,6 +90,7 @@ class Tower:
 
     def to(self, device: torch.device) -> "Tower":
         """Move the modules to ``device`` in place, and return the tower."""
+        # CPUs are faster with channels last: half the time for a forward and backward pass of EfficientNet-Lite0.
         layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.frozen.to(device).to(memory_format=layout)
         self.trained.to(device)

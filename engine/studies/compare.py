@@ -9,8 +9,6 @@ from typing import Any
 
 from engine.cluster.search.trial import BEST_SET
 from engine.config.comparison import Comparison, Entry, baseline_study, entries, transfer_studies
-from engine.config.schema import Resolved
-from engine.config.student import Tower
 from engine.io.terminal import echo
 from engine.results import published
 from engine.results.files import write_table
@@ -88,22 +86,18 @@ def with_students(row: Row, distilled: Job, others: Sequence[tuple[Job, Sequence
     """
     if row.pairs != distilled.study.method.num_pairs:
         return row
-    known = [_towers(one) for one in distilled.study.of_each_student()]
+    known = [one.student for one in distilled.study.of_each_student()]
     groups: dict[str, list[Row]] = {}
     for job, found in others:
-        kind = "other students that it was learned for" if _towers(job.study) in known else "unseen students"
+        kind = "other students that it was learned for" if job.study.student in known else "unseen students"
         groups.setdefault(kind, []).append(next(one for one in found if one.name.startswith(f"{row.name}, ")))
     notes = [row.note] if row.note else []
     for kind, scored in sorted(groups.items()):
         recall, own = fmean(one.mean["mean_recall"] for one in scored), row.mean["mean_recall"]
         of_own = f"{100 * recall / own:.0f} % of its own student's, " if own else ""
         of_all = f"{fmean(one.recovery or 0 for one in scored):.0f} % of theirs with all pairs"
-        notes.append(f"{len(scored)} {kind}: mean recall {recall:.1f}, {of_own}{of_all}")
+        notes.append(f"{kind} ({len(scored)}): mean recall {recall:.1f}, {of_own}{of_all}")
     return replace(row, note="; ".join(notes))
-
-
-def _towers(study: Resolved) -> list[Tower]:
-    return [study.student.image, study.student.text]
 
 
 def dry_run(name: str, comparison: Comparison, overrides: dict[str, Any]) -> str:

@@ -7,10 +7,11 @@ mask, [n, tokens, d + 1]) and, where one was learned, ``similarity`` [n, n]; ``l
 
 import io
 import json
+import math
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,13 +19,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.io.files import digest, parsed, read_json, write_json
 from engine.io.paths import without_folders
 from engine.io.sentences import shown
 from engine.io.storage import Location, read_whole
-from engine.synthetic.set import SyntheticSet, check_version, checked_loss, checked_metadata
+from engine.synthetic.set import SyntheticSet, check_students, check_version, checked_loss, checked_metadata
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality, finite_tensor
 
@@ -63,6 +64,7 @@ def write_folder(folder: Path, synthetic: SyntheticSet, *, tar: bool = False) ->
         "pairs": len(synthetic),
         "loss": synthetic.loss,
         "learning_rates": synthetic.learning_rates(),
+        "students": [synthetic.of_student(k + 1).learning_rates() for k in range(len(synthetic.students))],
         "metadata": without_folders(synthetic.metadata),
     }
     write_json(folder / DESCRIPTION, described)
@@ -136,15 +138,23 @@ def read_folder(folder: Location) -> SyntheticSet:
     matrix = tensors.get("similarity")
     if matrix is not None:
         matrix = finite_tensor(f"{folder / TENSORS}: similarity", matrix, count, count)
-    return SyntheticSet(
+    further = described.get("students", [])
+    if not isinstance(further, list):
+        raise ValueError(f"{folder / DESCRIPTION}: students is {shown(further)}, expected a list of learning rates.")
+    synthetic = SyntheticSet(
         torch.stack(images),
         texts,
-        _rates(folder / DESCRIPTION, described.get("learning_rates")),
+        _rates(folder / DESCRIPTION, "learning_rates", described.get("learning_rates")),
         checked_metadata(folder / DESCRIPTION, described.get("metadata", {})),
         similarity=Identity() if matrix is None else similarity_of({"matrix": matrix}),
         loss=checked_loss(folder / DESCRIPTION, described.get("loss")),
         captions=[pair.caption for pair in pairs],
-    )
+    ).add_students(len(further))
+    for number, given in enumerate(further):
+        rates = _rates(folder / DESCRIPTION, f"students.{number}", given)
+        for modality, log_rate in cast(nn.ParameterDict, synthetic.students[number]).items():
+            log_rate.data.fill_(math.log(rates[modality]))
+    return check_students(folder / DESCRIPTION, synthetic)
 
 
 def _listed(table: Location) -> Iterator[Pair]:
@@ -188,13 +198,13 @@ def _pixels(where: Location, pair: Pair) -> Float[Tensor, "3 h w"]:
     return torch.from_numpy(array.transpose(2, 0, 1).copy()).float() / 255
 
 
-def _rates(path: Location, given: Any) -> dict[Modality, float]:
+def _rates(path: Location, key: str, given: Any) -> dict[Modality, float]:
     """Return the learning rates of a description, which are numbers above 0."""
     rates = given if isinstance(given, dict) else {}
     for modality in MODALITIES:
         rate = rates.get(modality)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 1e-300 < rate < 1e300:
-            raise ValueError(f"{path}: learning_rates.{modality} is {shown(rate)}, expected a number above 0.")
+            raise ValueError(f"{path}: {key}.{modality} is {shown(rate)}, expected a number above 0.")
     return {modality: float(rates[modality]) for modality in MODALITIES}
 
 

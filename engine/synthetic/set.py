@@ -82,7 +82,7 @@ class SyntheticSet(nn.Module):
         return {m: math.exp(self.log_rates[m].item()) for m in MODALITIES}
 
     def add_students(self, number: int) -> "SyntheticSet":
-        """Learn for ``number`` further students, whose rates begin as those of the first, and return the set."""
+        """Learn for ``number`` further students, whose rates begin as those of the own one, and return the set."""
         self.students.extend(copy.deepcopy(self.log_rates) for _ in range(number))
         return self
 
@@ -174,7 +174,7 @@ def load_set(path: Location | str) -> SyntheticSet:
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"{path}: its tensors make no synthetic set: {reason}.") from error
-    return synthetic
+    return check_students(path, synthetic)
 
 
 def _described(path: Location, header: Mapping[str, str]) -> tuple[LossName, dict[str, Any], list[str] | None]:
@@ -223,12 +223,30 @@ def checked_metadata(path: Location, metadata: Any) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not isinstance(metadata.get("student", {}), dict):
         found = shown(metadata)
         raise ValueError(f"{path}: expected metadata that is a JSON object, with 'student' another, found {found}.")
+    if "students" in metadata:
+        students, own = metadata["students"], metadata.get("student", {})
+        if not isinstance(students, list) or not all(isinstance(one, dict) for one in students) or "image" not in own:
+            raise ValueError(
+                f"{path}: students is {shown(students)} in its metadata, expected a list of objects beside a student."
+            )
     return metadata
+
+
+def check_students(path: Location, synthetic: SyntheticSet) -> SyntheticSet:
+    """Return a set that has the learning rates of each further student that its metadata name.
+
+    Raises:
+        ValueError: it has not.
+    """
+    named, there = len(synthetic.metadata.get("students", [])), len(synthetic.students)
+    if named != there:
+        raise ValueError(f"{path}: it has the learning rates of {there} further students, expected those of {named}.")
+    return synthetic
 
 
 def _further(names: Iterable[str]) -> int:
     """Return how many further students the tensors of a set's file are for."""
-    return 1 + max((int(found[1]) for name in names if (found := _STUDENT.match(name))), default=-1)
+    return len({found[1] for name in names if (found := _STUDENT.match(name))})
 
 
 def _shaped(path: Location, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

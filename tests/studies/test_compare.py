@@ -75,7 +75,7 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
     assert exact.note.startswith("mean of 2 distillations")
     divisible = min(largest.mean["TR1"], exact.mean["TR1"]) > 0  # one test image is five percent
     assert [row.name for row in rows if "; TR@1 is " in row.note] == ["exact"] * divisible
-    assert "1 unseen students: mean recall" in exact.note
+    assert "unseen students (1): mean recall" in exact.note
     assert exact.robustness is not None
     assert exact.memory is not None
     assert [len(students) for students in exact.by_student["TR1"]] == [exact.seeds, exact.seeds]
