@@ -30,6 +30,7 @@ from engine.prepare import Place, Setup, make_setup
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
+from engine.synthetic.pyramid import Pyramid
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
@@ -257,11 +258,32 @@ def distillation(
     state.synthetic.add_students(len(others)).to(setup.device)
     named = {"students"} if study.students else set[str]()
     state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *named})
+    groups, pyramid = chosen.param_groups(state), None
+    if study.method.images == "pyramid":
+        if "image" not in {entry["name"] for entry in groups}:
+            raise ValueError("method.images is 'pyramid', expected 'pixels', since method.learn.images is false.")
+        pyramid = Pyramid(state.synthetic.images, finest=study.method.finest).to(setup.device)
+        state.synthetic.images.detach().copy_(pyramid())
+        groups = [
+            entry | ({"params": list(pyramid.parameters())} if entry["name"] == "image" else {}) for entry in groups
+        ]
     optimiser = outer_optimiser(
-        chosen.param_groups(state),
+        groups,
         study.optimiser.learning_rates,
         name=study.optimiser.name,
         momentum=study.optimiser.momentum,
     )
-    clip, ema = study.optimiser.clip, study.optimiser.ema
-    return Distillation(chosen, state, optimiser, sources, study.seed, clip=clip, ema=ema, further=others)
+    return Distillation(
+        chosen,
+        state,
+        optimiser,
+        sources,
+        study.seed,
+        clip=study.optimiser.clip,
+        ema=study.optimiser.ema,
+        further=others,
+        every_student=study.method.students == "summed",
+        views=study.method.views,
+        pyramid=pyramid,
+        bound=study.method.bound,
+    )
