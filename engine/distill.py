@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,11 +68,15 @@ class Distillation:
             NonFiniteLossError: the loss is not finite; the set is as it was before that step.
         """
         metrics: Metrics = {}
+        every = [self.sources, *self.further]
         for _ in range(steps):
             self.state.zero_grad()
-            number, sources = self._drawn()
-            state = self.state.of_student(number)
-            metrics = self.method.backward(state, sources, named_generator(self.seed, f"outer/{self.step}"))
+            number = 0
+            if self.further:
+                drawn = torch.randint(len(every), (), generator=named_generator(self.seed, f"student/{self.step}"))
+                number = int(drawn)
+            generator = named_generator(self.seed, f"outer/{self.step}")
+            metrics = self.method.backward(self.state.of_student(number), every[number], generator)
             if number:
                 metrics = {name.replace("inner_lr/", f"inner_lr/{number}/"): value for name, value in metrics.items()}
             if not math.isfinite(metrics["loss"]):
@@ -87,14 +91,6 @@ class Distillation:
             if on_step is not None:
                 on_step(self.step, self.state, metrics)
         return metrics
-
-    def _drawn(self) -> tuple[int, Sources]:
-        """Return the number of the student of this outer step, 0 for the own one, and its sources."""
-        every = [self.sources, *self.further]
-        if len(every) == 1:
-            return 0, self.sources
-        number = int(torch.randint(len(every), (), generator=named_generator(self.seed, f"student/{self.step}")))
-        return number, every[number]
 
     def _move(self) -> Metrics:
         """Take the optimiser's step, and return the gradient norm of each group before clipping and the pixels' change.
@@ -147,10 +143,6 @@ class Distillation:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         return tensors
 
-    def _learned(self) -> list[Tensor]:
-        """Return the parameters in the order in which the optimiser numbers them."""
-        return [value for entry in self.optimiser.param_groups for value in entry["params"]]
-
     def save(self, path: Path) -> None:
         """Write the state, the average, the optimiser and the step as one safetensors file, atomically."""
         tensors = self._sets()
@@ -194,8 +186,16 @@ class Distillation:
         self.step = int(step)
 
     def _compare(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
-        """Compare the tensors of a checkpoint with those that this run has: names, shapes, dtypes, finite numbers."""
-        expected = self._expected(tensors)
+        """Compare the tensors of a checkpoint with those that this run has: names, shapes, dtypes, finite numbers.
+
+        The optimiser has entries for the parameters that have been moved, and none for the others.
+        """
+        moved = {name.split(".")[1] for name in tensors if name.startswith("optimiser.")}
+        learned = [value for entry in self.optimiser.param_groups for value in entry["params"]]
+        expected = self._sets()
+        for index, value in enumerate(learned):
+            for entry in _ENTRIES[type(self.optimiser)] if str(index) in moved else ():
+                expected[f"optimiser.{index}.{entry}"] = torch.zeros(()) if entry == "step" else value
         for name in sorted(expected.keys() | tensors.keys()):
             if name not in tensors or name not in expected:
                 where = "only the run" if name in expected else "only the file"
@@ -206,21 +206,6 @@ class Distillation:
                 raise ValueError(f"{path}: {name} is {found}, expected {wanted}.")
             overflown = value.isinf() & name.startswith("optimiser.")  # Adam's squares may, and then move nothing
             check_finite(f"{path}: {name}", value.masked_fill(overflown, 0))
-
-    def _expected(self, found: Iterable[str]) -> dict[str, Tensor]:
-        """Return what a checkpoint with the tensors ``found`` has to hold, by name, each with its shape and dtype.
-
-        The optimiser has entries for the parameters that have been moved, and none for the others.
-        """
-        moved = {name.split(".")[1] for name in found if name.startswith("optimiser.")}
-        entries = _ENTRIES[type(self.optimiser)]
-        like = {"step": torch.zeros(())}
-        return self._sets() | {
-            f"optimiser.{index}.{entry}": like.get(entry, value)
-            for index, value in enumerate(self._learned())
-            for entry in entries
-            if str(index) in moved
-        }
 
 
 def outer_optimiser(

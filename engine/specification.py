@@ -50,17 +50,17 @@ class Specification:
         """Return the data with each student that the set is learned for, as ``setup`` does."""
         return self._setups(self.of_each_student(), device)
 
-    def _decides_setup(self) -> tuple[object, ...]:
-        given = self.study
-        return given.data, given.student, given.precision, self.paths, self.storage, self.made_on
-
     @staticmethod
     def _setups(wanted: "Sequence[Specification]", device: str | None) -> "list[Setup]":
         from engine import build  # the registry reads specifications and never loads torch's models
         from engine.prepare import Place
 
         name = device or str(build.default_device())
-        keys = [digest(name, *map(repr, one._decides_setup())) for one in wanted]
+        keys = []
+        for one in wanted:
+            given = one.study
+            decides = (given.data, given.student, given.precision, one.paths, one.storage, one.made_on)
+            keys.append(digest(name, *map(repr, decides)))
         if not _built.keys() >= set(keys):
             for key in _built.keys() - keys:
                 del _built[key]

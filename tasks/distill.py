@@ -2,12 +2,8 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 from tasks import cli
-
-if TYPE_CHECKING:
-    from engine.results.row import Row
 
 PARSER = cli.TaskParser(
     "distill", __doc__, examples=[*cli.SPACE_EXAMPLES[:2], ("flickr8k_100 --samples 8", "search with eight trials"),
@@ -26,7 +22,7 @@ PARSER.add_argument(
 )
 
 
-def main(args: Namespace) -> "int | list[Row]":
+def main(args: Namespace) -> cli.Answer:
     """Run the study that the arguments name, or describe it with ``--dry-run``."""
     if args.from_run:
         from engine.studies.registered import job_of_run

@@ -2,12 +2,8 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 from tasks import cli
-
-if TYPE_CHECKING:
-    from engine.results.row import Row
 
 PARSER = cli.TaskParser(
     "evaluate",
@@ -27,7 +23,7 @@ PARSER.add_run_flags()
 PARSER.add_row_flags()
 
 
-def main(args: Namespace) -> "int | list[Row]":
+def main(args: Namespace) -> cli.Answer:
     """Score the set, or describe the study with ``--dry-run``."""
     job = cli.read_job(args)
     if cli.described(args, job):

@@ -49,7 +49,7 @@ def main(args: Namespace) -> int:
     job = cli.read_job(args) if args.space else None
 
     from engine.cluster.search.trial import BEST_SET
-    from engine.studies.exporting import Wishes, export_set
+    from engine.studies.exporting import export_set
     from engine.studies.registered import register_set, set_location
 
     if job is not None and not args.set:
@@ -57,9 +57,17 @@ def main(args: Namespace) -> int:
     else:
         file = set_location(args.set, job.specification.storage if job else None, args.overrides)
     if args.out:
-        wishes = Wishes(score=args.score, tar=args.tar, licence=args.licence, terms=args.terms)
-        out = Path(args.out).expanduser().absolute()
-        export_set(file, out, wishes, job=job, words=args.overrides, local=args.local)
+        export_set(
+            file,
+            Path(args.out).expanduser().absolute(),
+            job=job,
+            words=args.overrides,
+            score=args.score,
+            tar=args.tar,
+            licence=args.licence,
+            terms=args.terms,
+            local=args.local,
+        )
     if args.register and job is not None:
         register_set(job, args.register)
     return 0

@@ -42,10 +42,8 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
     for (name, pairs), score in baselines.coresets.items():
         path = _folder(job) / f"{name}_{pairs}.csv"
         chosen = score.result()["chosen"]
-        images, captions = (
-            [train.image_names[train.caption_image[i]] for i in chosen],
-            [train.captions[i] for i in chosen],
-        )
+        images = [train.image_names[train.caption_image[index]] for index in chosen]
+        captions = [train.captions[index] for index in chosen]
         with atomic_path(path) as temporary:
             temporary.write_text(polars.DataFrame({"image": images, "caption": captions}).write_csv(), encoding="utf-8")
     return rows

@@ -14,7 +14,7 @@ from engine.data.sets import auto
 from engine.data.shared import shared
 from engine.io.files import digest
 from engine.io.paths import Paths, default_paths
-from engine.io.storage import Location, as_file, check_answers, check_writable, location, matching, remove_tree
+from engine.io.storage import Location, as_file, check_answers, check_writable, location, matching
 from engine.io.terminal import echo
 from engine.provenance import provenance
 from engine.results.render import render_text
@@ -163,11 +163,6 @@ def keep(tracker: Tracker, where: Location) -> None:
     """Log a file as an artifact, from a disk or an object store."""
     with as_file(where) as file:
         tracker.artifact(file)
-
-
-def forget(job: Job) -> None:
-    """Delete the results of a study; experts and scores of baselines stay, since other studies share them."""
-    remove_tree(job.folder)
 
 
 def conclude(job: Job, rows: list[Row], *lines: str) -> None:

@@ -223,7 +223,7 @@ class RemoteSource:
         """Return one snapshot as tensors that alias the object store; do not write to them, all readers share them."""
         params = self._cache.pop((expert, epoch), None) or self._fetched(expert, epoch)
         self._cache[expert, epoch] = params
-        while sum(_bytes(kept) for kept in self._cache.values()) > self.cache_bytes:
+        while sum(value.nbytes for kept in self._cache.values() for value in kept.values()) > self.cache_bytes:
             self._cache.popitem(last=False)
         return params
 
@@ -233,20 +233,11 @@ class RemoteSource:
             try:
                 [reference] = ray.get(registry.snapshot.remote(expert, epoch), timeout=self.timeout)
                 arrays: dict[str, np.ndarray] = ray.get(reference, timeout=self.timeout)
-                return _aliases(arrays)
+                with warnings.catch_warnings():  # the arrays are read-only and not copied
+                    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                    return {name: torch.from_numpy(array) for name, array in arrays.items()}
             except LOST:
                 if attempt == RETRIES:
                     raise
             time.sleep(2**attempt)
         raise AssertionError
-
-
-def _aliases(arrays: dict[str, np.ndarray]) -> Params:
-    """Return tensors over read-only arrays without a copy, and without torch's warning about it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _bytes(params: Params) -> int:
-    return sum(value.nbytes for value in params.values())

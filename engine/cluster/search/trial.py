@@ -73,16 +73,16 @@ class DistillTrial(tune.Trainable):
         self.setups = self.specification.setups()
         own = self.setups[0]
         self.memory = PeakMemory(own.device)
-        experts, *others = (self._experts(one.expert_folder()) for one in self.specification.of_each_student())
+        sources = []
+        for folder in (one.expert_folder() for one in self.specification.of_each_student()):
+            registry = get_registry(folder)
+            sources.append(RemoteSource(folder, registry, expert_epochs(self.study.experts.count, registry)))
+        experts, *others = sources
         initial = initial_pairs(self.study, own, experts, self.folder / "initial")
         self.history = replace(self.history, initial=initial_file(self.study, self.folder / "initial").name)
         further = list(zip(self.setups[1:], others, strict=True))
         self.run = build.distillation(self.study, own, experts, initial, further=further)
         self.protocol = build.protocol(self.study)
-
-    def _experts(self, store: Location) -> RemoteSource:
-        registry = get_registry(store)
-        return RemoteSource(store, registry, expert_epochs(self.study.experts.count, registry))
 
     def step(self) -> dict[str, Any]:
         """Take ``evaluate_every`` outer steps and validate one student."""
@@ -106,9 +106,9 @@ class DistillTrial(tune.Trainable):
         return {metric: -1.0, "outer_step": outer_step, "failure": reason, "refused": refused, "done": True}
 
     def _validated_steps(self) -> dict[str, Any]:
-        budget = self.study.budget
+        budget, frames = self.study.budget, self.best_file.parent / FRAMES
         if self.run.step == 0:
-            self._write_frame()
+            write_frame(frames, self.run.synthetic.images, outer_step=0)
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
         seen: list[tuple[float, Metrics]] = []
@@ -127,7 +127,7 @@ class DistillTrial(tune.Trainable):
             "seconds_per_outer_step": elapsed / max(steps, 1),
             "peak_memory": self.memory.bytes(),
         }
-        self._write_frame()
+        write_frame(frames, self.run.synthetic.images, outer_step=self.run.step)
         known = {name: float(value) for name, value in numbers.items() if value is not None and math.isfinite(value)}
         self._record(replace(self.history, validations=[*self.history.validations, known]))
         return {**numbers, "steps": seen, "done": self.run.step >= budget.outer_steps}
@@ -136,9 +136,6 @@ class DistillTrial(tune.Trainable):
         """Keep a history, and write it beside the best set, where a report of a running study reads it."""
         self.history = history
         write_history(self.best_file.parent / HISTORY, history)
-
-    def _write_frame(self) -> None:
-        write_frame(self.best_file.parent / FRAMES, self.run.synthetic.images, outer_step=self.run.step)
 
     def validate(self) -> dict[str, float]:
         """Return the val metrics of a fresh student, trained on the present set at the set's learned rates.

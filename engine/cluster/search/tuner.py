@@ -192,12 +192,7 @@ def tune_domain(domain: Domain) -> Any:
 
 
 def _ranked(results: list[tune.Result], study: Study, folder: Location) -> list[Distilled]:
-    """Return the trials that have a set, best first; those that diverged later are among them.
-
-    Raises:
-        ValueError: there is none, because of an error of the user.
-        RuntimeError: there is none for another reason, which is that of the first trial.
-    """
+    """Return the trials that have a set, best first; those that diverged later are among them."""
     ended = [(result.metrics or {}, Path(result.path).name) for result in results]
     distilled = [Distilled(metrics, best_set_file(folder, name)) for metrics, name in ended if "best" in metrics]
     if distilled:

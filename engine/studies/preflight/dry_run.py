@@ -16,7 +16,7 @@ from engine.studies.preflight.checks import check_budgets, check_study
 from engine.studies.preflight.costs import time_dummy, time_prepared, timed
 from engine.studies.preflight.dummy_inputs import dummy_setup
 from engine.studies.preflight.memory import TrialBytes, trial_bytes
-from engine.studies.preflight.minutes import add_up, here, split_sizes, workers
+from engine.studies.preflight.minutes import add_up, here, workers
 from engine.studies.preflight.requirements import parameter_counts, snapshot_bytes
 
 
@@ -69,14 +69,24 @@ def bytes_ahead(job: Job) -> TrialBytes:
 def describe(job: Job) -> str:
     """Return the resolved configuration and what would be run, with estimates from random data; nothing is written.
 
+    What is cached and trials that end early are unknown.
+
     Raises:
         ValueError: the study cannot be run as it is configured.
     """
     check_study(job)
-    sizes = _sizes(job)
-    if not isinstance(sizes, str):
-        check_budgets(job, sizes["train"].pairs)
     study, count, epochs = job.study, job.expert_count, job.expert_epochs
+    try:
+        sizes = build.data_set(study).sizes(job.specification.paths)
+    except FileNotFoundError as error:
+        time = f"not estimated: {str(error).rstrip('.')}"
+    else:
+        check_budgets(job, sizes["train"].pairs)
+        parts, at_once = add_up(job, timed(time_dummy, job.specification), sizes), workers(study)
+        time = (
+            f"about {format_minutes(parts.minutes(at_once))} on {here()} ({parts.shares(at_once)}; "
+            "less what is cached already)"
+        )
     index = ExpertStore(job.specification.expert_folder()).index()
     there = sum(max(index.get(expert, (-1,))) >= epochs for expert in range(count))
     encoder = build.build_text_encoder(study, job.specification.paths)
@@ -93,28 +103,9 @@ def describe(job: Job) -> str:
         f"trials:        {job.samples} x {study.budget.outer_steps} outer steps, {searched}",
         f"mlflow:        {job.mlflow_uri}",
         f"memory:        {_memory(trial_bytes(job, [setup]).step)} in an outer step",
-        f"time:          {_time(job, sizes)}",
+        f"time:          {time}",
     ]
     return "\n".join(lines)
-
-
-def _sizes(job: Job) -> dict[str, Size] | str:
-    """Return the size of each split, or why it is not known."""
-    try:
-        return split_sizes(job)
-    except FileNotFoundError as error:
-        return str(error).rstrip(".")
-
-
-def _time(job: Job, sizes: dict[str, Size] | str) -> str:
-    """Return the estimated time with its parts; what is cached and trials that end early are unknown."""
-    if isinstance(sizes, str):
-        return f"not estimated: {sizes}"
-    parts, at_once = add_up(job, timed(time_dummy, job.specification), sizes), workers(job.study)
-    return (
-        f"about {format_minutes(parts.minutes(at_once))} on {here()} ({parts.shares(at_once)}; "
-        "less what is cached already)"
-    )
 
 
 def _trajectory_bytes(job: Job, student: TwoTower) -> int:

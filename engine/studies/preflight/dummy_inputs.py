@@ -47,7 +47,8 @@ class MovingExpert:
 def dummy_setup(study: Resolved, paths: Paths, encoder: TextEncoder, device: torch.device) -> Setup:
     """Build the study's student on ``device``, with random pairs as all three splits; no photo is read.
 
-    All images are views of one, so that a large set takes no memory. ``encoder`` need not be fitted.
+    Texts are unit vectors, or token ids where the text encoder is trained. All images are views of one, so that a large
+    set takes no memory. ``encoder`` need not be fitted.
     """
     set_policy(study.precision, device)
     student = build.build_student(study, paths, encoder=encoder).to(device)
@@ -62,20 +63,16 @@ def dummy_setup(study: Resolved, paths: Paths, encoder: TextEncoder, device: tor
         with torch.no_grad():
             width = student.image.prepare(torch.zeros(1, *image.shape[1:], device=device)).shape[1]
         inputs = draws.normal(size=(number, width)).astype(np.float32)
-    texts = _random_texts(study, encoder)
+    if study.student.text.train == "frozen":
+        rows = torch.randn(256, encoder.dim, generator=named_generator(0, "dummy/texts"))
+        texts = normalize(rows, dim=1).numpy()
+    else:
+        tokens = cast(TrainableTextEncoder, encoder).tokens(captions(256))
+        texts = tokens[:, (tokens >= 0).any(axis=0)]
     pairs = PreparedPairs(inputs, texts[np.arange(number) % len(texts)], np.arange(number))
     dataset = PairDataset(images, names, names, np.arange(number))
     random = PairsOnDemand(SPLITS, lambda split: pairs)
     return Setup(dict.fromkeys(SPLITS, dataset), random, student, device, encoder.key, texts[:1])
-
-
-def _random_texts(study: Resolved, encoder: TextEncoder) -> np.ndarray:
-    """Return inputs of the text tower: unit vectors, or token ids where its encoder is trained."""
-    if study.student.text.train != "frozen":
-        tokens = cast(TrainableTextEncoder, encoder).tokens(captions(256))
-        return tokens[:, (tokens >= 0).any(axis=0)]
-    rows = torch.randn(256, encoder.dim, generator=named_generator(0, "dummy/texts"))
-    return normalize(rows, dim=1).numpy()
 
 
 def captions(number: int) -> list[str]:
