@@ -1,7 +1,6 @@
 """Make what frozen networks make of the data once, in shards, by actors with the resources of an evaluation."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -62,9 +61,14 @@ def _make(
     for name in absent.keys() - sent.keys():
         arrays[name].open()
     number = min(slots, max((len(array.firsts) for array in sent.values()), default=0))
-    with _actors(specification, granted, number) as actors:
+    options = {**runtime.actor_options(granted), "max_restarts": 2, "max_task_retries": 2}  # a node or two may go
+    actors = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
+    try:
         for name, array in sent.items():
             array.open(before=partial(_make_shards, actors, name, array))
+    finally:
+        for actor in actors:
+            ray.kill(actor)
 
 
 class Preparer:
@@ -81,18 +85,6 @@ class Preparer:
     def make(self, name: str, first: int) -> int:
         """Write the shard of the array ``name`` that begins at a row, and return its number of rows."""
         return self.specification.setup().arrays[name].write(first)
-
-
-@contextmanager
-def _actors(specification: Specification, granted: Mapping[str, float], number: int) -> Iterator[list[ActorHandle]]:
-    """Start actors that survive the loss of a node or two, and end them when the block ends."""
-    options = {**runtime.actor_options(granted), "max_restarts": 2, "max_task_retries": 2}
-    actors = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
-    try:
-        yield actors
-    finally:
-        for actor in actors:
-            ray.kill(actor)
 
 
 def _make_shards(actors: list[ActorHandle], name: str, array: ShardedArray) -> None:

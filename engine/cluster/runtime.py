@@ -65,12 +65,7 @@ def start(*, local: bool = False) -> Cluster:
 
 
 def join() -> bool:
-    """Join the running cluster of ``RAY_ADDRESS`` or of ``ray start``, and return whether there is one.
-
-    Raises:
-        ValueError: ``RAY_ADDRESS`` is no address.
-        ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
-    """
+    """Join the cluster that ``running_cluster`` finds, and return whether there is one."""
     if ray.is_initialized():
         return True
     if (address := running_cluster()) is None:

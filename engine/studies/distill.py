@@ -1,9 +1,7 @@
 """The main job: experts, search, scores and table of one study, each part skipped where it is already done."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from tqdm import tqdm
 
@@ -19,10 +17,11 @@ from engine.cluster.search.callbacks import TrialReports
 from engine.cluster.search.trial import BEST_SET
 from engine.config.load import as_yaml, assign
 from engine.experts.store import ExpertStore
-from engine.io.files import atomic_path, digest
+from engine.io.files import atomic_path, digest, write_json
 from engine.io.storage import read_whole, remove_tree
 from engine.io.terminal import echo
 from engine.report.page import NAME as REPORT
+from engine.report.study import EXPERTS
 from engine.results.files import read_table, write_table
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
@@ -41,7 +40,7 @@ from engine.studies.preflight.checks import (
 )
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
-from engine.studies.record import record_experts, record_page, record_rows, record_table, row_metrics
+from engine.studies.record import record_page, record_rows, record_table, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -163,7 +162,9 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     if not beside:
         baselines.start_rest()
     rows, ours = _scored(job, best, baselines)
-    record_experts(job.folder, ExpertStore(job.specification.expert_folder()), job.expert_count)
+    store = ExpertStore(job.specification.expert_folder())
+    if any(curves := [store.curve(expert) for expert in range(job.expert_count)]):
+        write_json(job.folder / EXPERTS, curves)
     record_audit(tracker, job, ours, [score.result() for score in baselines.full])
     write_table(job.folder, rows)  # ends the study
     for name in (*TABLE_FILES, BEST_SET):
@@ -183,15 +184,11 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list
     with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
         ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
         bar.update()
-        own, *real = with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
+        method = assign(job.study, best.metrics["config"]).method  # may be searched
+        cost = {"seconds": best.metrics["time_total_s"], "memory": best.metrics["peak_memory"]}
+        diverged = best.metrics.get("diverged_at")
+        broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
+        note = "; ".join([*broken, f"distilled by {method.name}"])
+        row = score_row(job, job.name, method.num_pairs, {**ours, **cost}, note=note)
+        own, *real = with_recovery([row, *baselines.rows(bar)])
     return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real], ours
-
-
-def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
-    """Return the row of the best trial under the name of the recipe; a note says its method, which may be searched."""
-    method = assign(job.study, metrics["config"]).method
-    cost = {"seconds": metrics["time_total_s"], "memory": metrics["peak_memory"]}
-    diverged = metrics.get("diverged_at")
-    broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
-    note = "; ".join([*broken, f"distilled by {method.name}"])
-    return score_row(job, job.name, method.num_pairs, {**score, **cost}, note=note)

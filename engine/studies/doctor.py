@@ -19,8 +19,9 @@ from engine.models.packages import PACKAGES, PUBLIC, install, installed
 from engine.studies.job import local_folder
 from engine.tracking.mlflow.uri import VARIABLE, check_uri, default_uri, is_server, shown
 
-LITTLE_DISK, LITTLE_SHARED = 8 * 2**30, 2**30
-"""Bytes below which an installation with a study, and Ray's object store, get into trouble."""
+LITTLE_DISK = 8 * 2**30, "an installation and a study need about this much"
+LITTLE_SHARED = 2**30, "Ray's object store then lies on a disk and is slow"
+"""Bytes below which a study gets into trouble, and why."""
 HUB = "https://huggingface.co"
 PATIENCE_S = 5.0
 """Seconds in which a server has to take a connection."""
@@ -59,10 +60,7 @@ def examine(storage: str) -> tuple[dict[str, str], list[str]]:
     if is_server(uri) and not _answers(uri):
         wrong.append(f"{VARIABLE} is {shown(uri)!r}, where no server takes a connection.")
     attempt(lambda: lines.update(Ray=f"the cluster at {address}" if (address := running_cluster()) else lines["Ray"]))
-    for folder, least, why in (
-        (here, LITTLE_DISK, "an installation and a study need about this much"),
-        (Path("/dev/shm"), LITTLE_SHARED, "Ray's object store then lies on a disk and is slow"),
-    ):
+    for folder, (least, why) in {here: LITTLE_DISK, Path("/dev/shm"): LITTLE_SHARED}.items():
         if (free := _free_bytes(folder)) < least:
             wrong.append(f"{folder}: {format_bytes(free)} are free, expected {format_bytes(least)} or more ({why}).")
     return lines, wrong

@@ -20,7 +20,7 @@ from engine.provenance import provenance
 from engine.results.render import render_text
 from engine.results.row import Row
 from engine.specification import Specification
-from engine.studies.preflight.requirements import epochs_read, experts_read
+from engine.studies.preflight.requirements import epochs_read, largest
 from engine.studies.record import study_data, study_tags
 from engine.tracking import Tracker
 from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
@@ -47,18 +47,19 @@ class Job:
     def folder(self) -> Location:
         """The folder of the results: an existing one under any name, a finished one first, else a new one."""
         studies = self.specification.storage / "studies"
-        there = sorted(matching(studies, f"*-{self.key}"), key=lambda folder: (not _ended(folder), folder.name))
+        there = matching(studies, f"*-{self.key}")
+        there = sorted(there, key=lambda folder: (not (folder / "table.json").exists(), folder.name))
         return there[0] if there else studies / f"{self.name}-{self.key}"
 
     @property
     def finished(self) -> bool:
         """Whether the study's table, which is written last, is there."""
-        return _ended(self.folder)
+        return (self.folder / "table.json").exists()
 
     @property
     def expert_count(self) -> int:
         """The number of experts: the largest that any trial reads."""
-        return experts_read(self.study)
+        return largest(self.study, "experts.count")
 
     @cached_property
     def expert_epochs(self) -> int:
@@ -75,10 +76,6 @@ class Job:
     def mlflow_uri(self) -> str:
         """The tracking URI of MLflow: ``MLFLOW_TRACKING_URI``, else a database in the local folder."""
         return default_uri(local_folder(self.specification.storage))
-
-
-def _ended(folder: Location) -> bool:
-    return (folder / "table.json").exists()
 
 
 def make_job(space: str, study: Resolved, *, samples: int | None = None) -> Job:

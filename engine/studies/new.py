@@ -92,13 +92,7 @@ def write_study(
 
 
 def own_file(name: str) -> Path:
-    """Return the YAML file that a name or a path stands for.
-
-    Raises:
-        ConfigError: it cannot be the name of a space.
-        FileExistsError: it is there already.
-        FileNotFoundError: its folder is not there.
-    """
+    """Return the YAML file that a name or a path stands for, which has to be new, in a folder that is there."""
     path = Path(name).expanduser()
     path = path if path.suffix in (".yaml", ".yml") else path.with_name(f"{path.name}.yaml") if path.name else path
     if not path.stem or "=" in name or not name.isprintable() or len(os.fsencode(path.name)) > 200:

@@ -5,11 +5,9 @@ from typing import Any
 
 from engine.config.schema import Study
 from engine.data.cache import array_key
-from engine.experts.store import ExpertStore
-from engine.io.files import digest, write_json
+from engine.io.files import digest
 from engine.io.storage import Location, as_file
 from engine.io.terminal import echo
-from engine.report.study import EXPERTS
 from engine.report.write import write_page
 from engine.results.row import Row
 from engine.specification import Specification
@@ -40,12 +38,6 @@ def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
         child.tags({name: value for name, value in tags.items() if value})
         child.metrics(row_metrics(row), step=0)
         child.finish("FINISHED")
-
-
-def record_experts(folder: Location, store: ExpertStore, count: int) -> None:
-    """Write the learning curves of the first ``count`` experts, where there are any, into the folder of their study."""
-    if any(curves := [store.curve(expert) for expert in range(count)]):
-        write_json(folder / EXPERTS, curves)
 
 
 def record_page(tracker: Tracker, folder: Location) -> Location | None:

@@ -11,7 +11,8 @@ import platform
 import threading
 import time
 import warnings
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +21,10 @@ import ray
 import torch
 from ray import ObjectRef
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError
+from ray.util import list_named_actors
 
-from engine.cluster.experts.pool import train_in_pool
+from engine.cluster.experts.pool import Pool
 from engine.experts.lease import Holder, Lease
 from engine.experts.store import DamagedError, ExpertStore
 from engine.experts.trajectory import ExpertId
@@ -38,6 +40,9 @@ IDLE_S = 1800.0
 
 CACHE_BYTES = 512 * 2**20
 """Bytes of snapshots that one reader keeps; each stays pinned in its node's object store."""
+
+PATIENCE_S = 10.0
+"""Seconds in which a detached actor has to describe itself."""
 
 RETRIES = 3
 LOST = (RayActorError, ObjectLostError, GetTimeoutError)
@@ -87,15 +92,9 @@ class TrajectoryRegistry:
                 with lease.held(on_wait=lambda holder: self._wait(holder, stop), on_loss=stop.set):
                     self.waits_for = None
                     self.store.sweep()
-                    train_in_pool(
-                        specification,
-                        self._missing(specification, count, epochs),
-                        epochs=epochs,
-                        resources=resources,
-                        at_once=at_once,
-                        registry=ray.get_runtime_context().current_actor,
-                        stop=stop,
-                    )
+                    waiting = deque(self._missing(specification, count, epochs))
+                    registry = ray.get_runtime_context().current_actor
+                    Pool(specification, epochs, resources, registry, stop, waiting).train(at_once)
         finally:
             self.waits_for = None
             self._stops.pop(caller, None)
@@ -104,23 +103,18 @@ class TrajectoryRegistry:
     def _missing(self, specification: Specification, count: int, epochs: int) -> list[ExpertId]:
         """Return the experts to train, after forgetting damaged snapshots, or refusing them if the study says so."""
         for expert in range(count):
-            self._check(expert, retrain=specification.study.experts.damaged == "retrain")
+            if self._checked.get(expert) == self.store.written(expert):
+                continue  # its manifest is as at the last check
+            try:
+                self.store.check(expert)
+            except DamagedError as error:
+                if specification.study.experts.damaged != "retrain":
+                    raise
+                self.store.forget_from(expert, error.epoch)
+            self._checked[expert] = self.store.written(expert)
         index = self.store.index()
         self.progress_of = {e: float(max(index.get(e, (0,)))) for e in range(count)}
         return [e for e in range(count) if max(index.get(e, (-1,))) < epochs]
-
-    def _check(self, expert: ExpertId, *, retrain: bool) -> None:
-        """Compare one expert's snapshots with their checksums, unless its manifest is as at the last check."""
-        written = self.store.written(expert)
-        if self._checked.get(expert) == written:
-            return
-        try:
-            self.store.check(expert)
-        except DamagedError as error:
-            if not retrain:
-                raise
-            self.store.forget_from(expert, error.epoch)
-        self._checked[expert] = self.store.written(expert)
 
     def _wait(self, holder: Holder, stop: threading.Event) -> None:
         """Show the progress of the process that trains into the store, while this one waits for it."""
@@ -199,6 +193,24 @@ def get_registry(folder: Location, *, idle_s: float = IDLE_S) -> ActorHandle:
         )
         .remote(folder, idle_s)
     )
+
+
+def stale_actors() -> dict[str, dict[str, Any] | None]:
+    """Return the descriptions of the cluster's detached actors by name, None for one that does not answer."""
+    named = list_named_actors(all_namespaces=True)
+    found: dict[str, dict[str, Any] | None] = {}
+    for name in sorted(one["name"] for one in named if one["namespace"] == NAMESPACE):
+        try:
+            found[name] = ray.get(ray.get_actor(name, namespace=NAMESPACE).describe.remote(), timeout=PATIENCE_S)
+        except (RayError, ValueError):  # dead, dying or hung
+            found[name] = None
+    return found
+
+
+def stop_actor(name: str) -> None:
+    """End a detached actor for good, with the experts that it trains; their finished epochs stay in the store."""
+    with suppress(ValueError):  # it has ended by itself
+        ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
 
 
 @dataclass(frozen=True, eq=False)

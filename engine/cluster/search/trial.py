@@ -119,9 +119,11 @@ class DistillTrial(tune.Trainable):
         if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
             self.run.synthetic.save(self.best_file)
             self.best = {**val, "outer_step": float(self.run.step)}
+        names = {name: None for _, metrics in seen for name in metrics}  # the mean, since that of one step is noisy
+        means = {name: statistics.fmean(one[name] for _, one in seen if name in one) for name in names}
         numbers = {
             **val,
-            **averages([metrics for _, metrics in seen]),
+            **means,
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
@@ -143,26 +145,24 @@ class DistillTrial(tune.Trainable):
         Where the set is learned for further students, they are the means over one of each, and the mean recall of each
         has the student's number behind its name.
         """
-        found = [self._validated(number, setup) for number, setup in enumerate(self.setups)]
+        found = []
+        for number, setup in enumerate(self.setups):
+            student, val = setup.student, setup.pairs["val"]
+            training = prepare_set(student, self.run.synthetic.of_student(number), setup.device)
+            assert training.learning_rates is not None
+            params = student_of_seed(
+                student,
+                training,
+                self.protocol,
+                learning_rates=learned_learning_rates(training.learning_rates, self.protocol),
+                seed=self.study.seed,
+                name="validate",
+                selection_split=val,
+            )
+            found.append(score(student, params, val))
         means = {f"val/{name}": statistics.fmean(one[name] for one in found) for name in found[0]}
         each = {f"val/mean_recall/{number}": one["mean_recall"] for number, one in enumerate(found)}
         return means | (each if len(found) > 1 else {})
-
-    def _validated(self, number: int, setup: build.Setup) -> dict[str, float]:
-        """Return the val metrics of one student that the set is learned for."""
-        student, val = setup.student, setup.pairs["val"]
-        training = prepare_set(student, self.run.synthetic.of_student(number), setup.device)
-        assert training.learning_rates is not None
-        params = student_of_seed(
-            student,
-            training,
-            self.protocol,
-            learning_rates=learned_learning_rates(training.learning_rates, self.protocol),
-            seed=self.study.seed,
-            name="validate",
-            selection_split=val,
-        )
-        return score(student, params, val)
 
     @property
     def best_file(self) -> Location:
@@ -202,9 +202,3 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
     """Return the epochs of the first ``count`` experts of a registry."""
     index: dict[ExpertId, tuple[int, ...]] = ray.get(registry.index.remote())
     return {expert: epochs for expert, epochs in index.items() if expert < count}
-
-
-def averages(seen: list[Metrics]) -> Metrics:
-    """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
-    names = {name: None for metrics in seen for name in metrics}
-    return {name: statistics.fmean(metrics[name] for metrics in seen if name in metrics) for name in names}

@@ -200,14 +200,11 @@ def _ranked(results: list[tune.Result], study: Study, folder: Location) -> list[
     refused = [metrics["failure"] for metrics, _ in ended if metrics.get("refused")]
     if refused:
         raise ValueError(refused[0])
-    reasons = [_reason(result) for result in results] or ["no trial was started"]
-    raise RuntimeError(f"none of {len(results)} trials gave {study.budget.metric}; the first: {reasons[0]}")
-
-
-def _reason(result: tune.Result) -> str:
-    """Return why a trial has no set."""
-    if isinstance(result.error, BaseException):
-        return str(as_plain_error(result.error))
-    if result.error is not None:
-        return last_line_of_traceback(str(result.error))  # the traceback as text: Tune could not pickle the error
-    return str((result.metrics or {}).get("failure", "it never ran."))
+    error = results[0].error if results else None
+    if isinstance(error, BaseException):
+        reason = str(as_plain_error(error))
+    elif error is not None:
+        reason = last_line_of_traceback(str(error))  # the traceback as text: Tune could not pickle the error
+    else:
+        reason = str(ended[0][0].get("failure", "it never ran.")) if ended else "no trial was started"
+    raise RuntimeError(f"none of {len(results)} trials gave {study.budget.metric}; the first: {reason}")

@@ -17,7 +17,7 @@ from engine.io.terminal import format_bytes
 from engine.resources import how_many_fit
 from engine.rewording import text_space
 from engine.studies.job import Job
-from engine.studies.preflight.requirements import epochs_read, largest_budget, snapshot_bytes
+from engine.studies.preflight.requirements import epochs_read, largest, snapshot_bytes
 
 HEADROOM = 0.9
 """Share of its memory that a trial's process and outer step may take: allocators reserve more than is in use."""
@@ -67,7 +67,7 @@ def check_data(job: Job) -> None:
 
 def check_budgets(job: Job, pairs: int) -> None:
     """Check that the study needs no more than ``pairs`` training pairs."""
-    wanted = {"method.num_pairs": largest_budget(job.study)}
+    wanted = {"method.num_pairs": largest(job.study, "method.num_pairs")}
     if job.study.baselines.coresets and job.study.baselines.pairs:
         wanted["baselines.pairs"] = max(job.study.baselines.pairs)
     for key, number in wanted.items():
@@ -150,9 +150,9 @@ def check_memory(job: Job, step: int | None, resources: Mapping[str, float], nod
     room, where = min(rooms)
     if step + PROCESS_BYTES > HEADROOM * room:
         raise ConfigError(
-            f"method.num_pairs is {largest_budget(job.study)}, of which an outer step takes {format_bytes(step)} "
-            f"beside the {format_bytes(PROCESS_BYTES)} of its process, expected at most {HEADROOM:.0%} of {where}; "
-            f"{_remedies(job, resources)}."
+            f"method.num_pairs is {largest(job.study, 'method.num_pairs')}, of which an outer step takes "
+            f"{format_bytes(step)} beside the {format_bytes(PROCESS_BYTES)} of its process, expected at most "
+            f"{HEADROOM:.0%} of {where}; {_remedies(job, resources)}."
         )
 
 

@@ -19,7 +19,7 @@ from engine.experts.trajectory import ExpertId
 from engine.io.paths import Paths
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.rng import named_generator
-from engine.studies.preflight.requirements import BATCH_SIZES, largest_budget
+from engine.studies.preflight.requirements import BATCH_SIZES, largest
 from engine.tensors import Params
 
 PAIRS = 1024
@@ -53,7 +53,7 @@ def dummy_setup(study: Resolved, paths: Paths, encoder: TextEncoder, device: tor
     set_policy(study.precision, device)
     student = build.build_student(study, paths, encoder=encoder).to(device)
     batches = (study.method.options.get(name) or 0 for name in BATCH_SIZES)
-    number, pixels = max(PAIRS, largest_budget(study), *batches), int(study.data.options["image_px"])
+    number, pixels = max(PAIRS, largest(study, "method.num_pairs"), *batches), int(study.data.options["image_px"])
     draws = np.random.default_rng(0)
     image = draws.integers(0, 256, (1, 3, pixels, pixels), dtype=np.uint8)
     images = np.broadcast_to(image, (number, *image.shape[1:]))

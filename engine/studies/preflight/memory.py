@@ -102,9 +102,6 @@ def trial_bytes(job: Job, setups: Sequence[Setup]) -> TrialBytes:
     The step includes the student, the set and its optimiser. It uses all pairs. Of many inner steps few are taken,
     enough to use every pair once, then one more, whose difference (at least a copy of the parameters) counts for each
     of the others.
-
-    Raises:
-        ValueError: the method learns something that has no learning rate in the study.
     """
     study = heaviest(job.study) if job.samples > 1 else job.study
     found = [_bytes_with(study, setup) for setup in setups]
