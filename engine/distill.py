@@ -110,11 +110,7 @@ class Distillation:
         return {name: value.item() for name, value in zip(named, values, strict=True)}
 
     def check(self) -> None:
-        """Check that the present result is finite; ``run`` does not, which also runs without numbers.
-
-        Raises:
-            NonFiniteLossError: it is not.
-        """
+        """Raise a NonFiniteLossError if the present result is not finite; ``run`` also runs without numbers."""
         try:
             self.synthetic.check()
         except ValueError as error:

@@ -24,6 +24,7 @@ from engine.models.distinct_texts import check_distinct
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
 from engine.recipes import Precision
+from engine.synthetic.nearest import words_of
 
 CPU = "cpu"
 
@@ -74,6 +75,11 @@ class Setup:
     def prepared_texts(self, rows: Tensor) -> Tensor:
         """Convert rows of ``PreparedPairs.texts`` to the form of synthetic texts, on the CPU."""
         return self.student.text.prepare(rows.to(self.device)).cpu()
+
+    def nearest_words(self, texts: Tensor) -> tuple[str, ...]:
+        """Return the training caption nearest to each synthetic text."""
+        captions, real = self.datasets["train"].captions, self.pairs["train"].texts
+        return tuple(words_of(texts, captions, real, prepare=self.prepared_texts))
 
     def text_shape(self) -> tuple[int, ...]:
         """Return the shape of one synthetic text."""

@@ -8,7 +8,7 @@ from tasks import cli
 PARSER = cli.TaskParser(
     "actors", __doc__, default_space=None, examples=[("", "the actors that run"), ("--stop", "end them")]
 )
-PARSER.add_argument("--stop", action="store_true", help="end them; finished epochs of experts lie in the store")
+PARSER.add_flag("--stop", "end them; finished epochs of experts lie in the store")
 
 
 def main(args: Namespace) -> int:

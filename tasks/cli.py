@@ -72,8 +72,7 @@ class TaskParser(argparse.ArgumentParser):
         )
         words.completer = complete_words  # type: ignore[attr-defined]
         self.add_argument("--config", metavar="PATH", help="the path of a YAML file, in place of a space")
-        help_of_list = f"list the {self.listed} with their notes, and run nothing"
-        self.add_argument("--list", action="store_true", help=help_of_list)
+        self.add_flag("--list", f"list the {self.listed} with their notes, and run nothing")
 
     def known(self) -> dict[str, Path]:
         """Return the files that come with the project and may stand where a space does, by their names."""
@@ -82,14 +81,14 @@ class TaskParser(argparse.ArgumentParser):
         found: dict[str, Path] = getattr(spaces, self.listed)()
         return found
 
+    def add_flag(self, name: str, meaning: str) -> None:
+        """Add a flag, which is true where it is given."""
+        self.add_argument(name, action="store_true", help=meaning)
+
     def add_run_flags(self) -> None:
         """Add the flags of tasks that run something: ``--dry-run`` and ``--local``."""
-        self.add_argument(
-            "--dry-run", action="store_true", help="check and print the resolved configuration, and run nothing"
-        )
-        self.add_argument(
-            "--local", action="store_true", help="start a cluster on this machine even where one could be joined"
-        )
+        self.add_flag("--dry-run", "check and print the resolved configuration, and run nothing")
+        self.add_flag("--local", "start a cluster on this machine even where one could be joined")
 
     def add_row_flags(self) -> None:
         """Add the flags of tasks that end with a table: ``--quiet`` and ``--json``."""

@@ -17,9 +17,7 @@ PARSER.add_argument(
 PARSER.add_argument("--samples", type=cli.positive_int, metavar="N", help="search with N trials, the defaults first")
 PARSER.add_run_flags()
 PARSER.add_row_flags()
-PARSER.add_argument(
-    "--fresh", action="store_true", help="start over instead of resuming the study or printing its results"
-)
+PARSER.add_flag("--fresh", "start over instead of resuming the study or printing its results")
 
 
 def main(args: Namespace) -> cli.Answer:

@@ -23,8 +23,8 @@ PARSER = cli.TaskParser(
         ("published/flickr30k_100_lors --published", "the published rows that a space names"),
     ],
 )
-PARSER.add_argument("--all", action="store_true", help="the studies of every space in the same storage folder")
-PARSER.add_argument("--published", action="store_true", help="only the published rows that the space names")
+PARSER.add_flag("--all", "the studies of every space in the same storage folder")
+PARSER.add_flag("--published", "only the published rows that the space names")
 PARSER.add_argument(
     "--format",
     choices=FORMATS,

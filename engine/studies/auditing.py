@@ -9,7 +9,6 @@ from engine.results.audit import AUDIT, TITLES, Audit, write_audit
 from engine.results.auditing import Ranks, audit
 from engine.results.history import BEST_SET
 from engine.studies.job import Job
-from engine.synthetic.nearest import words_of
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking import Tracker
 
@@ -18,9 +17,7 @@ def set_audit(job: Job, synthetic: SyntheticSet, ours: Result, full: Sequence[Re
     """Return the audit of a set with its own score and those of all pairs; without these, retrieval is left out."""
     setup = job.specification.setup(device="cpu")
     train, by_all = setup.datasets["train"], [digits for result in full for digits in result.get("ranks", ())]
-    captions = synthetic.captions or words_of(
-        synthetic.texts, train.captions, setup.pairs["train"].texts, prepare=setup.prepared_texts
-    )
+    captions = synthetic.captions or setup.nearest_words(synthetic.texts)
     ranks = Ranks(ours["ranks"], by_all) if ours.get("ranks") and by_all else None
     cache = job.specification.paths.cache
     return audit(synthetic, train, setup.datasets["test"], captions=captions, folder=cache, ranks=ranks)

@@ -27,11 +27,6 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     """Run or resume every unfinished study of a comparison, print their common table and return it.
 
     The table is written to ``tables/NAME`` in the storage folder. A line with several distillations is one row.
-
-    Raises:
-        ValueError: A study cannot be run as it is configured.
-        FileNotFoundError: Data or weights are missing.
-        RuntimeError: Experts or trials failed for good.
     """
     stem = Path(name).stem
     baselines = make_job(stem, baseline_study(comparison, overrides))

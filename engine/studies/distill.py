@@ -47,14 +47,7 @@ TABLE_FILES = ("table.md", "table.csv", "table.json")
 
 
 def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
-    """Run what is missing of a study, print first what that will take and last its table, and return the table.
-
-    Raises:
-        ValueError: the study cannot be run as it is configured.
-        FileNotFoundError: its data or weights are not there.
-        StorageError: the storage is away, or refuses.
-        RuntimeError: experts or trials failed for good.
-    """
+    """Run what is missing of a study, print first what that will take and last its table, and return the table."""
     with one_sentence_errors(job.specification.storage):
         if not fresh and job.finished:
             rows = read_table(job.folder)
@@ -78,25 +71,14 @@ def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
 
 
 def start(job: Job, *, local: bool) -> tuple[Job, runtime.Cluster]:
-    """Check the study and its data, start or join Ray, say which, check the study against that, and prepare the data.
-
-    Raises:
-        ValueError: the study cannot be run as it is configured.
-        FileNotFoundError: its data or weights are not there.
-    """
+    """Check the study and its data, start or join Ray, say which, check the study against it, and prepare the data."""
     check_here(job)
     cluster, _ = _connect(job, local=local)
     return replace(job, specification=prepare(job.specification, cluster)), cluster
 
 
 def train_missing_experts(job: Job, *, local: bool) -> None:
-    """Train the experts that the store of a study lacks, and nothing else.
-
-    Raises:
-        ValueError: the study cannot be run as it is configured.
-        FileNotFoundError: its data or weights are not there.
-        RuntimeError: an expert could not be trained.
-    """
+    """Train the experts that the store of a study lacks, and nothing else."""
     with one_sentence_errors():
         job, cluster = start(job, local=local)
         _train_experts(job, cluster)

@@ -22,7 +22,6 @@ from engine.studies.distill import start
 from engine.studies.evaluate import fitting_set
 from engine.studies.job import Job, make_job
 from engine.synthetic.folder import CARD, set_digest, write_folder
-from engine.synthetic.nearest import words_of
 from engine.synthetic.set import SyntheticSet, load_set
 
 
@@ -76,11 +75,8 @@ def export_set(
 
 def _read(job: Job, file: Location) -> tuple[str, ...]:
     """Return the real captions nearest to the texts of a set that fits the job's student."""
-    synthetic, setup = fitting_set(job, file), job.specification.setup(device="cpu")
-    if synthetic.captions is not None:  # of another text encoder
-        return synthetic.captions
-    captions, real = setup.datasets["train"].captions, setup.pairs["train"].texts
-    return tuple(words_of(synthetic.texts, captions, real, prepare=setup.prepared_texts))
+    fitting = fitting_set(job, file)
+    return fitting.captions or job.specification.setup(device="cpu").nearest_words(fitting.texts)
 
 
 def _recorded(file: Location, synthetic: SyntheticSet) -> tuple[list[Row], Audit | None]:

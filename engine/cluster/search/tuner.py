@@ -10,7 +10,7 @@ from typing import Any
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, Searcher
+from ray.tune.search import BasicVariantGenerator
 
 from engine.cluster.errors import as_plain_error, died, last_line_of_traceback
 from engine.cluster.runtime import Cluster
@@ -88,6 +88,10 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
     if not resuming:
         remove_tree(state)
         remove_tree(folder / "trials")
+    if isinstance(folder, Path):
+        storage: dict[str, Any] = {"storage_path": str(folder)}
+    else:
+        storage = {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
     sampling = _sampling(study, chosen)
     analysis = tune.run(
         tune.with_resources(
@@ -95,7 +99,7 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
             tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}]),
         ),
         name=state.name,
-        **_storage(folder),
+        **storage,
         metric=study.budget.metric,
         mode="max",
         max_concurrent_trials=chosen.concurrent,
@@ -114,21 +118,26 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
     return list(tune.ResultGrid(analysis))
 
 
-def _storage(folder: Location) -> dict[str, Any]:
-    """Return the arguments of ``tune.run`` that name the folder above Tune's."""
-    if isinstance(folder, Path):
-        return {"storage_path": str(folder)}
-    return {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
-
-
 def _sampling(study: Study, chosen: Plan) -> dict[str, Any]:
-    """Return the arguments of ``tune.run`` that say what is tried: the search, or one trial with the values given."""
+    """Return the arguments of ``tune.run`` that say what is tried: the search, or one trial with the values given.
+
+    Optuna's tree-structured Parzen estimator searches; its first trial has the defaults.
+    """
     if chosen.samples == 1 or not study.search:
         return {"num_samples": 1, "search_alg": BasicVariantGenerator(), "scheduler": FIFOScheduler()}
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A choice may be a mapping, which only Optuna's own storage cannot keep.
+    warnings.filterwarnings("ignore", message="Choices for a categorical distribution", category=UserWarning)
+    # A resumed search reports results to Optuna again.
+    warnings.filterwarnings("ignore", message="The reported value is ignored because this `step=", category=UserWarning)
+    defaults = {key: domain.default for key, domain in study.search.items()}
     return {
         "config": {key: tune_domain(domain) for key, domain in study.search.items()},
         "num_samples": chosen.samples,
-        "search_alg": _searcher(study),
+        "search_alg": OptunaSearch(seed=study.seed, points_to_evaluate=[defaults]),
         "scheduler": _scheduler(study),
     }
 
@@ -155,20 +164,6 @@ def _can_resume(state: Location) -> bool:
         return bool(files) and bool(json.loads(files[-1].read_text(encoding="utf-8"))["trial_data"])
     except (ValueError, KeyError):  # cut off while it was written
         return False
-
-
-def _searcher(study: Study) -> Searcher:
-    """Return Optuna's tree-structured Parzen estimator, whose first trial has the defaults."""
-    import optuna
-    from ray.tune.search.optuna import OptunaSearch
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A choice may be a mapping, which only Optuna's own storage cannot keep.
-    warnings.filterwarnings("ignore", message="Choices for a categorical distribution", category=UserWarning)
-    # A resumed search reports results to Optuna again.
-    warnings.filterwarnings("ignore", message="The reported value is ignored because this `step=", category=UserWarning)
-    defaults = {key: domain.default for key, domain in study.search.items()}
-    return OptunaSearch(seed=study.seed, points_to_evaluate=[defaults])
 
 
 def _scheduler(study: Study) -> ASHAScheduler:

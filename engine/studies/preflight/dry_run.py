@@ -1,16 +1,17 @@
 """Estimates before a study starts: a line in front of a distillation, and the text of ``--dry-run``."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
 from engine import build
+from engine.build import Setup
 from engine.config.load import as_yaml
 from engine.data.pairs import Size
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_bytes, format_minutes
-from engine.models.two_tower import TwoTower
 from engine.studies.job import Job
 from engine.studies.preflight.checks import check_budgets, check_study
 from engine.studies.preflight.costs import time_dummy, time_prepared, timed
@@ -47,23 +48,26 @@ def estimate(job: Job) -> Estimate:
         ValueError: the method learns something that has no learning rate in the study.
     """
     setups = job.specification.setups(device="cpu")
-    setup = setups[0]
-    sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in setup.datasets.items()}
+    sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in setups[0].datasets.items()}
     made = all(array.here for one in setups for array in one.arrays.values())
     trial, minutes = bytes_ahead(job), None
     with suppress(RuntimeError, TypeError):  # the method itself fails on dummy experts: no reason to stop
         costs = timed(time_prepared if made else time_dummy, job.specification)
         minutes = add_up(job, costs, sizes).minutes(workers(job.study))
-    return Estimate(minutes, sum(_trajectory_bytes(job, one.student) for one in setups), trial)
+    return Estimate(minutes, _trajectory_bytes(job, setups), trial)
 
 
 def bytes_ahead(job: Job) -> TrialBytes:
     """Return the bytes of the job's trial, from random inputs where its own are not made yet."""
-    setups, paths = job.specification.setups(device="cpu"), job.specification.paths
-    if not all(array.here for setup in setups for array in setup.arrays.values()):
-        studies = job.study.of_each_student()
-        setups = [dummy_setup(s, paths, build.build_text_encoder(s, paths), torch.device("cpu")) for s in studies]
-    return trial_bytes(job, setups)
+    setups = job.specification.setups(device="cpu")
+    made = all(array.here for setup in setups for array in setup.arrays.values())
+    return trial_bytes(job, setups if made else _dummy_setups(job))
+
+
+def _dummy_setups(job: Job) -> list[Setup]:
+    """Return random data with each student that the set is learned for, on the CPU."""
+    studies, paths = job.study.of_each_student(), job.specification.paths
+    return [dummy_setup(s, paths, build.build_text_encoder(s, paths), torch.device("cpu")) for s in studies]
 
 
 def describe(job: Job) -> str:
@@ -87,11 +91,11 @@ def describe(job: Job) -> str:
             f"about {format_minutes(parts.minutes(at_once))} on {here()} ({parts.shares(at_once)}; "
             "less what is cached already)"
         )
-    index = ExpertStore(job.specification.expert_folder()).index()
-    there = sum(max(index.get(expert, (-1,))) >= epochs for expert in range(count))
-    encoder = build.build_text_encoder(study, job.specification.paths)
-    setup = dummy_setup(study, job.specification.paths, encoder, torch.device("cpu"))
-    parameters, trajectories = parameter_counts(setup.student), format_bytes(_trajectory_bytes(job, setup.student))
+    stores = [ExpertStore(one.expert_folder()).index() for one in job.specification.of_each_student()]
+    there = sum(max(index.get(expert, (-1,))) >= epochs for index in stores for expert in range(count))
+    each = f" for each of {len(stores)} students" if len(stores) > 1 else ""
+    setups = _dummy_setups(job)
+    parameters, trajectories = parameter_counts(setups[0].student), format_bytes(_trajectory_bytes(job, setups))
     searched = f"a search over {', '.join(study.search)}" if job.samples > 1 else "one trial at the defaults"
     lines = [
         as_yaml(study).rstrip(),
@@ -99,17 +103,17 @@ def describe(job: Job) -> str:
         f"study:         {job.folder}" + (" (finished)" if job.finished else ""),
         f"student:       {sum(parameters.values()):,} trained parameters "
         f"(image {parameters['image']:,}, text {parameters['text']:,})",
-        f"experts:       {count} x {epochs} epochs, {there} already there, {trajectories} of trajectories",
+        f"experts:       {count} x {epochs} epochs{each}, {there} already there, {trajectories} of trajectories",
         f"trials:        {job.samples} x {study.budget.outer_steps} outer steps, {searched}",
         f"mlflow:        {job.mlflow_uri}",
-        f"memory:        {_memory(trial_bytes(job, [setup]).step)} in an outer step",
+        f"memory:        {_memory(trial_bytes(job, setups).step)} in an outer step",
         f"time:          {time}",
     ]
     return "\n".join(lines)
 
 
-def _trajectory_bytes(job: Job, student: TwoTower) -> int:
-    return job.expert_count * (job.expert_epochs + 1) * snapshot_bytes(student)
+def _trajectory_bytes(job: Job, setups: Sequence[Setup]) -> int:
+    return job.expert_count * (job.expert_epochs + 1) * sum(snapshot_bytes(one.student) for one in setups)
 
 
 def _memory(step: int | None) -> str:
