@@ -20,7 +20,7 @@ from engine.studies.coresets import coreset_rows
 from engine.studies.distill import TABLE_FILES, finished_rows
 from engine.studies.evaluate import set_row
 from engine.studies.job import Job, conclude, keep, make_job, tracked
-from engine.studies.record import record_page, record_rows, record_table
+from engine.studies.record import record_page, record_rows
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:
@@ -53,8 +53,7 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
     with tracked(baselines) as tracker:
-        record_table(tracker, rows)
-        record_rows(tracker, rows)
+        record_rows(tracker, rows, rows)
         for file in TABLE_FILES:
             keep(tracker, folder / file)
         page = record_page(tracker, folder)

@@ -30,17 +30,10 @@ from engine.studies.auditing import record_audit
 from engine.studies.baselines import Baselines, finished_sentence, make_scorer, score_row
 from engine.studies.executor import Executor
 from engine.studies.job import Job, conclude, keep, tracked
-from engine.studies.preflight.checks import (
-    buffer_warning,
-    check_cluster,
-    check_data,
-    check_disk,
-    check_memory,
-    check_study,
-)
+from engine.studies.preflight.checks import buffer_warning, check_cluster, check_disk, check_here, check_memory
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
-from engine.studies.record import record_page, record_rows, record_table, row_metrics
+from engine.studies.record import record_page, record_rows, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
@@ -90,12 +83,6 @@ def _train_experts(job: Job, cluster: runtime.Cluster) -> None:
     """Train the experts of each student that the set is learned for, as far as their stores lack them."""
     for one in job.specification.of_each_student():
         train_experts(one, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
-
-
-def check_here(job: Job) -> None:
-    """Check the study and its data, before Ray is started."""
-    check_study(job)
-    check_data(job)
 
 
 def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
@@ -152,8 +139,7 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": time.perf_counter() - started}, step=0)
-    record_table(tracker, rows)
-    record_rows(tracker, rows[1:])
+    record_rows(tracker, rows, rows[1:])
     record_page(tracker, job.folder)
     return rows
 

@@ -14,27 +14,17 @@ from engine.specification import Specification
 from engine.tracking import Data, Tracker
 
 
-def record_table(tracker: Tracker, rows: Sequence[Row]) -> None:
-    """Record all rows as one table of the tracker's run: recalls in percent, seconds, bytes."""
+def record_rows(tracker: Tracker, rows: Sequence[Row], children: Sequence[Row]) -> None:
+    """Record rows as a table of a run (recalls in percent, seconds, bytes), and ``children`` as runs below it."""
     numbers = [row_metrics(row) for row in rows]
     keys = list(dict.fromkeys(key for one in numbers for key in one))
     columns: dict[str, Sequence[Any]] = {"set": [row.name for row in rows], "pairs": [row.pairs for row in rows]}
     rounded = {key: [None if key not in one else round(one[key], 3) for one in numbers] for key in keys}
     tracker.table("results", columns | rounded)
-
-
-def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
-    """Record each row as a child of the tracker's run."""
-    for row in rows:
+    for row in children:
         child = tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}")
-        made = row.made_by[0]
-        tags = {
-            "method": row.name,
-            "pairs": row.pairs,
-            "protocol": row.protocol,
-            "commit": made.commit,
-            "device": made.device,
-        }
+        made = {"commit": row.made_by[0].commit, "device": row.made_by[0].device}
+        tags = {"method": row.name, "pairs": row.pairs, "protocol": row.protocol, **made}
         child.tags({name: value for name, value in tags.items() if value})
         child.metrics(row_metrics(row), step=0)
         child.finish("FINISHED")

@@ -17,7 +17,7 @@ from engine.experts.trajectory import MemorySource
 from engine.specification import Specification
 from engine.studies.job import Job
 from engine.studies.preflight import costs
-from engine.studies.preflight.checks import check_data, check_disk
+from engine.studies.preflight.checks import check_disk, check_here
 from engine.studies.preflight.costs import Costs, seconds, time_dummy, time_prepared, timed
 from engine.studies.preflight.dry_run import describe, estimate
 from engine.studies.preflight.minutes import add_up
@@ -82,7 +82,7 @@ def test_the_driver_leaves_the_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr("engine.studies.preflight.dry_run.timed", elsewhere)
-    check_data(job)
+    check_here(job)
     check_disk(job)
     estimate(job)
     describe(job)

@@ -45,13 +45,7 @@ class Pool:
     failures: dict[ExpertId, Exception] = field(default_factory=dict)
 
     def train(self, at_once: int) -> None:
-        """Train the waiting experts in ``at_once`` actors; one that fails for good does not keep the others.
-
-        Raises:
-            ValueError: an expert cannot be trained as it is configured.
-            FileNotFoundError: a file of the data or the weights is absent.
-            RuntimeError: an expert could not be trained, or training was stopped.
-        """
+        """Train the waiting experts in ``at_once`` actors; one that fails for good does not keep the others."""
         with ThreadPoolExecutor(at_once) as threads:
             serving = [threads.submit(self._serve) for _ in range(min(at_once, len(self.waiting)))]
         for served in serving:

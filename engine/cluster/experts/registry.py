@@ -78,10 +78,6 @@ class TrajectoryRegistry:
 
         An expert whose training fails does not keep the others from being stored. Of several registries of one store,
         in other clusters or of other code, one trains while the others wait. ``caller`` names this call for ``stop``.
-
-        Raises:
-            ValueError: an expert cannot be trained as it is configured, or is damaged and not to be trained again.
-            RuntimeError: an expert could not be trained, or training was stopped.
         """
         stop = self._stops.setdefault(caller, threading.Event())
         try:

@@ -48,14 +48,15 @@ def check_study(job: Job) -> None:
             raise ConfigError(f"students.{number} is the same student as another one, expected different students.")
 
 
-def check_data(job: Job) -> None:
-    """Load the data and build the student on the CPU before Ray starts, and compare them with the configuration.
+def check_here(job: Job) -> None:
+    """Check the study before Ray starts: load its data and build its students on the CPU, and compare these with it.
 
     What frozen networks make of few data is made here, if no GPU and no running cluster could make it.
 
     Raises:
         FileNotFoundError: the data or the weights are missing.
     """
+    check_study(job)
     setups = job.specification.setups(device="cpu")
     check_budgets(job, len(setups[0].datasets["train"]))
     arrays = [array for setup in setups for array in setup.arrays.values()]
