@@ -91,7 +91,8 @@ class TaskParser(argparse.ArgumentParser):
         self.add_flag("--local", "start a cluster on this machine even where one could be joined")
 
     def add_row_flags(self) -> None:
-        """Add the flags of tasks that end with a table: ``--quiet`` and ``--json``."""
+        """Add the flags of tasks whose run ends with a table: those of a run, ``--quiet`` and ``--json``."""
+        self.add_run_flags()
         said = self.add_mutually_exclusive_group()
         help_of_quiet = "print the table and nothing else; an error still is one line on stderr"
         said.add_argument("--quiet", dest="said", action="store_const", const="quiet", help=help_of_quiet)

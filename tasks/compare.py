@@ -19,7 +19,6 @@ PARSER = cli.TaskParser(
         ("--list", "all tables"),
     ],
 )
-PARSER.add_run_flags()
 PARSER.add_row_flags()
 
 

@@ -6,7 +6,6 @@ from argparse import Namespace
 from tasks import cli
 
 PARSER = cli.TaskParser("coreset", __doc__, examples=cli.SPACE_EXAMPLES)
-PARSER.add_run_flags()
 PARSER.add_row_flags()
 
 

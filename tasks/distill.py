@@ -15,7 +15,6 @@ PARSER.add_argument(
     "--from-run", metavar="RUN_ID", help="the study of a run in MLflow, resumed where it stands (--fresh: repeated)"
 )
 PARSER.add_argument("--samples", type=cli.positive_int, metavar="N", help="search with N trials, the defaults first")
-PARSER.add_run_flags()
 PARSER.add_row_flags()
 PARSER.add_flag("--fresh", "start over instead of resuming the study or printing its results")
 

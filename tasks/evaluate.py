@@ -19,7 +19,6 @@ PARSER.add_argument(
     metavar="FILE",
     help="a set, a folder of export.py, or a registered set models:/NAME/VERSION (default: the study's own set)",
 )
-PARSER.add_run_flags()
 PARSER.add_row_flags()
 
 

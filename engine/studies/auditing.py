@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from engine.cluster.scoring import Result
-from engine.io.storage import as_file
 from engine.io.terminal import echo
 from engine.results.audit import AUDIT, TITLES, Audit, write_audit
 from engine.results.auditing import Ranks, audit
 from engine.results.history import BEST_SET
 from engine.studies.job import Job
+from engine.studies.record import keep
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking import Tracker
 
@@ -29,8 +29,7 @@ def record_audit(tracker: Tracker, job: Job, ours: Result, full: Sequence[Result
         synthetic = load_set(job.folder / BEST_SET)
         found = set_audit(job, synthetic, ours, full)
         write_audit(job.folder, found)
-        with as_file(job.folder / AUDIT) as file:
-            tracker.artifact(file)
+        keep(tracker, job.folder / AUDIT)
         if cells := found.table():
             tracker.table("kept_and_lost", dict(zip(TITLES, zip(*cells, strict=True), strict=True)))
         near = found.nearest

@@ -19,8 +19,8 @@ from engine.rng import named_generator
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import TABLE_FILES, finished_rows
 from engine.studies.evaluate import set_row
-from engine.studies.job import Job, conclude, keep, make_job, tracked
-from engine.studies.record import record_page, record_rows
+from engine.studies.job import Job, conclude, make_job, tracked
+from engine.studies.record import keep, record_page, record_rows
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:

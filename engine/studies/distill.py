@@ -29,11 +29,11 @@ from engine.rng import named_generator
 from engine.studies.auditing import record_audit
 from engine.studies.baselines import Baselines, finished_sentence, make_scorer, score_row
 from engine.studies.executor import Executor
-from engine.studies.job import Job, conclude, keep, tracked
+from engine.studies.job import Job, conclude, tracked
 from engine.studies.preflight.checks import buffer_warning, check_cluster, check_disk, check_here, check_memory
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
-from engine.studies.record import record_page, record_rows, row_metrics
+from engine.studies.record import keep, record_page, record_rows, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")

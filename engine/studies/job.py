@@ -14,7 +14,7 @@ from engine.data.sets import auto
 from engine.data.shared import shared
 from engine.io.files import digest
 from engine.io.paths import Paths, default_paths
-from engine.io.storage import Location, as_file, check_answers, check_writable, location, matching
+from engine.io.storage import Location, check_answers, check_writable, location, matching
 from engine.io.terminal import echo
 from engine.provenance import provenance
 from engine.results.render import render_text
@@ -126,6 +126,16 @@ def local_folder(storage: Location) -> Path:
     return storage if isinstance(storage, Path) else Path("runs").absolute()
 
 
+def tracking_uri(storage: Location) -> str:
+    """Return the tracking URI of a storage, whose database follows its folder of artifacts where both were moved."""
+    here = local_folder(storage)
+    uri = default_uri(here)
+    check_uri(uri)
+    if database := database_file(uri):
+        follow_move(database, EXPERIMENT, here / ARTIFACTS)
+    return uri
+
+
 @contextmanager
 def tracked(job: Job, *, fresh: bool = False) -> Iterator[Tracker]:
     """Open the study's run in MLflow, record its configuration and what runs it, and end it when the block ends.
@@ -156,19 +166,10 @@ def tracked(job: Job, *, fresh: bool = False) -> Iterator[Tracker]:
     tracker.finish("FINISHED")
 
 
-def keep(tracker: Tracker, where: Location) -> None:
-    """Log a file as an artifact, from a disk or an object store."""
-    with as_file(where) as file:
-        tracker.artifact(file)
-
-
 def conclude(job: Job, rows: list[Row], *lines: str) -> None:
     """Print the table, further lines, and how to open the runs in MLflow."""
     echo(f"\n{render_text(rows)}")
     for line in lines:
         echo(line)
-    uri = job.mlflow_uri
-    if database := database_file(uri):
-        follow_move(database, EXPERIMENT, local_folder(job.specification.storage) / ARTIFACTS)
-    for number, line in enumerate(page(uri, EXPERIMENT)):
+    for number, line in enumerate(page(tracking_uri(job.specification.storage), EXPERIMENT)):
         echo(f"{'then open:' if number else 'compare runs:':<16}{line}")

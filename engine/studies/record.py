@@ -30,12 +30,17 @@ def record_rows(tracker: Tracker, rows: Sequence[Row], children: Sequence[Row]) 
         child.finish("FINISHED")
 
 
+def keep(tracker: Tracker, where: Location) -> None:
+    """Log a file as an artifact, from a disk or an object store."""
+    with as_file(where) as file:
+        tracker.artifact(file)
+
+
 def record_page(tracker: Tracker, folder: Location) -> Location | None:
     """Write the report of a study or a table into its folder and keep it; one that cannot be drawn ends nothing."""
     try:
         page = write_page(folder)
-        with as_file(page) as file:
-            tracker.artifact(file)
+        keep(tracker, page)
     except Exception as error:  # the table is written already
         echo(f"The report is missing, since {type(error).__name__}: {error}")
         return None
