@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.schema import Resolved
@@ -27,11 +26,6 @@ class Specification:
     def expert_folder(self) -> Location:
         """Return the folder of this configuration's expert trajectories."""
         return self.storage / "experts" / self.study.experts_identity
-
-    @property
-    def cache_is_shared(self) -> bool:
-        """Whether all nodes see this machine's cache: it lies in the storage, which all see."""
-        return isinstance(self.storage, Path) and self.paths.cache.is_relative_to(self.storage)
 
     def setup(self, device: str | None = None) -> "Setup":
         """Return the data and the student of the study on ``device``; a process keeps the last ones built.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
@@ -36,11 +37,13 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
         with exclusive(specification.paths.cache / ".prepare.lock"), one_sentence_errors(specification.storage):
             for one, setup in zip(specification.of_each_student(), specification.setups(device="cpu"), strict=True):
                 _make(one, setup.arrays, granted, cluster.slots(granted))
-    elsewhere = not specification.cache_is_shared and sum(node["Alive"] for node in ray.nodes()) > 1
+    storage, cache = specification.storage, specification.paths.cache
+    shared = isinstance(storage, Path) and cache.is_relative_to(storage)  # all nodes see the cache in the storage
+    elsewhere = not shared and sum(node["Alive"] for node in ray.nodes()) > 1
     for array in arrays:
         if elsewhere:
             array.publish()
-        elif on_disk(specification.storage):
+        elif on_disk(storage):
             array.forget_shards()
     return specification
 

@@ -127,14 +127,10 @@ class TrajectoryRegistry:
         """Record the number of epochs that an expert has finished, with fractions."""
         self.progress_of[expert] = done
 
-    def progress(self) -> dict[ExpertId, float]:
-        """Return the number of epochs that each expert has finished, with fractions."""
-        return dict(self.progress_of)
-
-    def waiting(self) -> str | None:
-        """Return the process whose training is waited for, as part of a sentence, or None."""
+    def progress(self) -> tuple[dict[ExpertId, float], str | None]:
+        """Return the epochs that each expert has finished, with fractions, and in words what process is waited for."""
         holder = self.waits_for
-        return None if holder is None else f"process {holder.pid} on {holder.host}"
+        return dict(self.progress_of), None if holder is None else f"process {holder.pid} on {holder.host}"
 
     def index(self) -> dict[ExpertId, tuple[int, ...]]:
         """Return the epochs of each expert on disk."""

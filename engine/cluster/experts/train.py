@@ -43,9 +43,9 @@ def _watch(registry: ActorHandle, training: ray.ObjectRef, bar: tqdm) -> None:
     announced = None
     while not ray.wait([training], timeout=0.5)[0]:
         with suppress(RayActorError):
-            bar.n = sum(ray.get(registry.progress.remote()).values())
+            done, waits_for = ray.get(registry.progress.remote())
+            bar.n = sum(done.values())
             bar.refresh()
-            waits_for = ray.get(registry.waiting.remote())
             if waits_for not in (None, announced):
                 echo(f"These experts are being trained by {waits_for}; this command waits and uses them.")
             announced = waits_for
