@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,7 +106,11 @@ class Distillation:
         """
         every, passes = [self.sources, *self.further], 1 if self.views is None else self.views.count
         totals: Metrics = {}
-        for number in range(len(every)) if self.every_student else [self._drawn()]:
+        numbers: Sequence[int] = range(len(every))
+        if self.further and not self.every_student:
+            drawn = torch.randint(len(every), (), generator=named_generator(self.seed, f"student/{self.step}"))
+            numbers = [int(drawn)]
+        for number in numbers:
             for part in range(passes):
                 name = f"{self.step}/{part}" if part else str(self.step)
                 of_student = self.state.of_student(number)
@@ -116,17 +120,11 @@ class Distillation:
                     own = key.replace("inner_lr/", f"inner_lr/{number}/") if number else key
                     totals[own] = totals.get(own, 0.0) + value / passes
         if passes > 1:
-            for parameter in self._learned():
-                if parameter.grad is not None:
-                    parameter.grad /= passes
+            for entry in self.optimiser.param_groups:
+                for parameter in entry["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad /= passes
         return totals
-
-    def _drawn(self) -> int:
-        """Return the number of the student of this outer step, 0 for the own one."""
-        students = 1 + len(self.further)
-        if students == 1:
-            return 0
-        return int(torch.randint(students, (), generator=named_generator(self.seed, f"student/{self.step}")))
 
     def _move(self) -> Metrics:
         """Take the optimiser's step, and return the gradient norm of each group before clipping and the pixels' change.
@@ -151,11 +149,7 @@ class Distillation:
         return {name: value.item() for name, value in zip(named, values, strict=True)}
 
     def check(self) -> None:
-        """Check that the present result is finite; ``run`` does not, which also runs without numbers.
-
-        Raises:
-            NonFiniteLossError: it is not.
-        """
+        """Raise a NonFiniteLossError if the present result is not finite; ``run`` also runs without numbers."""
         try:
             self.synthetic.check()
         except ValueError as error:
@@ -194,10 +188,6 @@ class Distillation:
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         return tensors
-
-    def _learned(self) -> list[Tensor]:
-        """Return the parameters in the order in which the optimiser numbers them."""
-        return [value for entry in self.optimiser.param_groups for value in entry["params"]]
 
     def save(self, path: Path) -> None:
         """Write the state, the average, the optimiser and the step as one safetensors file, atomically."""
@@ -243,8 +233,16 @@ class Distillation:
         self.step = int(step)
 
     def _compare(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
-        """Compare the tensors of a checkpoint with those that this run has: names, shapes, dtypes, finite numbers."""
-        expected = self._expected(tensors)
+        """Compare the tensors of a checkpoint with those that this run has: names, shapes, dtypes, finite numbers.
+
+        The optimiser has entries for the parameters that have been moved, and none for the others.
+        """
+        moved = {name.split(".")[1] for name in tensors if name.startswith("optimiser.")}
+        learned = [value for entry in self.optimiser.param_groups for value in entry["params"]]
+        expected = self._sets()
+        for index, value in enumerate(learned):
+            for entry in _ENTRIES[type(self.optimiser)] if str(index) in moved else ():
+                expected[f"optimiser.{index}.{entry}"] = torch.zeros(()) if entry == "step" else value
         for name in sorted(expected.keys() | tensors.keys()):
             if name not in tensors or name not in expected:
                 where = "only the run" if name in expected else "only the file"
@@ -255,21 +253,6 @@ class Distillation:
                 raise ValueError(f"{path}: {name} is {found}, expected {wanted}.")
             overflown = value.isinf() & name.startswith("optimiser.")  # Adam's squares may, and then move nothing
             check_finite(f"{path}: {name}", value.masked_fill(overflown, 0))
-
-    def _expected(self, found: Iterable[str]) -> dict[str, Tensor]:
-        """Return what a checkpoint with the tensors ``found`` has to hold, by name, each with its shape and dtype.
-
-        The optimiser has entries for the parameters that have been moved, and none for the others.
-        """
-        moved = {name.split(".")[1] for name in found if name.startswith("optimiser.")}
-        entries = _ENTRIES[type(self.optimiser)]
-        like = {"step": torch.zeros(())}
-        return self._sets() | {
-            f"optimiser.{index}.{entry}": like.get(entry, value)
-            for index, value in enumerate(self._learned())
-            for entry in entries
-            if str(index) in moved
-        }
 
 
 def outer_optimiser(

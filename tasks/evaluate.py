@@ -2,12 +2,8 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 from tasks import cli
-
-if TYPE_CHECKING:
-    from engine.results.row import Row
 
 PARSER = cli.TaskParser(
     "evaluate",
@@ -23,11 +19,10 @@ PARSER.add_argument(
     metavar="FILE",
     help="a set, a folder of export.py, or a registered set models:/NAME/VERSION (default: the study's own set)",
 )
-PARSER.add_run_flags()
 PARSER.add_row_flags()
 
 
-def main(args: Namespace) -> "int | list[Row]":
+def main(args: Namespace) -> cli.Answer:
     """Score the set, or describe the study with ``--dry-run``."""
     job = cli.read_job(args)
     if cli.described(args, job):

@@ -51,7 +51,8 @@ def test_a_step_is_that_of_a_run_for_its_student_alone(two: list[Sources]) -> No
     run = started(two)
     seen = set()
     for step in range(6):
-        before, number = deepcopy(run.state), run._drawn()
+        before = deepcopy(run.state)
+        number = int(torch.randint(2, (), generator=named_generator(1, f"student/{step}")))
         run.run(1)
         learned = run.state.synthetic.all_log_rates()
         moved = {name.rpartition(".")[0] for name, value in learned.items() if value.grad is not None}

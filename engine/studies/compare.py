@@ -19,19 +19,14 @@ from engine.rng import named_generator
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import TABLE_FILES, finished_rows
 from engine.studies.evaluate import set_row
-from engine.studies.job import Job, conclude, keep, make_job, tracked
-from engine.studies.record import record_page, record_rows, record_table
+from engine.studies.job import Job, conclude, make_job, tracked
+from engine.studies.record import keep, record_page, record_rows
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:
     """Run or resume every unfinished study of a comparison, print their common table and return it.
 
     The table is written to ``tables/NAME`` in the storage folder. A line with several distillations is one row.
-
-    Raises:
-        ValueError: A study cannot be run as it is configured.
-        FileNotFoundError: Data or weights are missing.
-        RuntimeError: Experts or trials failed for good.
     """
     stem = Path(name).stem
     baselines = make_job(stem, baseline_study(comparison, overrides))
@@ -58,8 +53,7 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
     with tracked(baselines) as tracker:
-        record_table(tracker, rows)
-        record_rows(tracker, rows)
+        record_rows(tracker, rows, rows)
         for file in TABLE_FILES:
             keep(tracker, folder / file)
         page = record_page(tracker, folder)
