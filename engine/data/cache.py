@@ -36,16 +36,24 @@ def cached_array(
         return found
     with exclusive(folder / f".{key}.lock"):
         found = _open(path, shape, dtype)  # another process may have made it while this one waited
-        if found is None:
-            for left in folder.glob(f".{key}.npy.*"):  # of a process that was killed
-                left.unlink()
-            with atomic_path(path) as temporary:
-                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-                _reserve(temporary, path)
-                fill(array)
-                array.flush()
-                del array
-            found = _open(path, shape, dtype)
+        if found is not None:
+            return found
+        for left in folder.glob(f".{key}.npy.*"):  # of a process that was killed
+            left.unlink()
+        with atomic_path(path) as temporary:
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+            size = temporary.stat().st_size
+            try:  # to allocate the blocks: a full disk is then an error here, and no bus error while filling
+                with temporary.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno in FULL:
+                    room = f"{path}: no room for a cached array of {size / 2**20:.0f} MiB"
+                    raise OSError(error.errno, room) from error
+            fill(array)
+            array.flush()
+            del array
+        found = _open(path, shape, dtype)
     assert found is not None, path
     return found
 
@@ -65,20 +73,6 @@ def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
     except (ValueError, EOFError):  # a truncated or foreign file
         return None
     return array if array.shape == shape and array.dtype == dtype else None
-
-
-def _reserve(temporary: Path, path: Path) -> None:
-    """Allocate the blocks of the sparse file: a full disk is then an error here, and no bus error while filling."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    size = temporary.stat().st_size
-    with temporary.open("r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno in FULL:
-                room = f"{path}: no room for a cached array of {size / 2**20:.0f} MiB"
-                raise OSError(error.errno, room) from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

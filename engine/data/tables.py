@@ -2,13 +2,14 @@
 
 import csv
 import io
+import json
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.data.peek import first_line, first_object
+from engine.data.peek import first_line
 from engine.data.records import check_keys
 from engine.data.splits import SPLIT_NAMES
 from engine.io.files import decoded, parsed
@@ -49,36 +50,31 @@ def columns(path: Path) -> set[str]:
         case ".csv" | ".txt":
             names: Iterable[str] = re.split(r"[,;|\t]", first_line(path))
         case ".jsonl":
-            names = first_object(path)
+            try:
+                first = json.loads(first_line(path))
+            except (ValueError, RecursionError):
+                first = None
+            names = first if isinstance(first, dict) else ()
         case ".parquet":
-            names = _parquet_columns(path)
+            from pyarrow.parquet import ParquetFile
+
+            try:
+                with ParquetFile(path) as file:
+                    names = file.schema_arrow.names
+            except Exception:  # damaged files raise errors of many kinds
+                names = ()
         case _:
             names = ()
     return {name.strip(' "').casefold() for name in names}
 
 
-def _parquet_columns(path: Path) -> list[str]:
-    """Return the names of the columns of a Parquet file; none where it is damaged."""
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(path) as file:
-            return list(file.schema_arrow.names)
-    except Exception:  # damaged files raise errors of many kinds
-        return []
-
-
-def unparsed(path: Path, reason: object) -> ValueError:
+def _unparsed(path: Path, reason: object) -> ValueError:
     """Return the error of a table that cannot be parsed."""
     return ValueError(f"{path}: expected a {path.suffix} table, but it cannot be parsed ({reason}).")
 
 
-def check_columns(columns: Sequence[str], known: Sequence[str], path: Path) -> None:
-    """Check that the required columns are there, and that no column is misspelt or comes twice.
-
-    Raises:
-        ValueError: this does not hold.
-    """
+def _check_columns(columns: Sequence[str], known: Sequence[str], path: Path) -> None:
+    """Refuse columns of which a required one is missing, and one that is misspelt or comes twice."""
     check_keys(columns, known, path)
     if twice := [column for column in known if columns.count(column) > 1]:
         raise ValueError(f"{path}: the column {twice[0]!r} comes twice, expected once.")
@@ -93,22 +89,22 @@ def _csv_rows(path: Path, known: Sequence[str]) -> list[Row]:
     try:
         text = decoded(path.read_bytes())
     except ValueError as error:
-        raise unparsed(path, error) from error
+        raise _unparsed(path, error) from error
     if not text.strip():
-        raise unparsed(path, "it is empty")
+        raise _unparsed(path, "it is empty")
     lines = list(io.StringIO(text, newline=""))
     numbered = _parsed(lines, path)
     header = next(numbered, (0, [], ""))[1]
     if not {*known[:2]} <= {*header}:
-        check_separator("".join(lines[:1]), path)
-    check_columns(header, known, path)
+        _check_separator("".join(lines[:1]), path)
+    _check_columns(header, known, path)
     rows: list[Row] = []
     for number, (line, values, raw) in enumerate(numbered, start=1):
         if len(values) != len(header):
             expected = (
                 f"{len(header)}: {cut(', '.join(header))}{_right(values, header, known[1]) or f'; got {cut(raw)}'}"
             )
-            raise unparsed(path, f"row {number} (line {line}) has {len(values)} values, expected {expected}")
+            raise _unparsed(path, f"row {number} (line {line}) has {len(values)} values, expected {expected}")
         rows.append({column: value or None for column, value in zip(header, values, strict=True)})
     return rows
 
@@ -127,17 +123,13 @@ def _parsed(lines: list[str], path: Path) -> Iterator[tuple[int, list[str], str]
             right = f"; the line would be {cut(_line(raw.split(',')))}" if "expected after" in str(error) else ""
             expected = f"each quote inside of a value doubled, and quotes around it{right or f'; got {cut(raw)}'}"
             reason = f"line {start + 1} has a quote that does not end its value, expected {expected}"
-            raise unparsed(path, reason) from error
+            raise _unparsed(path, reason) from error
         if values:
             yield start + 1, values, lines[start].rstrip("\r\n")
 
 
-def check_separator(header: str, path: Path) -> None:
-    """Check that no other separator than the comma parts the header into more columns.
-
-    Raises:
-        ValueError: one does.
-    """
+def _check_separator(header: str, path: Path) -> None:
+    """Refuse a header that another separator than the comma parts into more columns."""
     for separator, name in SEPARATORS.items():
         columns = next(csv.reader([header[:1000]], delimiter=separator), [])
         if len(columns) > len(header.split(",")):
@@ -173,12 +165,12 @@ def _jsonl_rows(path: Path, known: Sequence[str]) -> list[Row]:
             try:
                 row = parsed(line)
             except ValueError as error:
-                raise unparsed(path, f"line {number}: {error}") from error
+                raise _unparsed(path, f"line {number}: {error}") from error
             if not isinstance(row, dict):
-                raise unparsed(path, f"line {number} is {shown(row)}, expected an object")
+                raise _unparsed(path, f"line {number} is {shown(row)}, expected an object")
             rows.append(row)
     if rows:
-        check_columns(list(dict.fromkeys(key for row in rows for key in row)), known, path)
+        _check_columns(list(dict.fromkeys(key for row in rows for key in row)), known, path)
     return rows
 
 
@@ -194,6 +186,6 @@ def _parquet_rows(path: Path, known: Sequence[str]) -> list[Row]:
             rows = file.read(columns=[name for name, kind in types.items() if name in known or kind in texts])
             found: list[Row] = rows.to_pylist()
     except Exception as error:  # damaged files raise errors of many kinds
-        raise unparsed(path, cut(str(error))) from error
-    check_columns(list(types), known, path)
+        raise _unparsed(path, cut(str(error))) from error
+    _check_columns(list(types), known, path)
     return found
