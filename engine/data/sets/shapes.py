@@ -64,8 +64,11 @@ def split_scenes(sizes: dict[str, int], *, seed: int) -> dict[str, list[scene.Sc
 
     Splits are filled from the last to the first, so that val and test do not change when train grows.
     """
-    scenes = iter(scene.distinct_scenes(sum(sizes.values()), _numpy_generator(seed, "shapes/scenes")))
-    dealt = {split: [next(scenes) for _ in range(sizes[split])] for split in reversed(sizes)}
+    rng, scenes = _numpy_generator(seed, "shapes/scenes"), dict[scene.Scene, None]()
+    while len(scenes) < sum(sizes.values()):
+        scenes[scene.draw_scene(rng)] = None
+    rest = iter(scenes)
+    dealt = {split: [next(rest) for _ in range(sizes[split])] for split in reversed(sizes)}
     return {split: dealt[split] for split in sizes}
 
 
