@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from mmap import mmap
@@ -119,8 +120,7 @@ class ShardedArray:
                 before()
             with tqdm(total=len(array), desc=self.label, unit="row", leave=before is None, disable=None) as bar:
                 for first in self.firsts:
-                    rows = self._read(first)
-                    rows = self._made(first) if rows is None else rows
+                    rows = self._rows(first)
                     array[first : first + len(rows)] = rows
                     bar.update(len(rows))
             if self.check is not None:
@@ -130,7 +130,7 @@ class ShardedArray:
 
     def write(self, first: int) -> int:
         """Make the shard that begins at a row, write its file, and return its number of rows."""
-        rows = self._made(first)
+        rows = self._rows(first)
         with atomic_path(self._shard(first)) as temporary, temporary.open("wb") as file:
             np.save(file, rows)
         return len(rows)
@@ -149,20 +149,16 @@ class ShardedArray:
         """Return the number of rows in the shard that begins at a row."""
         return min(SHARD, self.shape[0] - first)
 
-    def _made(self, first: int) -> np.ndarray:
-        return np.asarray(self.make(first, first + self.rows_from(first)), dtype=self.dtype)
-
     def _shard(self, first: int) -> Location:
         assert self.shards is not None, self.label
         return self.shards / self.key / f"{first:010}.npy"
 
-    def _read(self, first: int) -> np.ndarray | None:
-        """Return a shard from its file, None where that is absent or damaged."""
-        if self.shards is None:
-            return None
-        try:
-            rows: np.ndarray = np.load(BytesIO(read_whole(self._shard(first))), allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError):
-            return None
-        expected = (self.rows_from(first), *self.shape[1:])
-        return rows if rows.shape == expected and rows.dtype == np.dtype(self.dtype) else None
+    def _rows(self, first: int) -> np.ndarray:
+        """Return the rows of a shard from its file, or make them where that is absent or damaged."""
+        shape = (self.rows_from(first), *self.shape[1:])
+        if self.shards is not None:
+            with suppress(FileNotFoundError, ValueError, EOFError):
+                rows: np.ndarray = np.load(BytesIO(read_whole(self._shard(first))), allow_pickle=False)
+                if rows.shape == shape and rows.dtype == np.dtype(self.dtype):
+                    return rows
+        return np.asarray(self.make(first, first + shape[0]), dtype=self.dtype)

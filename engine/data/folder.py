@@ -51,7 +51,13 @@ class Photos(ABC):
 
     @abstractmethod
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split; ``folder`` is the data set's root."""
+        """Return the captions of every split; ``folder`` is the data set's root.
+
+        Raises:
+            FileNotFoundError: there is no file of captions, or one of several that belong together is missing.
+            ValueError: several files may be meant, or one cannot be read: a key is missing or misspelt, or a value does
+                not fit; or some photos alone have a split.
+        """
 
     def load(self, paths: Paths) -> dict[str, PairDataset]:
         """Read train, val and test.
@@ -112,11 +118,6 @@ class DividedPhotos(Photos):
     val_fraction: Part = 0.1
     test_fraction: Part = 0.1
     seed: int = 0
-
-    @property
-    def fractions(self) -> dict[str, float]:
-        """The fractions of val and of test."""
-        return {"val": self.val_fraction, "test": self.test_fraction}
 
 
 def find_root(paths: Paths, root: str) -> Path:
@@ -181,7 +182,7 @@ def arranged(
     """
     blank = [f"{record.image}, {record.where}" for record in records if not record.captions]
     there, absent = present([record for record in records if record.captions], images, options.missing)
-    there, words = divided(there, path, options.fractions, seed=options.seed)
+    there, words = divided(there, path, val=options.val_fraction, test=options.test_fraction, seed=options.seed)
     return replace(
         annotated(path, there),
         images=images,

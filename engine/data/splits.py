@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,13 +19,11 @@ Part = Annotated[float, Gt(0), Lt(1)]
 """The fraction of the photos that a split gets."""
 
 
-def divided(
-    records: Sequence[Record], path: Path, fractions: Mapping[str, float], *, seed: int
-) -> tuple[list[Record], str]:
+def divided(records: Sequence[Record], path: Path, *, val: float, test: float, seed: int) -> tuple[list[Record], str]:
     """Return records that all have a split, and how those that had none were dealt, in words; all of a photo's go
     into one.
 
-    ``fractions`` holds those of val and test. Photos are dealt in the order of a hash of seed and name. Where one split
+    ``val`` and ``test`` are their fractions. Photos are dealt in the order of a hash of seed and name. Where one split
     or none is given, all are dealt anew; where val is lacking, it is taken from train, and where test is lacking, it is
     half of val.
 
@@ -34,11 +32,11 @@ def divided(
     """
     given = {record.split for record in records}
     if len(given) == 1:
-        shares, source, rest = {"test": fractions["test"], "val": fractions["val"]}, given, "train"
+        shares, source, rest = {"test": test, "val": val}, given, "train"
         there = next((f"{split} alone" for split in given if split), "no splits")
         words = f"divided by photo with seed {seed}, as the data have {there}"
     elif given == {"train", "test"}:
-        shares, source, rest = {"val": fractions["val"]}, {"train"}, "train"
+        shares, source, rest = {"val": val}, {"train"}, "train"
         words = f"val is taken from train by photo with seed {seed}"
     elif given == {"train", "val"}:
         shares, source, rest = {"test": 0.5}, {"val"}, "val"

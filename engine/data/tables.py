@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.peek import first_line
-from engine.data.records import check_keys
+from engine.data.records import Record, captions_of, check_keys, image_name, text_of
 from engine.data.splits import SPLIT_NAMES
 from engine.io.files import decoded, parsed
 from engine.io.sentences import cut, shown
@@ -42,6 +42,23 @@ def read_table(path: Path, known: Sequence[str] = COLUMNS) -> list[Row]:
         if all(str(row.get(column)).strip().casefold() in SPLIT_NAMES for row in rows):
             raise ValueError(f"{path}: the column {shown(column)} holds splits, expected the name 'split' for it.")
     return rows
+
+
+def read_records(path: Path, known: Sequence[str] = COLUMNS, *, folder: str = "") -> list[Record]:
+    """Read and check the rows of a table; ``known`` is as in ``read_table``, and photos lie below ``folder``.
+
+    Raises:
+        FileNotFoundError: the table is missing.
+        ValueError: it cannot be parsed, a column is missing, or a value is missing or not a text.
+    """
+    rows = read_table(path, known)
+    given = "split" in known and any("split" in row for row in rows)
+    records = []
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}: row {number}"
+        image, captions = image_name(row, known[0], where, folder=folder), captions_of(row, known[1], where)
+        records.append(Record(f"row {number}", image, captions, text_of(row, "split", where) if given else None))
+    return records
 
 
 def columns(path: Path) -> set[str]:

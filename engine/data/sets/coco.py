@@ -37,12 +37,7 @@ class DataSet(DividedPhotos):
     images: str | None = None
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split.
-
-        Raises:
-            FileNotFoundError: there are no files of captions.
-            ValueError: there are several groups of them, or one is not in COCO's format.
-        """
+        """Return the captions of every split."""
         path = only("captions", self.captions, claims(folder, list(text_files(folder))), folder)
         base = folder / (self.images or ".")
         records = [record for file in _group(path) for record in _records(file, base)]

@@ -38,12 +38,7 @@ class DataSet(DividedPhotos):
     images: str | None = None
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return captions by the splits of the lists; without lists, by those of a hash.
-
-        Raises:
-            FileNotFoundError: there is no file of captions.
-            ValueError: there are several, or a line of it cannot be read.
-        """
+        """Return captions by the splits of the lists; without lists, by those of a hash."""
         path = only("captions", self.captions, claims(folder, list(text_files(folder))), folder)
         records, mended = _read(path)
         images = find_images(folder, self.images, [record.image for record in records])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from engine.data.folder import DividedPhotos, arranged
 from engine.data.peek import only, text_files
-from engine.data.records import Annotation, Record, captions_of, image_name
+from engine.data.records import Annotation, Record
 from engine.data.splits import by_folder
-from engine.data.tables import columns, read_table
+from engine.data.tables import columns, read_records
 
 PHOTO, CAPTION = "file_name", ("text", "caption")
 
@@ -28,26 +28,17 @@ class DataSet(DividedPhotos):
     metadata: str | None = None
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split.
-
-        Raises:
-            FileNotFoundError: there is no file of captions.
-            ValueError: there are several kinds of them, or one cannot be read, or some photos alone are in folders of
-                splits.
-        """
+        """Return the captions of every split."""
         files = list(text_files(folder))
         name = self.metadata or only("metadata", None, claims(folder, files), folder).name
         chosen = [file for file in files if file.name == name] or [folder / name]
-        records = []
+        records = list[Record]()
         for file in chosen:
             if not file.is_file():
                 raise FileNotFoundError(f"data.metadata: there is no file {file}.")
             below, there = os.path.relpath(file.parent, folder), columns(file)
             caption = next((name for name in CAPTION if name in there), CAPTION[0])
-            for number, row in enumerate(read_table(file, (PHOTO, caption)), start=1):
-                where = f"{file}: row {number}"
-                image = image_name(row, PHOTO, where, folder=below)
-                records.append(Record(f"row {number}", image, captions_of(row, caption, where), None))
+            records += read_records(file, (PHOTO, caption), folder=below)
         return arranged(self, folder / name, by_folder(records, folder), folder)
 
 

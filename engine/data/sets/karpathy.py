@@ -41,12 +41,7 @@ class DataSet(Photos):
     restval: bool = True
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split.
-
-        Raises:
-            FileNotFoundError: there are no annotations, or a flat list lacks its val or test file.
-            ValueError: they are ambiguous or in neither layout, a key is missing or misspelt, or a value does not fit.
-        """
+        """Return the captions of every split."""
         path = _annotations(folder, self.annotations)
         flat = path.name.endswith("_train.json")
         records = list(_flat_records(path) if flat else _karpathy_records(path, restval=self.restval))
