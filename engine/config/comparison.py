@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from engine.config.errors import ConfigError, issues
 from engine.config.load import change, load, resolve
@@ -16,6 +16,8 @@ from engine.config.strict import Strict, require
 from engine.ranges import Count
 
 Overrides = dict[str, Any]
+
+_FEW_BASELINES: Overrides = {"baselines.coresets": ["random"], "baselines.options": {}, "baselines.full_seeds": 1}
 
 
 class Line(Strict):
@@ -55,13 +57,11 @@ class Comparison(Strict):
     transfer_lines: list[str] | None = None
     published: PublishedTable | None = None
 
-    @model_validator(mode="after")
-    def _lines_that_are_there(self) -> "Comparison":
+    def check(self) -> None:
         known = [line.name for line in self.lines if self.pairs[0] in (line.pairs or self.pairs)]
         for name in self.transfer_lines or []:
             require(name in known, "transfer_lines", value=name,
                      expected=f"names of lines with {self.pairs[0]} pairs, {', '.join(known)}")  # fmt: skip
-        return self
 
     def transferred(self) -> list[str]:
         """Return the names of the lines whose sets are scored with other students."""
@@ -139,17 +139,14 @@ def entries(comparison: Comparison, overrides: Overrides) -> Iterator[Entry]:
         ConfigError: an override does not fit.
     """
     space = load(comparison.space)
+    no_baselines = {"baselines.coresets": [], "baselines.full_seeds": 0, "search": {}}
     for pairs in comparison.pairs:
         for line in comparison.lines:
             if pairs not in (line.pairs or comparison.pairs):
                 continue
-            changes = {**comparison.set, **line.set, **line.budgets.get(pairs, {}), **overrides, **_NO_BASELINES}
+            changes = {**comparison.set, **line.set, **line.budgets.get(pairs, {}), **overrides, **no_baselines}
             method = changes.pop("method", None)
             changes |= {"method.num_pairs": pairs} if method is None else {"method": {**method, "num_pairs": pairs}}
             for seed in range(space.seed, space.seed + line.replicates):
                 study = change(space, {**changes, "seed": seed}, place=f"table line {line.name!r}")
                 yield Entry(line, pairs, seed, resolve(study))
-
-
-_FEW_BASELINES: Overrides = {"baselines.coresets": ["random"], "baselines.options": {}, "baselines.full_seeds": 1}
-_NO_BASELINES: Overrides = {"baselines.coresets": [], "baselines.full_seeds": 0, "search": {}}

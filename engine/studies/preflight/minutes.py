@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.config.requests import Request
-from engine.config.schema import Resolved
+from engine.config.schema import Request, Resolved
 from engine.data.pairs import Size
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_minutes
