@@ -138,8 +138,7 @@ def choose_learning_rates(
     and where one is seen to lose, because its val mean recall has passed its peak, all higher ones are left out, but
     for the rates that a set has learned.
     """
-    candidates = [dict.fromkeys(MODALITIES, rate) for rate in protocol.learning_rates]
-    learned = None
+    candidates, learned = [dict.fromkeys(MODALITIES, rate) for rate in protocol.learning_rates], None
     if training.learning_rates is not None:
         learned = learned_learning_rates(training.learning_rates, protocol)
         candidates.insert(0, learned)
@@ -185,30 +184,18 @@ def _value(
 
 
 def evaluate(
-    student: TwoTower,
-    training: TrainingSet,
-    protocol: Protocol,
-    *,
-    seed: int,
-    val: PreparedPairs,
-    test: PreparedPairs,
+    student: TwoTower, training: TrainingSet, protocol: Protocol, *, seed: int, val: PreparedPairs, test: PreparedPairs
 ) -> Scores:
     """Score a set under the protocol: choose learning rates on val, then train one student a seed and test it once.
 
     Under ``best_on_test`` a student is tested at each of its points.
     """
-    selection_split = test if protocol.select_epoch == "best_on_test" else val
-    learning_rates = choose_learning_rates(student, training, protocol, seed=seed, val=val)
-    scores = Scores(seeds=[], val=[], learning_rates=learning_rates)
+    split = test if protocol.select_epoch == "best_on_test" else val
+    rates = choose_learning_rates(student, training, protocol, seed=seed, val=val)
+    scores = Scores(seeds=[], val=[], learning_rates=rates)
     for index in range(protocol.seeds):
         params = student_of_seed(
-            student,
-            training,
-            protocol,
-            learning_rates=learning_rates,
-            seed=seed,
-            name=str(index),
-            selection_split=selection_split,
+            student, training, protocol, learning_rates=rates, seed=seed, name=str(index), selection_split=split
         )
         scores.val.append(score(student, params, val))
         metrics, ranks = score_each(student, params, test)

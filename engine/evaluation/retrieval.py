@@ -15,9 +15,7 @@ CHUNK_SCORES = 2**22
 
 
 def retrieval_metrics(
-    image_embeddings: Float[Tensor, "n d"],
-    text_embeddings: Float[Tensor, "m d"],
-    caption_image: Int64[Tensor, " m"],
+    image_embeddings: Float[Tensor, "n d"], text_embeddings: Float[Tensor, "m d"], caption_image: Int64[Tensor, " m"]
 ) -> dict[str, float]:
     """Return IR1, IR5, IR10, TR1, TR5, TR10 and their mean, ``mean_recall``, in percent, of ``retrieval_ranks``."""
     return recalls_of(retrieval_ranks(image_embeddings, text_embeddings, caption_image))
@@ -25,16 +23,13 @@ def retrieval_metrics(
 
 def recalls_of(ranks: dict[str, Int64[Tensor, " q"]]) -> dict[str, float]:
     """Return the metrics of ``retrieval_metrics`` from the ranks of both directions."""
-    recalls = {
-        f"{name}{k}": 100.0 * int((ranks[name] < k).sum()) / len(ranks[name]) for name in ("IR", "TR") for k in CUTOFFS
-    }
+    sides = [(side, ranks[side], k) for side in ("IR", "TR") for k in CUTOFFS]
+    recalls = {f"{side}{k}": 100.0 * int((found < k).sum()) / len(found) for side, found, k in sides}
     return recalls | {"mean_recall": sum(recalls.values()) / len(recalls)}
 
 
 def retrieval_ranks(
-    image_embeddings: Float[Tensor, "n d"],
-    text_embeddings: Float[Tensor, "m d"],
-    caption_image: Int64[Tensor, " m"],
+    image_embeddings: Float[Tensor, "n d"], text_embeddings: Float[Tensor, "m d"], caption_image: Int64[Tensor, " m"]
 ) -> dict[str, Int64[Tensor, " q"]]:
     """Return the rank of every query, 0 the first: ``IR`` of the m captions, ``TR`` of the n images.
 

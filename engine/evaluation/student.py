@@ -16,8 +16,6 @@ from engine.models.two_tower import TwoTower
 from engine.recipes import Schedule, StudentRecipe
 from engine.tensors import MODALITIES, Modality, Params, sgd_groups
 
-METRICS = ("IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall")
-
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -105,9 +103,10 @@ def score_each(student: TwoTower, params: Params, pairs: PreparedPairs) -> tuple
     0: its image is the first; 1 and 2: among the first five and ten; 3: it is not found.
     """
     images, texts = embed_split(student, params, pairs)
-    if not (images.isfinite().all() and texts.isfinite().all()):
-        return dict.fromkeys(METRICS, 0.0), str(len(CUTOFFS)) * len(pairs.texts)
-    caption_image = torch.from_numpy(pairs.caption_image).to(images.device)
-    ranks = retrieval_ranks(normalize(images, dim=-1), normalize(texts, dim=-1), caption_image)
+    if images.isfinite().all() and texts.isfinite().all():
+        caption_image = torch.from_numpy(pairs.caption_image).to(images.device)
+        ranks = retrieval_ranks(normalize(images, dim=-1), normalize(texts, dim=-1), caption_image)
+    else:
+        ranks = {"IR": torch.full((len(texts),), CUTOFFS[-1]), "TR": torch.full((len(images),), CUTOFFS[-1])}
     missed = torch.stack([ranks["IR"] >= k for k in CUTOFFS]).sum(dim=0)
     return recalls_of(ranks), "".join(map(str, missed.tolist()))

@@ -34,13 +34,17 @@ def facts(study: Study) -> dict[str, str]:
     made_by = [one for row in study.rows for one in row.made_by if one.commit]
     versions = {name: version for one in made_by for name, version in one.versions.items()}
     weights = {name: digest for one in made_by for name, digest in one.weights.items()}
+    counts = sorted({row.seeds for row in study.rows if not row.full}) or [study.get("protocol.seeds", "?")]
+    full = sorted({row.seeds for row in study.rows if row.full})
+    students = f"{' or '.join(map(str, counts))} students of each set"
+    students += f", {' or '.join(map(str, full))} of all pairs" if full else ""
     found = {
         "State": state(study),
         "Note": str(study.get("note", "")),
         "Method": _options(study.get("method", {})),
         "Data": _options(study.get("data", {})),
         "Protocol": "; ".join(dict.fromkeys(row.protocol for row in study.rows if row.protocol)),
-        "Seeds": _seeds(study),
+        "Seeds": f"seed {study.get('seed', 0)} of the study; {students}" if study.configuration else "",
         "Selection": selection(study),
         "Cost": cost(study),
         "Commit": ", ".join(dict.fromkeys(str(one.commit) for one in made_by)),
@@ -55,9 +59,8 @@ def facts(study: Study) -> dict[str, str]:
 def _options(section: Mapping[str, Any]) -> str:
     """Return a section of the configuration as its name and what its other keys hold."""
     named = {key: value for key, value in section.items() if key != "name" and value is not None}
-    return ", ".join([str(section.get("name", "")), *(f"{key} {plain(value)}" for key, value in named.items())]).strip(
-        ", "
-    )
+    said = [str(section.get("name", "")), *(f"{key} {plain(value)}" for key, value in named.items())]
+    return ", ".join(said).strip(", ")
 
 
 def plain(value: Any) -> str:
@@ -69,15 +72,6 @@ def plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(plain, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _seeds(study: Study) -> str:
-    if not study.configuration:
-        return ""
-    counts = sorted({row.seeds for row in study.rows if not row.full}) or [study.get("protocol.seeds", "?")]
-    full = sorted({row.seeds for row in study.rows if row.full})
-    of_all = f", {' or '.join(map(str, full))} of all pairs" if full else ""
-    return f"seed {study.get('seed', 0)} of the study; {' or '.join(map(str, counts))} students of each set{of_all}"
 
 
 def selection(study: Study) -> str:
@@ -132,16 +126,13 @@ def command(study: Study, row: Row) -> str:
     if not study.configuration:
         return ""
     file = str(study.folder / CONFIGURATION) if isinstance(study.folder, Path) else CONFIGURATION
-    words = ["--config", file, f"storage={study.folder.parent.parent}"]
-    name = row.name.partition(" (")[0]
+    name, task = row.name.partition(" (")[0], "coreset"
     if row.full:
-        return _line("coreset", *words, "baselines.coresets=[]")
-    if name in (study.get("baselines.coresets") or []):
+        words = ["baselines.coresets=[]"]
+    elif name in (study.get("baselines.coresets") or []):
         others = [] if study.get(f"baselines.options.{name}") else ["baselines.options={}"]
-        return _line("coreset", *words, f"baselines.coresets=[{name}]", *others, f"baselines.pairs=[{row.pairs}]")
-    searched = len(study.trials) if study.get("search") and not study.get("budget.samples") else 0
-    return _line("distill", *words, *(["--samples", str(searched)] if searched > 1 else []), "--fresh")
-
-
-def _line(verb: str, *words: str) -> str:
-    return shlex.join(["vldistill", verb, *words])
+        words = [f"baselines.coresets=[{name}]", *others, f"baselines.pairs=[{row.pairs}]"]
+    else:
+        searched = len(study.trials) if study.get("search") and not study.get("budget.samples") else 0
+        task, words = "distill", [*(["--samples", str(searched)] if searched > 1 else []), "--fresh"]
+    return shlex.join(["vldistill", task, "--config", file, f"storage={study.folder.parent.parent}", *words])

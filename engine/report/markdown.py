@@ -1,6 +1,6 @@
 """The report as Markdown, with its figures as files beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from engine.report.drawings import of_studies, of_study
 from engine.report.facts import commands, facts, state
@@ -10,12 +10,10 @@ from engine.report.study import Study
 from engine.results import published
 from engine.results.render import escaped, markdown_table, render_markdown
 
-Files = dict[str, bytes]
 
-
-def markdown(studies: Sequence[Study], *, folder: str | None = None) -> tuple[str, Files]:
+def markdown(studies: Sequence[Study], *, folder: str | None = None) -> tuple[str, dict[str, bytes]]:
     """Return the report, and the files of its figures by their names in ``folder``; no figures without a folder."""
-    files: Files = {}
+    files: dict[str, bytes] = {}
     parts = [f"# {len(studies)} studies" if len(studies) > 1 else f"# {studies[0].name}"]
     if folder and len(studies) > 1:
         parts += _figures(of_studies(studies), folder, "all", files)
@@ -40,7 +38,7 @@ def markdown(studies: Sequence[Study], *, folder: str | None = None) -> tuple[st
     return "\n\n".join(parts) + "\n", files
 
 
-def _figures(drawings: Sequence[Drawing], folder: str, prefix: str, files: Files) -> list[str]:
+def _figures(drawings: Sequence[Drawing], folder: str, prefix: str, files: dict[str, bytes]) -> list[str]:
     """Return figures as links with captions and, for pairs, the captions of these; add their files to ``files``."""
     parts = []
     for number, one in enumerate(drawings, start=1):
@@ -49,10 +47,9 @@ def _figures(drawings: Sequence[Drawing], folder: str, prefix: str, files: Files
             name = f"{prefix}-{one.file[0]}"
             files[name] = one.file[1]
             parts.append(f"![{one.name}]({folder}/{name})\n\n{caption}")
-        if one.pairs:
-            parts.append("\n".join(f"{pair.number}. {_said(pair.captions)}" for pair in one.pairs))
+        lines = []
+        for pair in one.pairs:
+            said = [f"{side}: {escaped(text)}" if side else escaped(text) for side, text in pair.captions.items()]
+            lines.append(f"{pair.number}. {'; '.join(said)}")
+        parts += ["\n".join(lines)] if lines else []
     return parts
-
-
-def _said(captions: Mapping[str, str]) -> str:
-    return "; ".join(f"{side}: {escaped(caption)}" if side else escaped(caption) for side, caption in captions.items())

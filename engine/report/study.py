@@ -123,7 +123,8 @@ def read_study(folder: Location) -> Study:
     tree = parse_yaml(text, str(given)) or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{given}: the file holds {tree!r:.80}, expected a mapping with data, student and method.")
-    histories = sorted(matching(folder, f"trials/*/{HISTORY}"), key=lambda file: _natural(file.parent.name))
+    histories = matching(folder, f"trials/*/{HISTORY}")
+    histories.sort(key=lambda file: (len(file.parent.name), file.parent.name))  # trial_10 follows trial_9
     written = max(file.stat().st_mtime for file in [*found, *histories])
     return Study(
         folder=folder,
@@ -156,12 +157,6 @@ def _curves(file: Location) -> Sequence[Curve]:
         raise ValueError(f"{file}: expected a list with the numbers of each expert by epoch.") from error
 
 
-def _natural(name: str) -> tuple[str, int]:
-    """Return a key by which trial_10 follows trial_9."""
-    word, _, number = name.rpartition("_")
-    return word, int(number) if number.isdecimal() else 0
-
-
 def studies_in(storage: Location, *, name: str | None = None) -> list[Study]:
     """Read the studies of space ``name`` (None: all, and comparisons) in a storage folder, the last written one last.
 
@@ -169,12 +164,11 @@ def studies_in(storage: Location, *, name: str | None = None) -> list[Study]:
         FileNotFoundError: there is none.
         ValueError: a file of one is damaged.
     """
-    files = [
-        file for known in (CONFIGURATION, TABLE) for file in matching(storage / "studies", f"{name or '*'}-*/{known}")
-    ]
+    folder = storage / "studies"
+    files = [*matching(folder, f"{name or '*'}-*/{CONFIGURATION}"), *matching(folder, f"{name or '*'}-*/{TABLE}")]
     if name is None:
         files += matching(storage / "tables", f"*/{TABLE}")
     folders = sorted({file.parent for file in files}, key=str)
     if not folders:
-        raise FileNotFoundError(f"{storage / 'studies'}: no study of {name or 'any space'} is here.")
+        raise FileNotFoundError(f"{folder}: no study of {name or 'any space'} is here.")
     return sorted(map(read_study, folders), key=lambda study: study.written)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from engine.report.figures import counted, new_axes
-from engine.report.recall import students_of
+from engine.report.recall import mean_text, students_of
 from engine.results.row import Row
 
 OWN = "own student"
@@ -27,18 +27,8 @@ def transfers(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
     return {place: row for place, row in found.items() if place[0] in moved}
 
 
-def caption(cells: Mapping[tuple[str, str], Row]) -> str:
-    """Return the caption of ``draw_transfer``."""
-    sets, students = (len({place[side] for place in cells}) for side in (0, 1))
-    return (
-        f"Transfer: mean recall on test (%) of {counted(sets, 'set')} (rows) under {counted(students, 'student')} "
-        f"(columns), {students_of([*cells.values()])}. The colour is the recall over that of all pairs under the same "
-        "student."
-    )
-
-
-def draw_transfer(cells: Mapping[tuple[str, str], Row]) -> Figure:
-    """Return mean recall with its ± in a cell for each set (row) and student (column); the colour is recovery.
+def draw_transfer(cells: Mapping[tuple[str, str], Row]) -> tuple[str, Figure]:
+    """Return caption and figure: mean recall in a cell for each set (row) and student (column), coloured by recovery.
 
     Where recovery is not known, the colour is the share of the largest recall of that student.
     """
@@ -52,13 +42,16 @@ def draw_transfer(cells: Mapping[tuple[str, str], Row]) -> Figure:
         shares[place, column] = (
             row.recovery if row.recovery is not None else 100 * row.mean["mean_recall"] / max(largest, 1e-9)
         )
-        spread = row.std.get("mean_recall")
-        said = f"{row.mean['mean_recall']:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
-        dark = shares[place, column] > 60
-        axes.text(column, place, said, ha="center", va="center", size=9, color="white" if dark else "black")
+        colour = "white" if shares[place, column] > 60 else "black"
+        axes.text(column, place, mean_text(row), ha="center", va="center", size=9, color=colour)
     drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     axes.grid(visible=False)
     axes.set_xticks(range(len(students)), students)
     axes.set_yticks(range(len(sets)), sets)
     figure.colorbar(drawn, ax=axes, label="recovery (%)")
-    return figure
+    caption = (
+        f"Transfer: mean recall on test (%) of {counted(len(sets), 'set')} (rows) under "
+        f"{counted(len(students), 'student')} (columns), {students_of([*cells.values()])}. The colour is the recall "
+        "over that of all pairs under the same student."
+    )
+    return caption, figure

@@ -31,14 +31,17 @@ def text(studies: Sequence[Study]) -> str:
 
 
 def rendered(studies: Sequence[Study], form: str) -> bytes:
-    """Return a report as the bytes of one file; Markdown has no figures then."""
-    if form == "md":
-        return markdown(studies)[0].encode()
-    if form == "text":
-        return text(studies).encode()
-    return {"csv": tables.csv, "json": tables.as_json, "parquet": tables.parquet, "latex": tables.latex, "html": html}[
-        form
-    ](studies)
+    """Return a report as the bytes of one file; Markdown has no figures then, and LaTeX only studies with rows."""
+    match form:
+        case "text":
+            return text(studies).encode()
+        case "md":
+            return markdown(studies)[0].encode()
+        case "html":
+            return html(studies)
+        case "latex":
+            return "\n".join(tables.latex(study) for study in studies if study.rows).encode()
+    return tables.as_file(studies, form)
 
 
 def write(studies: Sequence[Study], form: str, file: Location) -> None:
@@ -46,19 +49,15 @@ def write(studies: Sequence[Study], form: str, file: Location) -> None:
     if form == "md":
         folder = f"{file.stem}_figures"
         said, figures = markdown(studies, folder=folder)
-        for name, data in figures.items():
-            _put(file.parent / folder / name, data)
-        _put(file, said.encode())
+        files = {file.parent / folder / name: data for name, data in figures.items()} | {file: said.encode()}
     else:
-        _put(file, rendered(studies, form))
+        files = {file: rendered(studies, form)}
+    for place, data in files.items():
+        with atomic_path(place) as temporary:
+            temporary.write_bytes(data)
 
 
 def write_page(folder: Location) -> Location:
     """Write the page of one study into its folder, and return its file."""
     write([read_study(folder)], "html", folder / NAME)
     return folder / NAME
-
-
-def _put(file: Location, data: bytes) -> None:
-    with atomic_path(file) as temporary:
-        temporary.write_bytes(data)

@@ -45,11 +45,8 @@ def largest_cells(rows: Sequence[Row]) -> set[tuple[int, str]]:
     found = set()
     for group in (group for group in rivals.values() if len(group) > 1):
         for key, title in METRICS.items():
-            means = {
-                index: f"{rows[index].mean[key]:.1f}"
-                for index in group
-                if math.isfinite(rows[index].mean.get(key, math.nan))
-            }
+            recalls = {index: rows[index].mean.get(key, math.nan) for index in group}
+            means = {index: f"{recall:.1f}" for index, recall in recalls.items() if math.isfinite(recall)}
             largest = max(means.values(), key=float, default="")
             found |= {(index, title) for index, mean in means.items() if mean == largest}
     return found
@@ -101,31 +98,21 @@ def wrapped(sentences: Sequence[str]) -> list[str]:
 
 def row_cells(row: Row) -> dict[str, str]:
     """Return the text of every column of a row by its title."""
-    recovery = _number(row.recovery, ".1f")
-    return {
-        "set": row.name,
-        "pairs": str(row.pairs),
-        **{title: _recall(row, key) for key, title in METRICS.items()},
-        "rec. %": recovery,
-        "recovery %": recovery,
-        "robustness": _number(row.robustness, ".1f"),
-        "seeds": str(row.seeds),
-        "student lr": _number(row.learning_rate, "g"),
-        "time": MISSING if row.seconds is None else duration(row.seconds),
-        "memory": MISSING if row.memory is None else size_text(row.memory),
-        "size": MISSING if row.size is None else size_text(row.size),
+    cells = {"set": row.name, "pairs": str(row.pairs), "seeds": str(row.seeds)}
+    for key, title in METRICS.items():
+        mean, spread = row.mean.get(key, math.nan), row.std.get(key, math.nan)
+        said = f"{mean:.1f}±{spread:.1f}" if math.isfinite(spread) else f"{mean:.1f}"
+        cells[title] = said if math.isfinite(mean) else MISSING
+    known = {
+        "rec. %": (row.recovery, "{:.1f}".format),
+        "recovery %": (row.recovery, "{:.1f}".format),
+        "robustness": (row.robustness, "{:.1f}".format),
+        "student lr": (row.learning_rate, "{:g}".format),
+        "time": (row.seconds, duration),
+        "memory": (row.memory, size_text),
+        "size": (row.size, size_text),
     }
-
-
-def _recall(row: Row, key: str) -> str:
-    mean, spread = row.mean.get(key, math.nan), row.std.get(key, math.nan)
-    if not math.isfinite(mean):
-        return MISSING
-    return f"{mean:.1f}" + (f"±{spread:.1f}" if math.isfinite(spread) else "")
-
-
-def _number(value: float | None, form: str) -> str:
-    return MISSING if value is None else format(value, form)
+    return cells | {title: MISSING if value is None else spell(value) for title, (value, spell) in known.items()}
 
 
 def duration(seconds: float) -> str:
@@ -156,17 +143,18 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 
 
 def by_value(title: str, rows: Sequence[Row], value: Callable[[Row], str]) -> list[str]:
-    """Return one sentence for each value of the rows, with the names of its rows where there are several values."""
+    """Return one sentence for each value of the rows, with the names of its rows where there are several values.
+
+    A name is given with its pairs where a row of another value has the same name.
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(value(row), []).append(row)
     if len(groups) == 1:
         return [f"{title}: {found}" for found in groups if found]
-    return [f"{title} ({_names(group, rows)}): {found}" for found, group in groups.items() if found]
-
-
-def _names(group: Sequence[Row], rows: Sequence[Row]) -> str:
-    """Return the distinct names of a group, with pairs where rows outside the group have the same name."""
-    outside = {row.name for row in rows if row not in group}
-    labels = [f"{row.name}, {row.pairs} pairs" if row.name in outside else row.name for row in group]
-    return "; ".join(dict.fromkeys(labels))
+    sentences = []
+    for found, group in groups.items():
+        outside = {row.name for row in rows if row not in group}
+        names = [f"{row.name}, {row.pairs} pairs" if row.name in outside else row.name for row in group]
+        sentences += [f"{title} ({'; '.join(dict.fromkeys(names))}): {found}"] if found else []
+    return sentences

@@ -10,6 +10,7 @@ FIRST = "DejaVu Sans"
 """The family of matplotlib itself, which has Latin, Greek, Cyrillic, Arabic and many symbols."""
 _BOXES = "Last Resort"
 """How the name of a font begins that has a box for every character."""
+_reported: list[str] = []
 
 
 def with_glyphs(text: str) -> list[str]:
@@ -23,8 +24,12 @@ def with_glyphs(text: str) -> list[str]:
         if not family.startswith(_BOXES) and (found := missing & _letters(family)):
             families.append(family)
             missing -= found
-    if missing:
-        _report("".join(sorted(missing)[:10]), len(missing))
+    if missing and not _reported:
+        _reported.append("".join(sorted(missing)[:10]))
+        echo(
+            f"before_after.png: no font on this machine has {len(missing)} of the captions' characters (such as "
+            f"{_reported[0]}), which are drawn as boxes; captions.tsv has them, and a font such as Noto Sans CJK would."
+        )
     return families
 
 
@@ -36,16 +41,3 @@ def _letters(family: str) -> frozenset[str]:
         return frozenset(map(chr, get_font(file).get_charmap()))
     except (ValueError, OSError, RuntimeError):  # a font that was deleted, or cannot be drawn
         return frozenset()
-
-
-_reported: list[str] = []
-
-
-def _report(some: str, number: int) -> None:
-    """Say once that characters are missing."""
-    if not _reported:
-        _reported.append(some)
-        echo(
-            f"before_after.png: no font on this machine has {number} of the captions' characters (such as {some}), "
-            "which are drawn as boxes; captions.tsv has them, and a font such as Noto Sans CJK would."
-        )
