@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engine.evaluation.protocol import prepare_set
-from engine.evaluation.student import train_student
+from engine.evaluation.student import fresh_student, train_student
 from engine.models.two_tower import EncoderWithHead, Tower, TwoTower
 from engine.recipes import StudentRecipe
 from engine.rng import forked, named_generator
@@ -22,15 +22,8 @@ def train_student_on(
     """Train a fresh student on a set at its learned rates, under its loss and similarity, and return its parameters."""
     training = prepare_set(student, synthetic, student.device)
     assert training.learning_rates is not None
-    *_, params = train_student(
-        student,
-        student.init_params(named_generator(seed, "own/init")),
-        training,
-        learning_rates=training.learning_rates,
-        recipe=recipe or StudentRecipe(),
-        generator=named_generator(seed, "own/order"),
-    )
-    return params
+    given, recipe = training.learning_rates, recipe or StudentRecipe()
+    return next(fresh_student(student, training, learning_rates=given, recipe=recipe, seed=seed, stream="own"))
 
 
 def train_on_set(

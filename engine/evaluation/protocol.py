@@ -1,6 +1,6 @@
 """The protocol: how a small set of pairs is scored, the same way for every set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from engine.data.prepared import PreparedPairs
-from engine.evaluation.student import StudentRecipe, TrainingSet, number_of_steps, score, score_each, train_student
+from engine.evaluation.student import StudentRecipe, TrainingSet, fresh_student, number_of_steps, score, score_each
 from engine.models.two_tower import TwoTower
-from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Modality, Params
 
@@ -19,10 +18,8 @@ SelectEpoch = Literal["last", "best_on_val", "best_on_test"]
 
 EVAL_POINTS = 10
 """Points of a student, of which its best one counts."""
-
 STEPS_BETWEEN_LOOKS = 100
 """Steps of a candidate between two looks at val, which take the time of about twenty with 5,000 captions."""
-
 LOOKS_PAST_PEAK = 2
 """Looks in a row, below the best candidate and below its own best look, after which a candidate has lost."""
 
@@ -79,28 +76,6 @@ def real_set(student: TwoTower, pairs: PreparedPairs, chosen: Tensor, device: to
     return TrainingSet(pairs.image_rows(pairs.images_of(chosen), device), texts)
 
 
-def fresh_student(
-    student: TwoTower,
-    training: TrainingSet,
-    protocol: Protocol,
-    *,
-    learning_rates: dict[Modality, float],
-    seed: int,
-    name: str,
-    eval_points: int,
-) -> Iterator[Params]:
-    """Train the fresh student of stream ``eval/<name>`` of ``seed`` as ``train_student`` does."""
-    return train_student(
-        student,
-        student.init_params(named_generator(seed, f"eval/{name}/init")),
-        training,
-        learning_rates=learning_rates,
-        recipe=protocol.recipe,
-        generator=named_generator(seed, f"eval/{name}/order"),
-        eval_points=eval_points,
-    )
-
-
 def student_of_seed(
     student: TwoTower,
     training: TrainingSet,
@@ -116,9 +91,8 @@ def student_of_seed(
     ``selection_split`` is read only where the protocol chooses between several points.
     """
     eval_points = 1 if protocol.select_epoch == "last" else EVAL_POINTS
-    points = fresh_student(
-        student, training, protocol, learning_rates=learning_rates, seed=seed, name=name, eval_points=eval_points
-    )
+    train = partial(fresh_student, student, training, learning_rates=learning_rates, recipe=protocol.recipe, seed=seed)
+    points = train(stream=f"eval/{name}", eval_points=eval_points)
     if eval_points == 1:
         return next(points)
     return max(points, key=lambda params: score(student, params, selection_split)["mean_recall"])
@@ -167,7 +141,8 @@ def _value(
     best: float,
 ) -> float | None:
     """Return the val mean recall of a candidate's student, or None as soon as it is seen to stay below ``best``."""
-    train = partial(fresh_student, student, training, protocol, learning_rates=learning_rates, seed=seed, name="choose")
+    train = partial(fresh_student, student, training, learning_rates=learning_rates, recipe=protocol.recipe)
+    train = partial(train, seed=seed, stream="eval/choose")
     if protocol.select_epoch != "last":
         return max(score(student, params, val)["mean_recall"] for params in train(eval_points=EVAL_POINTS))
     # The first candidate has nothing to lose to, and where rates fall, val may rise again after its peak.

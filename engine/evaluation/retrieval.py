@@ -6,10 +6,8 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 CUTOFFS = (1, 5, 10)
-
 TIE_MARGIN = 1e-6
 """Difference below which two float32 scores of unit vectors may be one score, rounded in two places of a product."""
-
 CHUNK_SCORES = 2**22
 """Scores held at once; with the masks made of them they stay below about 100 MB."""
 
@@ -47,18 +45,16 @@ def retrieval_ranks(
     _check(image_embeddings, text_embeddings, caption_image)
     caption_image = caption_image.to(image_embeddings.device)
     image = torch.arange(len(image_embeddings), device=image_embeddings.device)
-    ranks = dict(zip(("TR", "IR"), _rank_bounds(image_embeddings, text_embeddings, caption_image), strict=True))
+    bounds = dict(zip(("TR", "IR"), _rank_bounds(image_embeddings, text_embeddings, caption_image), strict=True))
     sides = {
         "IR": (text_embeddings, image_embeddings, caption_image, image),
         "TR": (image_embeddings, text_embeddings, image, caption_image),
     }
-    exact: dict[str, Tensor] = {}
     for name, (queries, items, query_image, item_image) in sides.items():
-        least, most = ranks[name]
+        least, most = bounds[name]
         unsure = torch.stack([(least < k) & (most >= k) for k in CUTOFFS]).any(dim=0)
         least[unsure] = exact_ranks(queries[unsure], items, query_image[unsure], item_image)
-        exact[name] = least
-    return exact
+    return {name: least for name, (least, _) in bounds.items()}
 
 
 def _rank_bounds(

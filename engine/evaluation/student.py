@@ -14,6 +14,7 @@ from engine.evaluation.retrieval import CUTOFFS, recalls_of, retrieval_ranks
 from engine.losses.contrastive import LossName
 from engine.models.two_tower import TwoTower
 from engine.recipes import Schedule, StudentRecipe
+from engine.rng import named_generator
 from engine.tensors import MODALITIES, Modality, Params, sgd_groups
 
 
@@ -77,6 +78,30 @@ def train_student(
         optimiser.step()
         if (step + 1) * eval_points // total > step * eval_points // total:
             yield {name: value.detach().clone() for name, value in params.items()}
+
+
+def fresh_student(
+    student: TwoTower,
+    training: TrainingSet,
+    *,
+    learning_rates: dict[Modality, float],
+    recipe: StudentRecipe,
+    seed: int,
+    stream: str,
+    eval_points: int = 1,
+) -> Iterator[Params]:
+    """Train a student as ``train_student`` does; stream ``stream`` of ``seed`` draws its parameters and its batches."""
+    params = student.init_params(named_generator(seed, f"{stream}/init"))
+    order = named_generator(seed, f"{stream}/order")
+    return train_student(
+        student,
+        params,
+        training,
+        learning_rates=learning_rates,
+        recipe=recipe,
+        generator=order,
+        eval_points=eval_points,
+    )
 
 
 @torch.no_grad()

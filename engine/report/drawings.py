@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.report import curves, knobs, recall, transfer
+from engine.report import curves, knobs, recall
 from engine.report.facts import metric
 from engine.report.figures import Drawing, counted, drawing, styled
 from engine.report.pairs import audit_figures, draw_similarity, pairs_figure, time_lapse_figure
@@ -20,8 +20,8 @@ def of_study(study: Study) -> list[Drawing]:
         matrix = load_set(study.set_file).similarity() if study.set_file else None
         if matrix is not None:
             found.append(drawing("similarity", *draw_similarity(matrix.detach())))
-        if cells := transfer.transfers(study.rows):
-            found.append(drawing("transfer", *transfer.draw_transfer(cells)))
+        if cells := recall.transfers(study.rows):
+            found.append(drawing("transfer", *recall.draw_transfer(cells)))
     return [one for one in found if one is not None]
 
 
@@ -52,11 +52,10 @@ def _recalls(rows: Sequence[Row], *, suffix: str = "", more: str = "") -> list[D
     for measure in (recall.PAIRS, recall.BYTES, recall.SECONDS):
         caption, places = f"Recall against {measure.caption}", {measure.value(row) for row in sets} - {None}
         if len(places) > 1:
-            of = (
-                f" ({counted(len(sets), 'set')} at {counted(len(places), 'budget')})" if measure is recall.PAIRS else ""
-            )
+            if measure is recall.PAIRS:
+                caption += f" ({counted(len(sets), 'set')} at {counted(len(places), 'budget')})"
             figure = recall.draw_against(rows, measure)
-            found.append(drawing(f"recall-{measure.name}{suffix}", f"{caption}{of}: {said}{line}", figure))
+            found.append(drawing(f"recall-{measure.name}{suffix}", f"{caption}: {said}{line}", figure))
         elif measure is recall.PAIRS:
             caption = f"Recall of sets of {counted(sets[0].pairs, 'pair')}: {said} Crosses: single students.{line}"
             found.append(drawing(f"recall-sets{suffix}", caption, recall.draw_sets(rows)))

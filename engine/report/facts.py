@@ -83,15 +83,13 @@ def selection(study: Study) -> str:
     steps = {"val": f"{largest}, every {study.get('budget.evaluate_every')} steps", "last": "the last"}
     epochs = {"last": "the last", "best_on_val": "the best on val", "best_on_test": "the best on test"}
     rates = ", ".join(plain(rate) for rate in given.get("learning_rates", []))
-    test = (
-        "the table alone" if given.get("select_epoch") != "best_on_test" else "a choice, so its recalls are optimistic"
-    )
+    chosen_on_test = given.get("select_epoch") == "best_on_test"
     chosen = {
         "trial": f"{largest} of {len(study.trials)}" if len(study.trials) > 1 else "",
         "outer step": steps.get(str(given.get("select_step")), ""),
         "learning rate of students": f"{rates}, by val" if rates else "",
         "epoch of students": epochs.get(str(given.get("select_epoch")), ""),
-        "test was used for": test,
+        "test was used for": "a choice, so its recalls are optimistic" if chosen_on_test else "the table alone",
     }
     return "; ".join(f"{what}: {how}" for what, how in chosen.items() if how)
 

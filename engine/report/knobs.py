@@ -71,10 +71,8 @@ def importances(trials: Sequence[Trial], domains: Mapping[str, Domain]) -> dict[
         else:
             kinds[key] = distributions.FloatDistribution(domain.low, domain.high, log=domain.log)
     for trial in trials:
-        given = trial.history.searched
-        params = {
-            key: plain(given[key]) if isinstance(domain, Choice) else given[key] for key, domain in domains.items()
-        }
+        given = {key: trial.history.searched[key] for key in domains}
+        params = {key: plain(one) if isinstance(domains[key], Choice) else one for key, one in given.items()}
         study.add_trial(optuna.create_trial(params=params, distributions=kinds, value=trial.best))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

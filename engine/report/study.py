@@ -26,14 +26,18 @@ EXPERTS = "experts.json"
 Curve = Mapping[int, Mapping[str, float]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Trial:
     """A trial with its history and the frames of its time-lapse, by outer step."""
 
-    name: str
     folder: Location
     history: History
     frames: Sequence[tuple[int, Location]] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the folder with a blank: ``trial 4``."""
+        return self.folder.name.replace("_", " ")
 
     @property
     def best(self) -> float | None:
@@ -116,34 +120,25 @@ def read_study(folder: Location) -> Study:
     given, table = folder / CONFIGURATION, folder / TABLE
     found = [file for file in (given, table) if file.is_file()]
     if not found:
-        raise FileNotFoundError(
-            f"{folder}: expected the folder of a study, but it has no {CONFIGURATION} and no {TABLE}."
-        )
+        missing = f"it has no {CONFIGURATION} and no {TABLE}"
+        raise FileNotFoundError(f"{folder}: expected the folder of a study, but {missing}.")
     text = decoded(read_whole(given)) if given in found else ""
     tree = parse_yaml(text, str(given)) or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{given}: the file holds {tree!r:.80}, expected a mapping with data, student and method.")
-    histories = matching(folder, f"trials/*/{HISTORY}")
-    histories.sort(key=lambda file: (len(file.parent.name), file.parent.name))  # trial_10 follows trial_9
-    written = max(file.stat().st_mtime for file in [*found, *histories])
+    places = [file.parent for file in matching(folder, f"trials/*/{HISTORY}")]
+    places.sort(key=lambda place: (len(place.name), place.name))  # trial_10 follows trial_9
+    files = [*found, *(place / HISTORY for place in places)]
     return Study(
         folder=folder,
         rows=read_table(table) if table in found else (),
         published=[PublishedRow(**row.model_dump()) for row in published_in(given)],
         configuration=tree,
         yaml=text,
-        trials=[
-            Trial(
-                name=file.parent.name.replace("_", " "),
-                folder=file.parent,
-                history=read_history(file),
-                frames=frames(file.parent / FRAMES),
-            )
-            for file in histories
-        ],
+        trials=[Trial(place, read_history(place / HISTORY), frames(place / FRAMES)) for place in places],
         audit=read_audit(folder),
         experts=_curves(folder / EXPERTS),
-        written=datetime.fromtimestamp(written, UTC),
+        written=datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC),
     )
 
 

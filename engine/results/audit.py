@@ -131,8 +131,8 @@ class Audit:
 
     def markdown(self) -> str:
         """Return the table with its legend as Markdown; a sentence where no training caption has such words."""
-        lines = [dict(zip(TITLES, cells, strict=True)) for cells in self.table()]
-        return f"{markdown_table(TITLES, lines, corner=TITLES[0])}\n\n{LEGEND}" if lines else NO_GROUPS
+        lines = self.table()
+        return f"{markdown_table(TITLES, lines)}\n\n{LEGEND}" if lines else NO_GROUPS
 
 
 def write_audit(folder: Location, audit: Audit) -> None:

@@ -49,10 +49,8 @@ def audit(
     """
     terms, order = analyzer(1), named_generator(0, "audit")
     use = Counter(word for caption in train.captions for word in terms(caption))
-    draws = [
-        [train.captions[row] for row in torch.randperm(len(train), generator=order)[: len(captions)].tolist()]
-        for _ in range(DRAWS)
-    ]
+    orders = [torch.randperm(len(train), generator=order)[: len(captions)].tolist() for _ in range(DRAWS)]
+    draws = [[train.captions[row] for row in rows] for rows in orders]
     known = [{word for caption in side for word in terms(caption)} for side in (train.captions, captions, *draws)]
     nearest, copies = _nearest(synthetic, train, folder)
     return Audit(
@@ -97,10 +95,8 @@ def _groups(
 
 def _marks(captions: Sequence[str], terms: Analyzer) -> Bool[np.ndarray, "m g"]:
     """Return which captions have a word of which group."""
-    found = [
-        [not words.isdisjoint(group) for group in word_groups().values()] for words in map(set, map(terms, captions))
-    ]
-    return np.array(found, dtype=bool)
+    words, groups = [set(terms(caption)) for caption in captions], word_groups().values()
+    return np.array([[not one.isdisjoint(group) for group in groups] for one in words], dtype=bool)
 
 
 def _found(ranks: Sequence[str]) -> Float[np.ndarray, " t"]:
@@ -139,11 +135,8 @@ def _examples(rows: np.ndarray, order: Float[np.ndarray, " t"], test: PairDatase
     chosen = dict[int, int]()
     for row in rows[np.argsort(order[rows], kind="stable")].tolist():
         chosen.setdefault(int(test.caption_image[row]), row)
-        if len(chosen) == SHOWN:
-            break
-    return [
-        Shown(images={"photo": _webp(test.images[image])}, text=test.captions[row]) for image, row in chosen.items()
-    ]
+    first = list(chosen.items())[:SHOWN]
+    return [Shown(images={"photo": _webp(test.images[image])}, text=test.captions[row]) for image, row in first]
 
 
 def _webp(image: UInt8[np.ndarray, "3 h w"]) -> str:

@@ -47,13 +47,13 @@ def flat(row: Row) -> dict[str, Any]:
     for key in ("mean", "std", "by_student", "made_by"):
         del flat[key]
     for key in asdict(Provenance()):
-        flat[key] = " / ".join(dict.fromkeys(_text(getattr(one, key)) for one in row.made_by))
+        texts = []
+        for value in (getattr(one, key) for one in row.made_by):
+            items = [f"{name} {item}" for name, item in value.items()] if isinstance(value, Mapping) else [value or ""]
+            texts.append(", ".join(items))
+        flat[key] = " / ".join(dict.fromkeys(texts))
     flat |= {key: row.mean.get(key) for key in METRICS}
     return flat | {f"{key}_std": row.std.get(key) for key in METRICS}
-
-
-def _text(value: str | Mapping[str, str] | None) -> str:
-    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else value or ""
 
 
 def read_table(path: Location) -> list[Row]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.results.render import RECALLS, by_value, escaped, markdown_table, row_cells, text_table, wrapped
+from engine.results.render import RECALLS, by_value, cells_below, escaped, markdown_table, text_table, wrapped
 from engine.results.row import Row
 
 TITLE = "published, not run here"
@@ -28,7 +28,7 @@ def render_text(rows: Sequence[PublishedRow]) -> str:
 
 def render_markdown(rows: Sequence[PublishedRow]) -> str:
     """Return the published rows as a Markdown table, with the source and the protocol of each below."""
-    table = markdown_table(RECALLS, [row_cells(as_row(row)) for row in rows], corner=TITLE)
+    table = markdown_table([TITLE, *RECALLS[1:]], cells_below(RECALLS, [*map(as_row, rows)]))
     return "\n\n".join([table, *map(escaped, sources(rows))]) + "\n"
 
 

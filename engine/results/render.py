@@ -4,7 +4,7 @@ import io
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from rich import box
 from rich.console import Console
@@ -29,11 +29,11 @@ def render_text(rows: Sequence[Row]) -> str:
 
 def render_markdown(rows: Sequence[Row]) -> str:
     """Return a Markdown table; the largest mean of a column is bold among small sets of equal pairs and protocol."""
-    body, largest = [row_cells(row) for row in rows], largest_cells(rows)
+    lines, largest = cells_below(LONG, rows), largest_cells(rows)
     for index, title in largest:
-        body[index][title] = f"**{body[index][title]}**"
+        lines[index][LONG.index(title)] = f"**{lines[index][LONG.index(title)]}**"
     below = [*remarks(rows), *([BOLD] if largest else [])]
-    return "\n\n".join([markdown_table(LONG, body), *map(escaped, below)]) + "\n"
+    return "\n\n".join([markdown_table(LONG, lines), *map(escaped, below)]) + "\n"
 
 
 def largest_cells(rows: Sequence[Row]) -> set[tuple[int, str]]:
@@ -54,8 +54,7 @@ def largest_cells(rows: Sequence[Row]) -> set[tuple[int, str]]:
 
 def text_table(rows: Sequence[Row], titles: Sequence[str]) -> str:
     """Return the columns ``titles`` of a table as lines of at most 120 columns; long names wrap."""
-    body = [row_cells(row) for row in rows]
-    names, *numbers = [[title, *(cells[title] for cells in body)] for title in titles]
+    names, *numbers = zip(titles, *cells_below(titles, rows), strict=True)
     header, *lines = zip(names, *map(_aligned, numbers), strict=True)
     table = Table(box=_RULE, show_edge=False, pad_edge=False, collapse_padding=True)
     table.add_column(header[0], overflow="ellipsis", max_width=26)
@@ -78,12 +77,10 @@ def _aligned(column: Sequence[str]) -> list[str]:
     return [cell.rjust(width) for cell in (title, *padded)]
 
 
-def markdown_table(titles: Sequence[str], body: Sequence[Mapping[str, str]], *, corner: str = "set") -> str:
-    """Return the columns ``titles`` of rows of cells as a Markdown table whose first title is ``corner``."""
-    lines = [[corner, *titles[1:]], ["---", *["---:"] * (len(titles) - 1)]]
-    for cells in body:
-        lines.append([escaped(cells[titles[0]]), *(cells[title].replace("±", " ± ") for title in titles[1:])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def markdown_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells below ``titles`` as a Markdown table."""
+    body = [[escaped(cells[0]), *(cell.replace("±", " ± ") for cell in cells[1:])] for cells in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [titles, ["---", *["---:"] * (len(titles) - 1)], *body])
 
 
 def escaped(text: str) -> str:
@@ -94,6 +91,11 @@ def escaped(text: str) -> str:
 def wrapped(sentences: Sequence[str]) -> list[str]:
     """Break sentences into lines of at most 120 columns, indented after the first."""
     return [line for sentence in sentences for line in textwrap.wrap(sentence, WIDTH, subsequent_indent="  ")]
+
+
+def cells_below(titles: Sequence[str], rows: Sequence[Row]) -> list[list[str]]:
+    """Return the text of the columns ``titles`` of every row."""
+    return [[cells[title] for title in titles] for cells in map(row_cells, rows)]
 
 
 def row_cells(row: Row) -> dict[str, str]:

@@ -100,9 +100,8 @@ def with_ratio(row: Row, real: Sequence[Row], generator: torch.Generator) -> Row
     interval = "no interval, which takes two students or distillations on each side"
     if min(len(ours), len(theirs)) > 1:
         low, high = ratio_interval(ours, theirs, generator)
-        interval = (
-            f"95 % t interval {low:.2f} to {high:.2f} over {len(ours)} {unit} and {len(theirs)} students of the coreset"
-        )
+        values = f"{len(ours)} {unit} and {len(theirs)} students of the coreset"
+        interval = f"95 % t interval {low:.2f} to {high:.2f} over {values}"
     ratio = (
         f"TR@1 is {row.mean['TR1'] / best.mean['TR1']:.2f} times that of {best.pairs} pairs of {best.name}, "
         f"the best coreset on test ({interval})"

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from engine.report import curves, knobs, recall, transfer
+from engine.report import curves, knobs, recall
 from engine.report.drawings import of_studies, of_study
 from engine.report.figures import Drawing, drawing, log_ticks, new_axes, styled
 from engine.report.pairs import draw_similarity, pair_views
@@ -221,13 +221,13 @@ def test_transfer_is_a_map_of_sets_by_students() -> None:
     own = rows(budgets=(PAIRS,))
     other = [replace(row, name=f"{row.name}, NFNet", protocol="other", mean={"mean_recall": row.mean["mean_recall"]/2})
              for row in own if row.name in ("lors", "all pairs")]  # fmt: skip
-    cells = transfer.transfers([*own, *other])
+    cells = recall.transfers([*own, *other])
     assert {place: row.mean["mean_recall"] for place, row in cells.items()} == {
         ("lors, 14 pairs", "own student"): 20.0, ("all pairs", "own student"): 40.0,
         ("lors, 14 pairs", "NFNet"): 10.0, ("all pairs", "NFNet"): 20.0}  # fmt: skip
-    axes = transfer.draw_transfer(cells)[1].axes[0]
+    axes = recall.draw_transfer(cells)[1].axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["own student", "NFNet"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["lors, 14 pairs", "all pairs"]
     assert [text.get_text() for text in axes.texts] == ["20.0 ± 1.0", "40.0 ± 1.0", "10.0 ± 1.0", "20.0 ± 1.0"]
     assert axes.images[0].get_array().tolist() == [[50.0, 50.0], [100.0, 100.0]]
-    assert transfer.transfers(own) == {}
+    assert recall.transfers(own) == {}

@@ -9,9 +9,8 @@ import polars
 import pytest
 
 from engine.report import tables
-from engine.report.markdown import markdown
 from engine.report.study import Study
-from engine.report.write import FORMATS, rendered, text, write_page
+from engine.report.write import FORMATS, markdown, rendered, text, write_page
 from engine.results.row import METRICS
 from tasks import cli, report
 from tests.report.studies import rows, write_study

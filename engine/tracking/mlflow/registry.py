@@ -50,7 +50,7 @@ def register(uri: str, name: str, run: Run, file: str, *, tags: Mapping[str, obj
         raise ValueError(f"--register is {name!r}, expected {EXPECTED}.")
 
     def registered(client: MlflowClient) -> Version:
-        _check_kept(client, uri, run, file)
+        _check_kept(client, run, file)
         known = client.search_model_versions(f"name='{name}'")
         if not known and not client.search_registered_models(f"name='{name}'"):
             client.create_registered_model(name, description="A distilled set of vldistill: vldistill evaluate --set.")
@@ -123,13 +123,13 @@ def kept_file(uri: str, run: Run, file: str, folder: Path) -> Path:
     """
 
     def copied(client: MlflowClient) -> Path:
-        _check_kept(client, uri, run, file)
+        _check_kept(client, run, file)
         return Path(client.download_artifacts(run.run_id, file, str(folder)))
 
     return _asked(uri, copied)
 
 
-def _check_kept(client: MlflowClient, uri: str, run: Run, file: str) -> None:
+def _check_kept(client: MlflowClient, run: Run, file: str) -> None:
     if file not in [one.path for one in client.list_artifacts(run.run_id)]:
         above = f"; it belongs to the run {run.parent}" if run.parent else ""
         raise ValueError(f"run {run.run_id!r} ({run.name}) keeps no {file}, expected the run of a whole study{above}.")
