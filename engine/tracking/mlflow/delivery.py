@@ -268,7 +268,8 @@ def _sorted_errors(*, final: frozenset[str]) -> Iterator[None]:
 
 
 def _in_short(error: Exception) -> str:
-    """Return the first sentence of an error's text, or the system error inside it where a connection failed."""
+    """Return the first sentence of an error's text without passwords, or the system error of a failed connection."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = re.sub(r"(//[^/\s:@]*):[^/\s@]*@", r"\1:***@", text)
     reason = re.search(r"\[Errno [-\d]+\] [^\"')]+", text)
     return (reason.group() if reason else text.split(". ")[0][:200]).rstrip(".")

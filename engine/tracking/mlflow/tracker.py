@@ -17,7 +17,7 @@ from engine.io.files import digest
 from engine.tracking import Data, Point, Status
 from engine.tracking.mlflow.delivery import Delivery, open_run, prepare
 from engine.tracking.mlflow.spool import Sender, Spool
-from engine.tracking.mlflow.uri import PATIENCE_S, database_file
+from engine.tracking.mlflow.uri import PATIENCE_S, database_file, shown
 
 STUDY_TAG = "vldistill.study"
 LONGEST_NAME, LONGEST_TEXT = 250, 6000
@@ -191,8 +191,9 @@ class MlflowTracker:
         self._sender.stop()
         if not delivered:
             raise ConnectionError(
-                f"MLflow at {self.uri} did not take everything within {self.patience:g} s ({self._sender.trouble}); "
-                f"the rest waits in {self._sender.spool.folder} and is sent when the study is opened again."
+                f"MLflow at {shown(self.uri)} did not take everything within {self.patience:g} s "
+                f"({self._sender.trouble}); the rest waits in {self._sender.spool.folder} and is sent when the study "
+                "is opened again."
             )
         if reasons := self._sender.rejections():
             raise ValueError(
