@@ -1,6 +1,6 @@
 """Comparisons: several studies under one protocol in one table, described by one YAML of ``tune_spaces/tables``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from engine.config.errors import ConfigError, issues
 from engine.config.load import change, load, resolve
 from engine.config.published import PublishedTable
 from engine.config.schema import Resolved
-from engine.config.spaces import parse_yaml, tables
+from engine.config.spaces import parse_yaml, read_space, tables
 from engine.config.strict import Strict, require
 from engine.ranges import Count
 
@@ -110,9 +110,26 @@ def transfer_studies(comparison: Comparison, overrides: Overrides) -> Iterator[t
     """Yield the other students with the studies that score the set with them."""
     shared = {**comparison.set, **overrides, "baselines.pairs": comparison.pairs[:1], "search": {}}
     for other in comparison.transfer:
-        few = {"baselines.coresets": ["random"], "baselines.full_seeds": 1}
-        changes = {**shared, **few, **other.set}
+        changes = {**shared, **_FEW_BASELINES, **other.set}
         yield other, resolve(change(load(comparison.space), changes, place=f"table line {other.name!r}"))
+
+
+def given_students(study: Resolved, files: Sequence[str], *, pairs: int) -> dict[str, Resolved]:
+    """Return the study of each student, its own first, by names: with random pairs and all pairs as its baselines.
+
+    Each of ``files`` is a YAML file of changes of the study, such as ``student.image: {...}``, named by its stem.
+
+    Raises:
+        ConfigError: a file cannot be read, a change does not fit, or two students have one name.
+    """
+    shared = {**_FEW_BASELINES, "baselines.pairs": [pairs], "search": {}}
+    studies = {"own student": resolve(change(study, shared, place="the own student"))}
+    for file in files:
+        if (name := Path(file).stem) in studies:
+            raise ConfigError(f"command line: --students names two students {name!r}, expected files of other names.")
+        place, changes = read_space(Path(file))
+        studies[name] = resolve(change(study, {**shared, **changes}, place=place))
+    return studies
 
 
 def entries(comparison: Comparison, overrides: Overrides) -> Iterator[Entry]:
@@ -134,4 +151,5 @@ def entries(comparison: Comparison, overrides: Overrides) -> Iterator[Entry]:
                 yield Entry(line, pairs, seed, resolve(study))
 
 
+_FEW_BASELINES: Overrides = {"baselines.coresets": ["random"], "baselines.options": {}, "baselines.full_seeds": 1}
 _NO_BASELINES: Overrides = {"baselines.coresets": [], "baselines.full_seeds": 0, "search": {}}

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from engine.config.errors import Given
@@ -16,7 +25,7 @@ from engine.config.strict import Component, Name, Strict, require
 from engine.config.student import FurtherStudent, Student, Tower
 from engine.io.files import digest
 from engine.ranges import Count, NonNegative, Positive, Share, Whole
-from engine.recipes import Precision, Schedule, StudentRecipe
+from engine.recipes import Precision, Schedule, StudentRecipe, Views
 
 
 def _parse_domain(given: Any) -> Domain:
@@ -70,10 +79,36 @@ class Experts(Strict):
 
 
 class MethodChoice(Component):
-    """The method: ``name`` is a file of ``engine/methods``; every method has the option ``num_pairs``."""
+    """The method: ``name`` is a file of ``engine/methods``; every method has the options below.
+
+    ``images`` selects what is learned of each image: its pixels, or a pyramid of layers of 1, 2, 4 ... ``finest``
+    pixels a side (None: up to the image's). ``bound`` keeps every pixel that close to where it started. ``views`` are
+    random crops that the method sees in place of the whole images. ``students`` says whether an outer step is that of
+    one of several students, drawn, or of all, summed.
+    """
 
     name: Name
     num_pairs: Count
+    images: Literal["pixels", "pyramid"] = "pixels"
+    finest: Count | None = None
+    bound: Positive | None = None
+    views: Views | None = None
+    students: Literal["drawn", "summed"] = "drawn"
+
+    @model_validator(mode="after")
+    def _fits(self) -> "MethodChoice":
+        require(self.images == "pyramid" or self.finest is None, "finest", "images", value=self.finest,
+                expected="null, since images is pixels and only a pyramid has layers")  # fmt: skip
+        require(self.views is None or self.views.crop[0] <= self.views.crop[1], "views.crop",
+                value=self.views and self.views.crop, expected="the smaller share first")  # fmt: skip
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out options that have their defaults, so that keys and sets do not change where none is used."""
+        fields = type(self).model_fields
+        tree: dict[str, Any] = handler(self)
+        return {k: v for k, v in tree.items() if k not in fields or fields[k].is_required() or v != fields[k].default}
 
 
 class Optimiser(Strict):
