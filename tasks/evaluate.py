@@ -12,12 +12,20 @@ PARSER = cli.TaskParser(
         *cli.SPACE_EXAMPLES,
         ("flickr8k_100 --set my_set.safetensors", "a set in a file"),
         ("flickr8k_100 --set models:/my_set/1", "a registered set, by its version"),
+        ("flickr8k_100 --students vit.yaml wider.yaml", "the study's own set, with other students"),
     ],
 )
 PARSER.add_argument(
     "--set",
     metavar="FILE",
     help="a set, a folder of export.py, or a registered set models:/NAME/VERSION (default: the study's own set)",
+)
+PARSER.add_argument(
+    "--students",
+    nargs="+",
+    default=[],
+    metavar="YAML",
+    help="score it with other students too: files of changes of the space, such as student.image: {...}",
 )
 PARSER.add_row_flags()
 
@@ -29,7 +37,7 @@ def main(args: Namespace) -> cli.Answer:
         return 0
     from engine.studies.evaluate import score_file
 
-    return [score_file(job, args.set, local=args.local)]
+    return score_file(job, args.set, students=args.students, local=args.local)
 
 
 if __name__ == "__main__":

@@ -203,5 +203,5 @@ def test_a_study_of_two_students_has_experts_rates_and_validations_of_both(ray_l
     # The other student is scored at its own rates, of which the study lets it choose no others.
     other = job.study.of_each_student()[1]
     rates = replace(job, study=other, specification=replace(job.specification, study=other))
-    row = score_file(rates, str(job.folder / "synthetic_set.safetensors"), local=True)
+    (row,) = score_file(rates, str(job.folder / "synthetic_set.safetensors"), local=True)
     assert row.pairs == own.pairs == 8

@@ -14,7 +14,7 @@ import ray
 
 from engine.cluster import autoscaling
 from engine.cluster.address import running_cluster, temporary_folder
-from engine.config.requests import Request
+from engine.config.schema import Request
 from engine.io.signals import handle_sigterm
 from engine.io.storage import check_writable
 from engine.resources import how_many_fit

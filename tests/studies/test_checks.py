@@ -16,7 +16,7 @@ from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.search.tuner import Plan, plan, tune_domain
 from engine.config.load import as_yaml, load, resolve
-from engine.config.requests import Request
+from engine.config.schema import Request
 from engine.studies.job import Job, make_job
 from engine.studies.preflight.checks import (
     HEADROOM,

@@ -39,6 +39,10 @@ def test_epochs_of_experts_and_of_all_pairs_are_counted(tmp_path: Path) -> None:
 
 def test_outer_steps_and_validations_are_counted(tmp_path: Path) -> None:
     assert counted(tmp_path, outer_step=1.0).trials == 60
+    views = "method.views={count: 3, crop: [0.5, 1.0]}"
+    other = "students=[{text: {encoder: tfidf, dim: 8}}]"
+    assert counted(tmp_path, other, views, outer_step=1.0).trials == 60 * 3
+    assert counted(tmp_path, other, views, "method.students=summed", outer_step=1.0).trials == 60 * 3 * 2
     parts = counted(tmp_path, student_step=1.0)  # of 8 pairs, which is what is timed
     three_batches = 10 * 3 * (20 / 3 / 8)
     assert parts.trials == pytest.approx(3 * three_batches)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.config.requests import Request
-from engine.config.schema import Resolved
+from engine.config.schema import Request, Resolved
 from engine.data.pairs import Size
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_minutes
@@ -55,7 +54,9 @@ def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:
     )
     eval_points = 0 if study.protocol.select_epoch == "last" else 10
     validations = math.ceil(budget.outer_steps / budget.evaluate_every)
-    trial = budget.outer_steps * costs.outer_step
+    passes = study.method.views.count if study.method.views else 1
+    passes *= 1 + len(study.students) if study.method.students == "summed" else 1
+    trial = budget.outer_steps * passes * costs.outer_step
     trial += validations * (1 + len(study.students)) * (_student(study, own, costs) + (eval_points + 1) * val)
 
     def scored(number: int, *, learned: int) -> float:
