@@ -35,7 +35,7 @@ from engine.prepare import Place, Setup, full_name, image_arrays, is_network, te
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
-from engine.synthetic.pyramid import Pyramid
+from engine.synthetic.pyramid import learned_as_pyramid
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
@@ -278,27 +278,17 @@ def distillation(
     state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *named})
     groups, pyramid = chosen.param_groups(state), None
     if study.method.images == "pyramid":
-        if "image" not in {entry["name"] for entry in groups}:
-            raise ValueError("method.images is 'pyramid', expected 'pixels', since method.learn.images is false.")
-        pyramid = Pyramid(state.synthetic.images, finest=study.method.finest).to(setup.device)
-        state.synthetic.images.detach().copy_(pyramid())
-        groups = [
-            entry | ({"params": list(pyramid.parameters())} if entry["name"] == "image" else {}) for entry in groups
-        ]
-    optimiser = outer_optimiser(
-        groups,
-        study.optimiser.learning_rates,
-        name=study.optimiser.name,
-        momentum=study.optimiser.momentum,
-    )
+        pyramid, groups = learned_as_pyramid(groups, state.synthetic.images, finest=study.method.finest)
+    given = study.optimiser
+    optimiser = outer_optimiser(groups, given.learning_rates, name=given.name, momentum=given.momentum)
     return Distillation(
         chosen,
         state,
         optimiser,
         sources,
         study.seed,
-        clip=study.optimiser.clip,
-        ema=study.optimiser.ema,
+        clip=given.clip,
+        ema=given.ema,
         further=others,
         every_student=study.method.students == "summed",
         views=study.method.views,

@@ -1,6 +1,8 @@
 """Images as sums of layers from coarse to fine, so that what is learned is not free to live in single pixels."""
 
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -44,6 +46,22 @@ class Pyramid(nn.Module):
             enlarge = bilinear(layer.shape[-1], size, torch.zeros(1), torch.ones(1))[0].to(layer)
             total = total + enlarge @ layer @ enlarge.mT
         return (self.start + torch.einsum("cd,ndhw->nchw", self.colours, total)).sigmoid()
+
+
+def learned_as_pyramid(
+    groups: Sequence[Mapping[str, Any]], images: nn.Parameter, *, finest: int | None
+) -> tuple[Pyramid, list[dict[str, Any]]]:
+    """Return a pyramid of ``images``, which become what it shows, and parameter groups that have its layers for them.
+
+    Raises:
+        ValueError: none of ``groups`` is called "image", since images are not learned.
+    """
+    if "image" not in {entry["name"] for entry in groups}:
+        raise ValueError("method.images is 'pyramid', expected 'pixels', since method.learn.images is false.")
+    pyramid = Pyramid(images, finest=finest).to(images.device)
+    images.detach().copy_(pyramid().detach())
+    layers = {"params": list(pyramid.parameters())}
+    return pyramid, [{**entry, **(layers if entry["name"] == "image" else {})} for entry in groups]
 
 
 def colour_mixing(logits: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "3 3"]:
