@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.report import curves, knobs, recall, transfer
+from engine.report import curves, knobs, pair_map, recall, transfer
 from engine.report.facts import metric
 from engine.report.figures import Drawing, counted, drawing, styled
 from engine.report.pairs import (
@@ -15,6 +15,7 @@ from engine.report.pairs import (
     time_lapse_figure,
 )
 from engine.report.study import Study
+from engine.results.pair_map import read_map
 from engine.results.row import Row
 
 
@@ -29,6 +30,8 @@ def of_study(study: Study) -> list[Drawing]:
         if matrix is not None:
             matrix = matrix.detach()
             found.append(drawing("similarity", similarity_caption(matrix), draw_similarity(matrix)))
+        if there := read_map(study.folder):
+            found.append(drawing("pair-map", pair_map.caption(there), pair_map.draw_map(there)))
         if cells := transfer.transfers(study.rows):
             found.append(drawing("transfer", transfer.caption(cells), transfer.draw_transfer(cells)))
     return [one for one in found if one is not None]

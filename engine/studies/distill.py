@@ -31,6 +31,7 @@ from engine.studies.auditing import record_audit
 from engine.studies.baselines import Baselines, finished_sentence, score_row
 from engine.studies.executor import Executor
 from engine.studies.job import Job, conclude, forget, keep, tracked
+from engine.studies.mapping import record_map
 from engine.studies.preflight.checks import (
     buffer_warning,
     check_cluster,
@@ -182,6 +183,7 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     rows, ours = _scored(job, best, baselines)
     record_experts(job.folder, ExpertStore(job.specification.expert_folder()), job.expert_count)
     record_audit(tracker, job, ours, [score.result() for score in baselines.full])
+    record_map(job)
     _record(job, rows, tracker, seconds=time.perf_counter() - started)
     record_page(tracker, job.folder)
     return rows
