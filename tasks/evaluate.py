@@ -16,12 +16,19 @@ PARSER = cli.TaskParser(
         *cli.SPACE_EXAMPLES,
         ("flickr8k_100 --set my_set.safetensors", "a set in a file"),
         ("flickr8k_100 --set models:/my_set/1", "a registered set, by its version"),
+        ("--classes backdrop", "zero-shot classification of the drawn scenes, too"),
+        ("my_photos.yaml --classes breeds.yaml", "and of photos of your own"),
     ],
 )
 PARSER.add_argument(
     "--set",
     metavar="FILE",
     help="a set, a folder of export.py, or a registered set models:/NAME/VERSION (default: the study's own set)",
+)
+PARSER.add_argument(
+    "--classes",
+    metavar="NAME",
+    help="classify test by prompts, too: a YAML file with labels and classes, or backdrop, shape or colour of shapes",
 )
 PARSER.add_run_flags()
 PARSER.add_row_flags()
@@ -34,7 +41,7 @@ def main(args: Namespace) -> "int | list[Row]":
         return 0
     from engine.studies.evaluate import score_file
 
-    return [score_file(job, args.set, local=args.local)]
+    return [score_file(job, args.set, local=args.local, classes=args.classes)]
 
 
 if __name__ == "__main__":

@@ -28,18 +28,22 @@ def record_table(tracker: Tracker, rows: Sequence[Row]) -> None:
 def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
     """Record each row as a child of the tracker's run."""
     for row in rows:
-        child = tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}")
-        made = row.made_by[0]
-        tags = {
-            "method": row.name,
-            "pairs": row.pairs,
-            "protocol": row.protocol,
-            "commit": made.commit,
-            "device": made.device,
-        }
-        child.tags({name: value for name, value in tags.items() if value})
-        child.metrics(row_metrics(row), step=0)
-        child.finish("FINISHED")
+        record_row(tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}"), row)
+
+
+def record_row(run: Tracker, row: Row) -> None:
+    """Record a row as a run, and end it."""
+    made = row.made_by[0]
+    tags = {
+        "method": row.name,
+        "pairs": row.pairs,
+        "protocol": row.protocol,
+        "commit": made.commit,
+        "device": made.device,
+    }
+    run.tags({name: value for name, value in tags.items() if value})
+    run.metrics(row_metrics(row), step=0)
+    run.finish("FINISHED")
 
 
 def record_experts(folder: Location, store: ExpertStore, count: int) -> None:
