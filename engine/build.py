@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from typing import Protocol, cast, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -12,7 +13,10 @@ from torch.nn.functional import normalize
 from engine.config import components
 from engine.config.load import recorded, resolve
 from engine.config.schema import Study
+from engine.data.cache import ShardedArray
 from engine.data.pairs import PairDataset, Size
+from engine.data.prepared import PairsOnDemand, PreparedPairs
+from engine.data.records import SPLITS
 from engine.determinism import set_policy
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation import protocol as evaluation
@@ -21,15 +25,17 @@ from engine.experts.trajectory import ExpertSource
 from engine.io.paths import Paths
 from engine.methods import Method, Sources
 from engine.models import two_tower
+from engine.models.distinct_texts import check_known
 from engine.models.folding import folded
 from engine.models.heads import build_head
 from engine.models.image import checked
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
-from engine.prepare import Place, Setup, make_setup
+from engine.prepare import Place, Setup, full_name, image_arrays, is_network, text_arrays, text_inputs
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
+from engine.synthetic.pyramid import Pyramid
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 
@@ -47,15 +53,35 @@ def default_device() -> torch.device:
 def build_setup(study: Study, paths: Paths, device_name: str | None = None, place: Place | None = None) -> Setup:
     """Load the data and build the student; what frozen networks make of the data is made when its pairs are read.
 
-    Caption embeddings of other encoders, and token ids, are made here. All are cached on disk.
+    Embeddings of captions by no network, and token ids, are made here. All are cached on disk.
+
+    Raises:
+        ValueError: the text encoder does not know the words of val or test, or does not tell these captions apart.
     """
-    device = torch.device(device_name) if device_name else default_device()
+    device, place = torch.device(device_name) if device_name else default_device(), place or Place(paths.cache)
     set_policy(study.precision, device)
-    datasets = load_data(study, paths)
+    datasets = data_set(study).load(paths)
     encoder = fitted_encoder(study, paths, datasets)
     student = build_student(study, paths, encoder=encoder).to(device)
-    again = partial(fitted_encoder, study, paths, datasets)
-    return make_setup(study, place or Place(paths.cache), student, datasets, device, encoder, again)
+    captions: dict[str, ShardedArray] = {}
+    photos = image_arrays(study, place, student, datasets, device)
+    if study.student.text.train == "frozen" and is_network(encoder):
+        again = cache(lambda: fitted_encoder(study, paths, datasets).to(device))  # in memory where it embeds alone
+        captions = text_arrays(study, place, encoder, datasets, device, again)
+        for split in SPLITS[1:]:
+            if not captions[split].here:
+                check_known(full_name(study.student.text), split, encoder, datasets[split].captions)
+        texts, row = cache(partial(text_inputs, captions)), np.zeros((1, encoder.dim), dtype=np.float32)
+    else:
+        opened = text_inputs(text_arrays(study, place, encoder, datasets, device))
+        texts, row = cache(lambda: opened), opened["train"][:1]
+
+    def pairs(split: str) -> PreparedPairs:
+        images = photos[split].open() if photos else datasets[split].images
+        return PreparedPairs(images, texts()[split], datasets[split].caption_image)
+
+    arrays = {array.label: array for array in (*captions.values(), *photos.values())}
+    return Setup(datasets, PairsOnDemand(SPLITS, pairs), student, device, encoder.key, row, arrays)
 
 
 def fitted_encoder(study: Study, paths: Paths, datasets: Mapping[str, PairDataset]) -> TextEncoder:
@@ -71,21 +97,14 @@ class DataSet(Protocol):
 
     def load(self, paths: Paths) -> dict[str, PairDataset]:
         """Return train, val and test."""
-        ...
 
     def sizes(self, paths: Paths) -> dict[str, Size]:
         """Return the size of each split without reading an image."""
-        ...
 
 
 def data_set(study: Study) -> DataSet:
     """Return the study's data set with its options; nothing is read yet."""
     return cast(DataSet, components.bind("data", study.data.name, study.data.options))
-
-
-def load_data(study: Study, paths: Paths) -> dict[str, PairDataset]:
-    """Load the three splits of the study's data set."""
-    return data_set(study).load(paths)
 
 
 def build_text_encoder(study: Study, paths: Paths) -> TextEncoder:
@@ -257,11 +276,32 @@ def distillation(
     state.synthetic.add_students(len(others)).to(setup.device)
     named = {"students"} if study.students else set[str]()
     state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *named})
+    groups, pyramid = chosen.param_groups(state), None
+    if study.method.images == "pyramid":
+        if "image" not in {entry["name"] for entry in groups}:
+            raise ValueError("method.images is 'pyramid', expected 'pixels', since method.learn.images is false.")
+        pyramid = Pyramid(state.synthetic.images, finest=study.method.finest).to(setup.device)
+        state.synthetic.images.detach().copy_(pyramid())
+        groups = [
+            entry | ({"params": list(pyramid.parameters())} if entry["name"] == "image" else {}) for entry in groups
+        ]
     optimiser = outer_optimiser(
-        chosen.param_groups(state),
+        groups,
         study.optimiser.learning_rates,
         name=study.optimiser.name,
         momentum=study.optimiser.momentum,
     )
-    clip, ema = study.optimiser.clip, study.optimiser.ema
-    return Distillation(chosen, state, optimiser, sources, study.seed, clip=clip, ema=ema, further=others)
+    return Distillation(
+        chosen,
+        state,
+        optimiser,
+        sources,
+        study.seed,
+        clip=study.optimiser.clip,
+        ema=study.optimiser.ema,
+        further=others,
+        every_student=study.method.students == "summed",
+        views=study.method.views,
+        pyramid=pyramid,
+        bound=study.method.bound,
+    )

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +16,16 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from engine.io.files import atomic_path
 from engine.methods import Method, Metrics, Sources, State
+from engine.recipes import Views
 from engine.rng import named_generator
+from engine.synthetic.pyramid import Pyramid
 from engine.synthetic.set import SyntheticSet
+from engine.synthetic.shown import shown
 from engine.tensors import check_finite
 
 FORMAT_VERSION = 2
+USUAL = "pixels, whole, students drawn"
+"""How images are shown in a checkpoint that does not say it."""
 _ENTRIES = {torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"), torch.optim.SGD: ("momentum_buffer",)}
 """What each optimiser keeps of a parameter."""
 OnStep = Callable[[int, State, Metrics], None]
@@ -38,9 +43,13 @@ class Distillation:
     never stopped. ``clip`` bounds the norm of the gradient of each parameter group. With ``ema`` the result is the
     exponential moving average of the sets, which keeps the share ``ema`` of itself at each step.
 
-    Where the set is learned for further students, ``further`` has their sources, and each outer step is that of one
-    student, drawn from all with equal probability: each has its own experts and learning rates (HMDC, ECCV 2024, known
-    here from descriptions, sums the losses of two).
+    Where the set is learned for further students, ``further`` has their sources, each with its own experts and learning
+    rates. An outer step is that of one student, drawn from all with equal probability, or with ``every_student`` the
+    sum of all (as HMDC, ECCV 2024, known here from descriptions, does with two).
+
+    ``views`` are what the method sees of each image, in passes of their own whose gradients are averaged. With
+    ``pyramid`` the images are what it shows, and its layers are learned in their place. ``bound`` keeps every pixel
+    that close to where it started.
     """
 
     method: Method
@@ -52,8 +61,13 @@ class Distillation:
     ema: float | None = None
     step: int = 0
     further: Sequence[Sources] = ()
+    every_student: bool = False
+    views: Views | None = None
+    pyramid: Pyramid | None = None
+    bound: float | None = None
 
     def __post_init__(self) -> None:
+        self._start = None if self.bound is None else self.state.synthetic.images.detach().clone()
         self.average = None if self.ema is None else deepcopy(self.state.synthetic).requires_grad_(False)
 
     @property
@@ -69,12 +83,9 @@ class Distillation:
         """
         metrics: Metrics = {}
         for _ in range(steps):
+            self.optimiser.zero_grad()
             self.state.zero_grad()
-            number, sources = self._drawn()
-            state = self.state.of_student(number)
-            metrics = self.method.backward(state, sources, named_generator(self.seed, f"outer/{self.step}"))
-            if number:
-                metrics = {name.replace("inner_lr/", f"inner_lr/{number}/"): value for name, value in metrics.items()}
+            metrics = self._backward()
             if not math.isfinite(metrics["loss"]):
                 raise NonFiniteLossError(
                     f"method {self._name}: the loss of outer step {self.step} is not finite: {metrics}."
@@ -88,13 +99,32 @@ class Distillation:
                 on_step(self.step, self.state, metrics)
         return metrics
 
-    def _drawn(self) -> tuple[int, Sources]:
-        """Return the number of the student of this outer step, 0 for the own one, and its sources."""
-        every = [self.sources, *self.further]
-        if len(every) == 1:
-            return 0, self.sources
-        number = int(torch.randint(len(every), (), generator=named_generator(self.seed, f"student/{self.step}")))
-        return number, every[number]
+    def _backward(self) -> Metrics:
+        """Add the gradient of this outer step, and return the sums over students and means over views of the metrics.
+
+        The learning rates of further students have names of their own.
+        """
+        every, passes = [self.sources, *self.further], 1 if self.views is None else self.views.count
+        totals: Metrics = {}
+        numbers: Sequence[int] = range(len(every))
+        if self.further and not self.every_student:
+            drawn = torch.randint(len(every), (), generator=named_generator(self.seed, f"student/{self.step}"))
+            numbers = [int(drawn)]
+        for number in numbers:
+            for part in range(passes):
+                name = f"{self.step}/{part}" if part else str(self.step)
+                of_student = self.state.of_student(number)
+                with shown(of_student, self.pyramid, self.views, named_generator(self.seed, f"view/{name}")) as state:
+                    found = self.method.backward(state, every[number], named_generator(self.seed, f"outer/{name}"))
+                for key, value in found.items():
+                    own = key.replace("inner_lr/", f"inner_lr/{number}/") if number else key
+                    totals[own] = totals.get(own, 0.0) + value / passes
+        if passes > 1:
+            for entry in self.optimiser.param_groups:
+                for parameter in entry["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad /= passes
+        return totals
 
     def _move(self) -> Metrics:
         """Take the optimiser's step, and return the gradient norm of each group before clipping and the pixels' change.
@@ -109,16 +139,17 @@ class Distillation:
             if self.clip is not None:
                 clip_grads_with_norm_(entry["params"], self.clip, norm)
         self.optimiser.step()
+        with torch.no_grad():
+            if self.pyramid is not None:
+                images.copy_(self.pyramid())
+            if self._start is not None and self.bound is not None:
+                images.clamp_(self._start - self.bound, self._start + self.bound)
         named = norms | {"pixel_change": torch.dist(images, before) / math.sqrt(images.numel())}
         values = torch.stack([value.float() for value in named.values()]).cpu()  # a GPU is waited for once
         return {name: value.item() for name, value in zip(named, values, strict=True)}
 
     def check(self) -> None:
-        """Check that the present result is finite; ``run`` does not, which also runs without numbers.
-
-        Raises:
-            NonFiniteLossError: it is not.
-        """
+        """Raise a NonFiniteLossError if the present result is not finite; ``run`` also runs without numbers."""
         try:
             self.synthetic.check()
         except ValueError as error:
@@ -128,6 +159,14 @@ class Distillation:
     def _name(self) -> str:
         return type(self.method).__module__.rpartition(".")[2]
 
+    @property
+    def _shown_as(self) -> str:
+        """How images are learned and shown, and students chosen, in words for a checkpoint."""
+        shape = "pixels" if self.pyramid is None else f"layers of {[layer.shape[-1] for layer in self.pyramid.layers]}"
+        bound = "" if self.bound is None else f" within {self.bound}"
+        seen = "whole" if self.views is None else f"in {json.dumps(asdict(self.views))}"
+        return f"{shape}{bound}, {seen}, students {'summed' if self.every_student else 'drawn'}"
+
     def _header(self) -> dict[str, str]:
         """Return the entries of a checkpoint's header that must agree with the run that loads it."""
         options = {f"method.{key}": json.dumps(value) for key, value in asdict(cast(Any, self.method)).items()}
@@ -136,6 +175,7 @@ class Distillation:
             "seed": str(self.seed),
             "method": self._name,
             **options,
+            "shown": self._shown_as,
             "ema": str(self.ema),
             "metadata": json.dumps(self.state.synthetic.metadata, sort_keys=True),
         }
@@ -143,13 +183,11 @@ class Distillation:
     def _sets(self) -> dict[str, Tensor]:
         """Return the tensors of the state and of the average by their names in a checkpoint (aliases)."""
         tensors = {f"state.{name}": value for name, value in self.state.state_dict().items()}
+        if self.pyramid is not None:
+            tensors |= {f"pyramid.{name}": value for name, value in self.pyramid.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         return tensors
-
-    def _learned(self) -> list[Tensor]:
-        """Return the parameters in the order in which the optimiser numbers them."""
-        return [value for entry in self.optimiser.param_groups for value in entry["params"]]
 
     def save(self, path: Path) -> None:
         """Write the state, the average, the optimiser and the step as one safetensors file, atomically."""
@@ -176,8 +214,9 @@ class Distillation:
         except SafetensorError as error:
             raise ValueError(f"{path}: expected a checkpoint of this run, but {error}.") from error
         for key, own in self._header().items():
-            if header.get(key) != own:
-                raise ValueError(f"{path}: expected a checkpoint with {key} {own}, found {header.get(key)}.")
+            found = header.get(key, USUAL if key == "shown" else None)
+            if found != own:
+                raise ValueError(f"{path}: expected a checkpoint with {key} {own}, found {found}.")
         step = header.get("step", "")
         if not (step.isascii() and step.isdigit() and len(step) < 16):
             raise ValueError(f"{path}: expected a checkpoint with a step, found {step[:80]!r}.")
@@ -194,8 +233,16 @@ class Distillation:
         self.step = int(step)
 
     def _compare(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
-        """Compare the tensors of a checkpoint with those that this run has: names, shapes, dtypes, finite numbers."""
-        expected = self._expected(tensors)
+        """Compare the tensors of a checkpoint with those that this run has: names, shapes, dtypes, finite numbers.
+
+        The optimiser has entries for the parameters that have been moved, and none for the others.
+        """
+        moved = {name.split(".")[1] for name in tensors if name.startswith("optimiser.")}
+        learned = [value for entry in self.optimiser.param_groups for value in entry["params"]]
+        expected = self._sets()
+        for index, value in enumerate(learned):
+            for entry in _ENTRIES[type(self.optimiser)] if str(index) in moved else ():
+                expected[f"optimiser.{index}.{entry}"] = torch.zeros(()) if entry == "step" else value
         for name in sorted(expected.keys() | tensors.keys()):
             if name not in tensors or name not in expected:
                 where = "only the run" if name in expected else "only the file"
@@ -206,21 +253,6 @@ class Distillation:
                 raise ValueError(f"{path}: {name} is {found}, expected {wanted}.")
             overflown = value.isinf() & name.startswith("optimiser.")  # Adam's squares may, and then move nothing
             check_finite(f"{path}: {name}", value.masked_fill(overflown, 0))
-
-    def _expected(self, found: Iterable[str]) -> dict[str, Tensor]:
-        """Return what a checkpoint with the tensors ``found`` has to hold, by name, each with its shape and dtype.
-
-        The optimiser has entries for the parameters that have been moved, and none for the others.
-        """
-        moved = {name.split(".")[1] for name in found if name.startswith("optimiser.")}
-        entries = _ENTRIES[type(self.optimiser)]
-        like = {"step": torch.zeros(())}
-        return self._sets() | {
-            f"optimiser.{index}.{entry}": like.get(entry, value)
-            for index, value in enumerate(self._learned())
-            for entry in entries
-            if str(index) in moved
-        }
 
 
 def outer_optimiser(

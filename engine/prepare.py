@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,16 +15,16 @@ from engine.config.schema import Study
 from engine.config.student import Tower
 from engine.data.cache import ShardedArray, array_key
 from engine.data.pairs import PairDataset
-from engine.data.prepared import PairsOnDemand, PreparedPairs, features
+from engine.data.prepared import PairsOnDemand, features
 from engine.data.records import SPLITS
 from engine.determinism import encoding
 from engine.io.files import digest
 from engine.io.storage import Location
-from engine.models import two_tower
-from engine.models.distinct_texts import check_distinct, check_known
+from engine.models.distinct_texts import check_distinct
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
 from engine.recipes import Precision
+from engine.synthetic.nearest import words_of
 
 CPU = "cpu"
 
@@ -76,45 +76,14 @@ class Setup:
         """Convert rows of ``PreparedPairs.texts`` to the form of synthetic texts, on the CPU."""
         return self.student.text.prepare(rows.to(self.device)).cpu()
 
+    def nearest_words(self, texts: Tensor) -> tuple[str, ...]:
+        """Return the training caption nearest to each synthetic text."""
+        captions, real = self.datasets["train"].captions, self.pairs["train"].texts
+        return tuple(words_of(texts, captions, real, prepare=self.prepared_texts))
+
     def text_shape(self) -> tuple[int, ...]:
         """Return the shape of one synthetic text."""
         return tuple(self.prepared_texts(torch.from_numpy(np.array(self.text_row))).shape[1:])
-
-
-def make_setup(
-    study: Study,
-    place: Place,
-    student: TwoTower,
-    datasets: Mapping[str, PairDataset],
-    device: torch.device,
-    encoder: TextEncoder,
-    again: Callable[[], TextEncoder],
-) -> Setup:
-    """Return the setup of a student; embeddings of captions by no network, and token ids, are made at once.
-
-    ``again`` builds the text encoder ``encoder`` where captions are embedded, so that it is in memory there alone.
-
-    Raises:
-        ValueError: the text encoder does not know the words of val or test, or does not tell these captions apart.
-    """
-    captions: dict[str, ShardedArray] = {}
-    photos = image_arrays(study, place, student, datasets, device)
-    if study.student.text.train == "frozen" and is_network(encoder):
-        captions = text_arrays(study, place, encoder, datasets, device, cache(lambda: again().to(device)))
-        for split in SPLITS[1:]:
-            if not captions[split].here:
-                check_known(_full_name(study.student.text), split, encoder, datasets[split].captions)
-        texts, row = cache(partial(text_inputs, captions)), np.zeros((1, encoder.dim), dtype=np.float32)
-    else:
-        opened = text_inputs(text_arrays(study, place, encoder, datasets, device))
-        texts, row = cache(lambda: opened), opened["train"][:1]
-
-    def pairs(split: str) -> PreparedPairs:
-        images = photos[split].open() if photos else datasets[split].images
-        return PreparedPairs(images, texts()[split], datasets[split].caption_image)
-
-    arrays = {array.label: array for array in (*captions.values(), *photos.values())}
-    return Setup(datasets, PairsOnDemand(SPLITS, pairs), student, device, encoder.key, row, arrays)
 
 
 def is_network(encoder: TextEncoder) -> bool:
@@ -140,17 +109,17 @@ def text_arrays(
     precision: Precision = study.precision if is_network(encoder) else "fp32"
     kind, dtype, width = "caption_embeddings/1", "float32", encoder.dim
     if text.train != "frozen":
-        kind, dtype, width = "caption_tokens/1", "int32", _trainable(encoder).max_length
+        kind, dtype, width = "caption_tokens/1", "int32", cast(TrainableTextEncoder, encoder).max_length
 
     def make(split: str, first: int, last: int) -> np.ndarray:
         captions = datasets[split].captions[first:last]
         if text.train != "frozen":
-            return _trainable(built()).tokens(captions)
+            return cast(TrainableTextEncoder, built()).tokens(captions)
         with encoding(precision, device):
             return built().embed(captions).numpy()
 
     def check(split: str, rows: np.ndarray) -> None:
-        check_distinct(_full_name(text), split, built(), datasets[split].captions, rows)
+        check_distinct(full_name(text), split, built(), datasets[split].captions, rows)
 
     words = place.words(precision) if text.train == "frozen" and is_network(encoder) else []
     return {
@@ -168,13 +137,9 @@ def text_arrays(
     }
 
 
-def _full_name(text: Tower) -> str:
+def full_name(text: Tower) -> str:
     """Return the name of an encoder with that of its model."""
     return " ".join(str(part) for part in (text.encoder, text.options.get("model")) if part)
-
-
-def _trainable(encoder: TextEncoder) -> TrainableTextEncoder:
-    return cast(TrainableTextEncoder, encoder)
 
 
 def text_inputs(arrays: Mapping[str, ShardedArray]) -> dict[str, np.ndarray]:
@@ -200,7 +165,8 @@ def image_arrays(
     blank = torch.zeros(1, *datasets["train"].images.shape[1:], device=device)
     with torch.no_grad():
         width = student.image.prepare(blank).shape[1]
-    encoder = _encoder_key(tower, student.image)
+    weights = (value.cpu().numpy().tobytes() for value in student.image.frozen.state_dict().values())
+    encoder = digest(tower.encoder, json.dumps(tower.options, sort_keys=True), *weights)
 
     def make(images: np.ndarray, first: int, last: int) -> np.ndarray:
         return features(student.image, images[first:last], device=device)
@@ -218,11 +184,3 @@ def image_arrays(
         )
 
     return {split: array(split) for split in SPLITS}
-
-
-def _encoder_key(tower: Tower, built: two_tower.Tower) -> str:
-    """Return a key of a frozen encoder: a digest of its name, options and weights."""
-    state: dict[str, Any] = built.frozen.state_dict()
-    return digest(
-        tower.encoder, json.dumps(tower.options, sort_keys=True), *(v.cpu().numpy().tobytes() for v in state.values())
-    )

@@ -68,14 +68,13 @@ def commit() -> str:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide numbers, ``none`` for an absent one."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found
 
 
 def device_name() -> str:

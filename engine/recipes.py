@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import MinLen
+from annotated_types import Gt, Le, MinLen
 
 from engine.ranges import Count, NonNegative, Positive, Share
 
 Schedule = Literal["constant", "step", "cosine"]
+
+Area = Annotated[float, Gt(0), Le(1)]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """How products of float32 are computed: in full, with operands rounded to 10 bits, or encoders alone in bfloat16."""
@@ -42,3 +44,18 @@ class StudentRecipe:
     momentum: Share = 0.9
     weight_decay: NonNegative = 5e-4
     schedule: Schedule = "constant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Random views of synthetic images: ``count`` in each outer step, whose gradients are averaged.
+
+    ``crop`` is the range of the share of an image's area that a view keeps; ``noise`` is the standard deviation of what
+    is added to pixels in [0, 1].
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+    count: Count = 1
+    crop: tuple[Area, Area] = (0.7, 1.0)
+    noise: NonNegative = 0.0

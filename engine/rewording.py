@@ -29,8 +29,9 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
 
     A synthetic text is a point in the space of the encoder that it was learned with. If the metadata name another
     encoder than the study, texts are mapped linearly into its space, by what both make of the training captions; where
-    one of the encoders is trained, each text is replaced by the nearest real caption. ``reworded`` in the metadata of
-    the result says which; otherwise the set is returned unchanged.
+    one of the encoders is trained, or texts were not learned (``method.learn.texts`` is false), each text is replaced
+    by the nearest real caption, which in the latter case is its own. ``reworded`` in the metadata of the result says
+    which; otherwise the set is returned unchanged.
     """
     own = synthetic.metadata.get("student", {}).get("text", study.student.text.model_dump())
     learned_with = assign(study, {"student.text": own})
@@ -43,8 +44,11 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
     real = text_inputs(arrays)["train"]
     nearest = nearest_captions(synthetic.texts, real, prepare=before.prepare)
     words, theirs = [captions[index] for index in nearest.tolist()], setup.pairs["train"].texts
-    frozen = study.student.text.train == learned_with.student.text.train == "frozen"
-    if frozen:
+    mapped = (
+        texts_are_learned(synthetic.metadata)
+        and study.student.text.train == learned_with.student.text.train == "frozen"
+    )
+    if mapped:
         texts = map_texts(synthetic.texts, real, theirs)
     else:
         texts = setup.prepared_texts(torch.from_numpy(np.array(theirs[nearest.numpy()])))
@@ -52,11 +56,19 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
         synthetic.images,
         texts,
         synthetic.learning_rates(),
-        synthetic.metadata | {"reworded": MAPPED if frozen else NEAREST},
+        synthetic.metadata | {"reworded": MAPPED if mapped else NEAREST},
         similarity=synthetic.similarity,
         loss=synthetic.loss,
         captions=words,
     )
+
+
+def texts_are_learned(metadata: Mapping[str, Any]) -> bool:
+    """Return whether the texts of a set were learned, as far as its metadata say; else they are those of captions."""
+    section: Any = metadata
+    for key in ("method", "learn", "texts"):
+        section = section.get(key, True) if isinstance(section, Mapping) else True
+    return section is not False
 
 
 def known_student(metadata: Mapping[str, Any], study: Study) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.schema import Resolved
@@ -28,11 +27,6 @@ class Specification:
         """Return the folder of this configuration's expert trajectories."""
         return self.storage / "experts" / self.study.experts_identity
 
-    @property
-    def cache_is_shared(self) -> bool:
-        """Whether all nodes see this machine's cache: it lies in the storage, which all see."""
-        return isinstance(self.storage, Path) and self.paths.cache.is_relative_to(self.storage)
-
     def setup(self, device: str | None = None) -> "Setup":
         """Return the data and the student of the study on ``device``; a process keeps the last ones built.
 
@@ -50,17 +44,17 @@ class Specification:
         """Return the data with each student that the set is learned for, as ``setup`` does."""
         return self._setups(self.of_each_student(), device)
 
-    def _decides_setup(self) -> tuple[object, ...]:
-        given = self.study
-        return given.data, given.student, given.precision, self.paths, self.storage, self.made_on
-
     @staticmethod
     def _setups(wanted: "Sequence[Specification]", device: str | None) -> "list[Setup]":
         from engine import build  # the registry reads specifications and never loads torch's models
         from engine.prepare import Place
 
         name = device or str(build.default_device())
-        keys = [digest(name, *map(repr, one._decides_setup())) for one in wanted]
+        keys = []
+        for one in wanted:
+            given = one.study
+            decides = (given.data, given.student, given.precision, one.paths, one.storage, one.made_on)
+            keys.append(digest(name, *map(repr, decides)))
         if not _built.keys() >= set(keys):
             for key in _built.keys() - keys:
                 del _built[key]

@@ -21,10 +21,14 @@ def verbs() -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task that the first word names with the words behind it, and return its exit code."""
     given = sys.argv[1:] if argv is None else argv
+    epilog = None
+    if set(given[:1]) <= {"-h", "--help"}:
+        first = {verb: (import_module(f"tasks.{verb}").__doc__ or "").splitlines()[0] for verb in verbs()}
+        epilog = "\n".join(["verbs:", *(f"  {verb:<18}{line}" for verb, line in first.items())])
     parser = argparse.ArgumentParser(
         prog=Path(sys.argv[0]).stem,
         description="Vision-language dataset distillation.",
-        epilog="\n".join(["verbs:", *map(_line, verbs())]) if set(given[:1]) <= {"-h", "--help"} else None,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("verb", metavar="VERB", choices=verbs(), help="what to do; VERB --help tells more")
@@ -35,11 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(given or ["--help"])
     task = import_module(f"tasks.{args.verb}")
     return cli.run(task.main, args.words, parser=task.PARSER)
-
-
-def _line(verb: str) -> str:
-    """Return a verb and what it does."""
-    return f"  {verb:<18}{(import_module(f'tasks.{verb}').__doc__ or '').splitlines()[0]}"
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from engine.io.shell import near, program
 from engine.io.signals import handle_sigterm, was_terminated
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_SPACE = "shapes_100"
 EXIT_INTERRUPTED, EXIT_READER_GONE, EXIT_TERMINATED = 130, 141, 143
 
-Main = Callable[[argparse.Namespace], "int | Sequence[Row]"]
-"""A task: it returns its exit code, or the rows of the table that it has printed."""
+Answer: TypeAlias = "int | Sequence[Row]"
+"""What a task returns: its exit code, or the rows of the table that it has printed."""
 Examples = Sequence[tuple[str, str]]
 """Words behind the name of a task, and what they do."""
 
@@ -48,30 +48,31 @@ class TaskParser(argparse.ArgumentParser):
         default_space: str | None = DEFAULT_SPACE,
         listed: str = "spaces",
     ) -> None:
+        command = as_typed(task)
+        lines = [(f"{command} {words}".rstrip(), meaning) for words, meaning in examples]
+        width = max(len(line) for line, _ in lines)
+        shown = "\n".join(f"  {line:<{width}}  {meaning}" for line, meaning in lines)
         super().__init__(
-            prog=as_typed(task),
+            prog=command,
             description=description,
-            epilog=_epilog(as_typed(task), examples),
+            epilog=f"examples:\n{shown}\n\nVLDD_TRACEBACK=1 shows where an error was raised.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         self.default_space, self.listed = default_space, listed
-        if default_space is not None:
-            self._add_space(default_space)
-
-    def _add_space(self, default: str) -> None:
+        if default_space is None:
+            return
         words = self.add_argument(
             "words",
             nargs="*",
             metavar="[space] [key=value ...]",
             help=f"one of the {self.listed} (see --list) or the path of a YAML file (default: "
-            f"{default or 'the study that the set names'}), and values that replace its own; a searched key with a "
-            "value given here is not searched",
+            f"{default_space or 'the study that the set names'}), and values that replace its own; a searched key "
+            "with a value given here is not searched",
         )
         words.completer = complete_words  # type: ignore[attr-defined]
         self.add_argument("--config", metavar="PATH", help="the path of a YAML file, in place of a space")
-        help_of_list = f"list the {self.listed} with their notes, and run nothing"
-        self.add_argument("--list", action="store_true", help=help_of_list)
+        self.add_flag("--list", f"list the {self.listed} with their notes, and run nothing")
 
     def known(self) -> dict[str, Path]:
         """Return the files that come with the project and may stand where a space does, by their names."""
@@ -80,17 +81,18 @@ class TaskParser(argparse.ArgumentParser):
         found: dict[str, Path] = getattr(spaces, self.listed)()
         return found
 
+    def add_flag(self, name: str, meaning: str) -> None:
+        """Add a flag, which is true where it is given."""
+        self.add_argument(name, action="store_true", help=meaning)
+
     def add_run_flags(self) -> None:
         """Add the flags of tasks that run something: ``--dry-run`` and ``--local``."""
-        self.add_argument(
-            "--dry-run", action="store_true", help="check and print the resolved configuration, and run nothing"
-        )
-        self.add_argument(
-            "--local", action="store_true", help="start a cluster on this machine even where one could be joined"
-        )
+        self.add_flag("--dry-run", "check and print the resolved configuration, and run nothing")
+        self.add_flag("--local", "start a cluster on this machine even where one could be joined")
 
     def add_row_flags(self) -> None:
-        """Add the flags of tasks that end with a table: ``--quiet`` and ``--json``."""
+        """Add the flags of tasks whose run ends with a table: those of a run, ``--quiet`` and ``--json``."""
+        self.add_run_flags()
         said = self.add_mutually_exclusive_group()
         help_of_quiet = "print the table and nothing else; an error still is one line on stderr"
         said.add_argument("--quiet", dest="said", action="store_const", const="quiet", help=help_of_quiet)
@@ -124,14 +126,6 @@ def as_typed(task: str) -> str:
         same = found is not None and script.exists() and Path(found).samefile(script)
         return f"{script.name if same else shlex.quote(near(script))} {task}"
     return f"{program('python')} {shlex.quote(near(Path(__file__).with_name(f'{task}.py')))}"
-
-
-def _epilog(command: str, examples: Examples) -> str:
-    """Return the examples and the note below the help of a task."""
-    lines = [(f"{command} {words}".rstrip(), meaning) for words, meaning in examples]
-    width = max(len(line) for line, _ in lines)
-    shown = "\n".join(f"  {line:<{width}}  {meaning}" for line, meaning in lines)
-    return f"examples:\n{shown}\n\nVLDD_TRACEBACK=1 shows where an error was raised."
 
 
 SPACE_EXAMPLES: Examples = (
@@ -178,7 +172,7 @@ def described(args: argparse.Namespace, job: "Job") -> bool:
     return bool(args.dry_run)
 
 
-def run(main: Main, argv: Sequence[str] | None = None, *, parser: TaskParser) -> int:
+def run(main: Callable[[argparse.Namespace], Answer], argv: Sequence[str] | None = None, *, parser: TaskParser) -> int:
     """Parse ``argv``, call ``main`` and return its exit code; ``--list``, ``--quiet`` and ``--json`` are answered here.
 
     Exit codes: 2 after an error of the user's, 1 after one of the machinery's (a dead worker, a server or a storage
@@ -211,7 +205,7 @@ def run(main: Main, argv: Sequence[str] | None = None, *, parser: TaskParser) ->
         return 2 if isinstance(error, ValueError | FileNotFoundError) else 1
 
 
-def _answered(main: Main, args: argparse.Namespace) -> int:
+def _answered(main: Callable[[argparse.Namespace], Answer], args: argparse.Namespace) -> int:
     """Return the exit code of ``main``, 0 for rows; print these alone where ``--quiet`` or ``--json`` asks for that."""
     said: str | None = getattr(args, "said", None)
     with ExitStack() as elsewhere:
@@ -258,18 +252,15 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, StorageError) or is_of_store(error):
         reason = line if isinstance(error, StorageError) else f"the storage failed ({line})"
         return f"{reason}; repeat the command to go on when it is back"
-    if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return f"{_path(error.filename)}: there is no such file or folder."
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{_path(error.filename)}: {error.strerror.lower()}."
+    if isinstance(error, OSError) and error.filename is not None:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else error.filename
+        if isinstance(error, FileNotFoundError):
+            return f"{name}: there is no such file or folder."
+        if error.strerror:
+            return f"{name}: {error.strerror.lower()}."
     if isinstance(error, UnicodeEncodeError):
         return f"{error.object!r:.200} cannot be written as {error.encoding} ({error.reason})."
     return line
-
-
-def _path(name: object) -> str:
-    """Return the path of a file in an error; bytes that are no text are escaped."""
-    return os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
 
 
 def with_notes(files: Mapping[str, Path]) -> str:

@@ -2,12 +2,8 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 from tasks import cli
-
-if TYPE_CHECKING:
-    from engine.results.row import Row
 
 PARSER = cli.TaskParser(
     "compare",
@@ -23,11 +19,10 @@ PARSER = cli.TaskParser(
         ("--list", "all tables"),
     ],
 )
-PARSER.add_run_flags()
 PARSER.add_row_flags()
 
 
-def main(args: Namespace) -> "int | list[Row]":
+def main(args: Namespace) -> cli.Answer:
     """Run the comparison that the arguments name, or list its studies with ``--dry-run``."""
     from engine.config.comparison import read_comparison
     from engine.config.load import parse_overrides

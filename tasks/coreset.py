@@ -2,19 +2,14 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 from tasks import cli
 
-if TYPE_CHECKING:
-    from engine.results.row import Row
-
 PARSER = cli.TaskParser("coreset", __doc__, examples=cli.SPACE_EXAMPLES)
-PARSER.add_run_flags()
 PARSER.add_row_flags()
 
 
-def main(args: Namespace) -> "int | list[Row]":
+def main(args: Namespace) -> cli.Answer:
     """Score the coresets of the study that the arguments name, or describe it with ``--dry-run``."""
     job = cli.read_job(args)
     if cli.described(args, job):

@@ -2,12 +2,8 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 from tasks import cli
-
-if TYPE_CHECKING:
-    from engine.results.row import Row
 
 PARSER = cli.TaskParser(
     "distill", __doc__, examples=[*cli.SPACE_EXAMPLES[:2], ("flickr8k_100 --samples 8", "search with eight trials"),
@@ -19,14 +15,11 @@ PARSER.add_argument(
     "--from-run", metavar="RUN_ID", help="the study of a run in MLflow, resumed where it stands (--fresh: repeated)"
 )
 PARSER.add_argument("--samples", type=cli.positive_int, metavar="N", help="search with N trials, the defaults first")
-PARSER.add_run_flags()
 PARSER.add_row_flags()
-PARSER.add_argument(
-    "--fresh", action="store_true", help="start over instead of resuming the study or printing its results"
-)
+PARSER.add_flag("--fresh", "start over instead of resuming the study or printing its results")
 
 
-def main(args: Namespace) -> "int | list[Row]":
+def main(args: Namespace) -> cli.Answer:
     """Run the study that the arguments name, or describe it with ``--dry-run``."""
     if args.from_run:
         from engine.studies.registered import job_of_run

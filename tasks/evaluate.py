@@ -2,12 +2,8 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
 
 from tasks import cli
-
-if TYPE_CHECKING:
-    from engine.results.row import Row
 
 PARSER = cli.TaskParser(
     "evaluate",
@@ -18,6 +14,7 @@ PARSER = cli.TaskParser(
         ("flickr8k_100 --set models:/my_set/1", "a registered set, by its version"),
         ("--classes backdrop", "zero-shot classification of the drawn scenes, too"),
         ("my_photos.yaml --classes breeds.yaml", "and of photos of your own"),
+        ("flickr8k_100 --students vit.yaml wider.yaml", "the study's own set, with other students"),
     ],
 )
 PARSER.add_argument(
@@ -26,22 +23,28 @@ PARSER.add_argument(
     help="a set, a folder of export.py, or a registered set models:/NAME/VERSION (default: the study's own set)",
 )
 PARSER.add_argument(
+    "--students",
+    nargs="+",
+    default=[],
+    metavar="YAML",
+    help="score it with other students too: files of changes of the space, such as student.image: {...}",
+)
+PARSER.add_argument(
     "--classes",
     metavar="NAME",
     help="classify test by prompts, too: a YAML file with labels and classes, or backdrop, shape or colour of shapes",
 )
-PARSER.add_run_flags()
 PARSER.add_row_flags()
 
 
-def main(args: Namespace) -> "int | list[Row]":
+def main(args: Namespace) -> cli.Answer:
     """Score the set, or describe the study with ``--dry-run``."""
     job = cli.read_job(args)
     if cli.described(args, job):
         return 0
     from engine.studies.evaluate import score_file
 
-    return [score_file(job, args.set, local=args.local, classes=args.classes)]
+    return score_file(job, args.set, students=args.students, classes=args.classes, local=args.local)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,11 @@ PARSER.add_argument(
 )
 PARSER.add_argument("--out", metavar="FOLDER", help="a folder that is new or empty")
 PARSER.add_argument("--register", metavar="NAME", help="register the space's own set in MLflow under this name")
-PARSER.add_argument(
-    "--score",
-    action="store_true",
-    help="train students on the set before and after its export, and say what it kept of its data",
-)
-PARSER.add_argument("--tar", action="store_true", help="write the pairs as one WebDataset, train.tar")
+PARSER.add_flag("--score", "train students on the set before and after its export, and say what it kept of its data")
+PARSER.add_flag("--tar", "write the pairs as one WebDataset, train.tar")
 PARSER.add_argument("--licence", metavar="ID", help="the licence of the source photos (default: that of known photos)")
 PARSER.add_argument("--terms", metavar="TEXT", help="the terms of the source photos, a sentence")
-PARSER.add_argument(
-    "--local", action="store_true", help="score on a cluster of this machine even where one could be joined"
-)
+PARSER.add_flag("--local", "score on a cluster of this machine even where one could be joined")
 
 
 def main(args: Namespace) -> int:
@@ -49,7 +43,7 @@ def main(args: Namespace) -> int:
     job = cli.read_job(args) if args.space else None
 
     from engine.cluster.search.trial import BEST_SET
-    from engine.studies.exporting import Wishes, export_set
+    from engine.studies.exporting import export_set
     from engine.studies.registered import register_set, set_location
 
     if job is not None and not args.set:
@@ -57,9 +51,17 @@ def main(args: Namespace) -> int:
     else:
         file = set_location(args.set, job.specification.storage if job else None, args.overrides)
     if args.out:
-        wishes = Wishes(score=args.score, tar=args.tar, licence=args.licence, terms=args.terms)
-        out = Path(args.out).expanduser().absolute()
-        export_set(file, out, wishes, job=job, words=args.overrides, local=args.local)
+        export_set(
+            file,
+            Path(args.out).expanduser().absolute(),
+            job=job,
+            words=args.overrides,
+            score=args.score,
+            tar=args.tar,
+            licence=args.licence,
+            terms=args.terms,
+            local=args.local,
+        )
     if args.register and job is not None:
         register_set(job, args.register)
     return 0

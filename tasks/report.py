@@ -23,8 +23,8 @@ PARSER = cli.TaskParser(
         ("published/flickr30k_100_lors --published", "the published rows that a space names"),
     ],
 )
-PARSER.add_argument("--all", action="store_true", help="the studies of every space in the same storage folder")
-PARSER.add_argument("--published", action="store_true", help="only the published rows that the space names")
+PARSER.add_flag("--all", "the studies of every space in the same storage folder")
+PARSER.add_flag("--published", "only the published rows that the space names")
 PARSER.add_argument(
     "--format",
     choices=FORMATS,
@@ -44,7 +44,14 @@ PARSER.add_argument(
 def main(args: Namespace) -> int:
     """Print or write the report that the arguments name, or the published rows of a space alone."""
     if args.published:
-        print(_published(args))
+        from engine.config.load import load
+        from engine.results import published
+
+        named = load(args.space, args.overrides).published
+        if not named:
+            raise ValueError(f"{args.space}: the space names no published rows (those of published/ do, see --list).")
+        rows = [published.PublishedRow(**row.model_dump()) for row in named]
+        print(published.render_markdown(rows) if args.format == "md" else published.render_text(rows))
         return 0
     if args.format == "parquet" and not args.out:
         raise ValueError("command line: --format parquet has no --out, expected the file to write.")
@@ -78,19 +85,6 @@ def _studies(args: Namespace) -> list["Study"]:
         return [read_study(folder)]
     storage = location(load(args.space, args.overrides).storage)
     return studies_in(storage, name=None if args.all else Path(args.space).stem)
-
-
-def _published(args: Namespace) -> str:
-    """Return the published rows that a space names."""
-    from engine.config.load import load
-    from engine.results import published
-    from engine.results.published import PublishedRow
-
-    study = load(args.space, args.overrides)
-    if not study.published:
-        raise ValueError(f"{args.space}: the space names no published rows (those of published/ do, see --list).")
-    rows = [PublishedRow(**row.model_dump()) for row in study.published]
-    return published.render_markdown(rows) if args.format == "md" else published.render_text(rows)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from engine.experts.store import ExpertStore
 from engine.io.files import read_json, write_json
 from engine.io.paths import Paths
 from engine.methods import Sources
+from engine.recipes import Views
 from engine.results.history import HISTORY
 from engine.rng import named_generator
 from engine.studies.distill import distill
@@ -35,21 +37,22 @@ def two(paths: Paths) -> list[Sources]:
     return [tiny_sources(tiny_student(paths, train=train)) for train in ("frozen", "full")]
 
 
-def started(sources: list[Sources]) -> Distillation:
+def started(sources: list[Sources], **options: Any) -> Distillation:
     method = components.bind("method", "lors", {"num_pairs": 6, "inner_steps": 2})
     own, *further = sources
     images, texts = initial_tensors(method.init, seed_pairs(own), 6, named_generator(1, "init"))
     state = method.initial_state(images, texts, own, named_generator(1, "state"))
     state.synthetic.add_students(len(further))
     optimiser = outer_optimiser(method.param_groups(state), RATES)
-    return Distillation(method, state, optimiser, own, seed=1, ema=0.9, further=further)
+    return Distillation(method, state, optimiser, own, seed=1, ema=0.9, further=further, **options)
 
 
 def test_a_step_is_that_of_a_run_for_its_student_alone(two: list[Sources]) -> None:
     run = started(two)
     seen = set()
     for step in range(6):
-        before, number = deepcopy(run.state), run._drawn()[0]
+        before = deepcopy(run.state)
+        number = int(torch.randint(2, (), generator=named_generator(1, f"student/{step}")))
         run.run(1)
         learned = run.state.synthetic.all_log_rates()
         moved = {name.rpartition(".")[0] for name, value in learned.items() if value.grad is not None}
@@ -60,6 +63,58 @@ def test_a_step_is_that_of_a_run_for_its_student_alone(two: list[Sources]) -> No
             assert torch.equal(getattr(alone.synthetic, name).grad, getattr(run.state.synthetic, name).grad)
         seen.add(number)
     assert seen == {0, 1}
+
+
+def test_a_step_may_sum_all_students(two: list[Sources]) -> None:
+    run = started(two, every_student=True)
+    before = deepcopy(run.state)
+    metrics = run.run(1)
+    losses = []
+    for number, sources in enumerate(two):
+        found = run.method.backward(before.of_student(number), sources, named_generator(1, "outer/0"))
+        losses.append(found["loss"])
+    assert metrics["loss"] == pytest.approx(sum(losses))
+    assert {"inner_lr/image", "inner_lr/1/image"} <= metrics.keys()
+    for name, value in before.synthetic.named_parameters():
+        assert torch.equal(value.grad, dict(run.state.synthetic.named_parameters())[name].grad), name
+
+
+def test_one_whole_view_is_the_method_as_it_was_bitwise(two: list[Sources]) -> None:
+    plain, viewed, cropped = (
+        started(two[:1], **given) for given in ({}, {"views": Views(crop=(1, 1))}, {"views": Views()})
+    )
+    for run in (plain, viewed, cropped):
+        run.run(3)
+    assert all(torch.equal(value, values(viewed)[key]) for key, value in values(plain).items())
+    assert not torch.equal(values(plain)["synthetic.images"], values(cropped)["synthetic.images"])
+
+
+def test_the_gradients_of_several_views_are_averaged(two: list[Sources]) -> None:
+    run = started(two[:1], views=Views(count=2, crop=(1, 1)))
+    before = deepcopy(run.state)
+    run.run(1)
+    for name in ("outer/0", "outer/0/1"):
+        run.method.backward(before, two[0], named_generator(1, name))
+    for name, value in before.synthetic.named_parameters():
+        assert torch.allclose(value.grad / 2, dict(run.state.synthetic.named_parameters())[name].grad), name
+
+
+def test_pixels_stay_within_the_bound(two: list[Sources]) -> None:
+    run, free = started(two[:1], bound=0.01), started(two[:1])
+    start = run.synthetic.images.detach().clone()
+    run.run(4)
+    free.run(4)
+    moved = (run.state.synthetic.images - start).abs().max()
+    assert moved <= 0.01 + 1e-6 < (free.state.synthetic.images - start).abs().max()
+
+
+def test_a_checkpoint_of_other_views_is_refused(two: list[Sources], tmp_path: Path) -> None:
+    run = started(two[:1], views=Views(noise=0.1))
+    run.run(1)
+    run.save(tmp_path / "checkpoint")
+    told = r"with shown pixels, whole, students drawn, found pixels, in \{"
+    with pytest.raises(ValueError, match=told):
+        started(two[:1]).load(tmp_path / "checkpoint")
 
 
 def test_ten_steps_equal_five_a_checkpoint_and_five_bitwise(two: list[Sources], tmp_path: Path) -> None:
@@ -148,5 +203,5 @@ def test_a_study_of_two_students_has_experts_rates_and_validations_of_both(ray_l
     # The other student is scored at its own rates, of which the study lets it choose no others.
     other = job.study.of_each_student()[1]
     rates = replace(job, study=other, specification=replace(job.specification, study=other))
-    row = score_file(rates, str(job.folder / "synthetic_set.safetensors"), local=True)
+    (row,) = score_file(rates, str(job.folder / "synthetic_set.safetensors"), local=True)
     assert row.pairs == own.pairs == 8

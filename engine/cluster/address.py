@@ -31,7 +31,14 @@ def running_cluster() -> str | None:
         ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
     """
     if given := os.environ.get("RAY_ADDRESS"):
-        return _given(given)
+        try:
+            return _ask(given)
+        except ValueError as error:
+            raise ValueError(f"RAY_ADDRESS is {given!r}, expected host:port as in 10.0.0.1:6379.") from error
+        except OSError as error:
+            raise ConnectionError(
+                f"RAY_ADDRESS: no cluster answers at {given!r} ({_reason(error)}); unset it or pass --local."
+            ) from error
     left = temporary_folder() / CURRENT
     try:
         address = left.read_text(encoding="utf-8").strip()
@@ -49,24 +56,8 @@ def may_be_running() -> bool:
     return bool(os.environ.get("RAY_ADDRESS")) or (temporary_folder() / CURRENT).exists()
 
 
-def _given(address: str) -> str | None:
-    try:
-        return _ask(address)
-    except ValueError as error:
-        raise ValueError(f"RAY_ADDRESS is {address!r}, expected host:port as in 10.0.0.1:6379.") from error
-    except OSError as error:
-        raise ConnectionError(
-            f"RAY_ADDRESS: no cluster answers at {address!r} ({_reason(error)}); unset it or pass --local."
-        ) from error
-
-
 def _ask(address: str) -> str | None:
-    """Return an address where a server of gRPC answers, or None for ``local``, which stands for a private cluster.
-
-    Raises:
-        OSError: nothing answers within ``PATIENCE_S`` seconds.
-        ValueError: it is no address.
-    """
+    """Return an address where a server of gRPC answers, or None for ``local``, which stands for a private cluster."""
     client = address.removeprefix("ray://")
     place = client if client != address else canonicalize_bootstrap_address(address)
     if place is None:

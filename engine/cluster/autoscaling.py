@@ -26,11 +26,6 @@ class Wanted:
         nodes = [node for node in ray.nodes() if node["Alive"] and self.kind in (None, node["Labels"].get(LABEL))]
         return int(sum(node["Resources"].get("GPU", 0) for node in nodes))
 
-    def request(self) -> None:
-        """Ask the autoscaler for the missing GPUs."""
-        selector = {LABEL: self.kind} if self.kind else {}
-        request_resources(bundles=[{"GPU": 1}] * self.count, bundle_label_selectors=[selector] * self.count)
-
 
 def wanted() -> Wanted | None:
     """Return the GPUs that ``VLDD_GPUS`` asks for, as in ``4`` or ``A10G:4``, or None if it is not set.
@@ -60,7 +55,8 @@ def await_gpus() -> None:
     """
     if (gpus := wanted()) is None or gpus.present() >= gpus.count:
         return
-    gpus.request()
+    selector = {LABEL: gpus.kind} if gpus.kind else {}
+    request_resources(bundles=[{"GPU": 1}] * gpus.count, bundle_label_selectors=[selector] * gpus.count)
     deadline = time.monotonic() + PATIENCE_S
     try:
         with tqdm(total=gpus.count, desc="waiting for GPUs", unit="GPU", disable=None) as bar:

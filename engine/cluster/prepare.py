@@ -1,9 +1,9 @@
 """Make what frozen networks make of the data once, in shards, by actors with the resources of an evaluation."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
@@ -37,11 +37,13 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
         with exclusive(specification.paths.cache / ".prepare.lock"), one_sentence_errors(specification.storage):
             for one, setup in zip(specification.of_each_student(), specification.setups(device="cpu"), strict=True):
                 _make(one, setup.arrays, granted, cluster.slots(granted))
-    elsewhere = not specification.cache_is_shared and sum(node["Alive"] for node in ray.nodes()) > 1
+    storage, cache = specification.storage, specification.paths.cache
+    shared = isinstance(storage, Path) and cache.is_relative_to(storage)  # all nodes see the cache in the storage
+    elsewhere = not shared and sum(node["Alive"] for node in ray.nodes()) > 1
     for array in arrays:
         if elsewhere:
             array.publish()
-        elif on_disk(specification.storage):
+        elif on_disk(storage):
             array.forget_shards()
     return specification
 
@@ -62,9 +64,14 @@ def _make(
     for name in absent.keys() - sent.keys():
         arrays[name].open()
     number = min(slots, max((len(array.firsts) for array in sent.values()), default=0))
-    with _actors(specification, granted, number) as actors:
+    options = {**runtime.actor_options(granted), "max_restarts": 2, "max_task_retries": 2}  # a node or two may go
+    actors = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
+    try:
         for name, array in sent.items():
             array.open(before=partial(_make_shards, actors, name, array))
+    finally:
+        for actor in actors:
+            ray.kill(actor)
 
 
 class Preparer:
@@ -81,18 +88,6 @@ class Preparer:
     def make(self, name: str, first: int) -> int:
         """Write the shard of the array ``name`` that begins at a row, and return its number of rows."""
         return self.specification.setup().arrays[name].write(first)
-
-
-@contextmanager
-def _actors(specification: Specification, granted: Mapping[str, float], number: int) -> Iterator[list[ActorHandle]]:
-    """Start actors that survive the loss of a node or two, and end them when the block ends."""
-    options = {**runtime.actor_options(granted), "max_restarts": 2, "max_task_retries": 2}
-    actors = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
-    try:
-        yield actors
-    finally:
-        for actor in actors:
-            ray.kill(actor)
 
 
 def _make_shards(actors: list[ActorHandle], name: str, array: ShardedArray) -> None:

@@ -14,7 +14,7 @@ import ray
 
 from engine.cluster import autoscaling
 from engine.cluster.address import running_cluster, temporary_folder
-from engine.config.requests import Request
+from engine.config.schema import Request
 from engine.io.signals import handle_sigterm
 from engine.io.storage import check_writable
 from engine.resources import how_many_fit
@@ -65,12 +65,7 @@ def start(*, local: bool = False) -> Cluster:
 
 
 def join() -> bool:
-    """Join the running cluster of ``RAY_ADDRESS`` or of ``ray start``, and return whether there is one.
-
-    Raises:
-        ValueError: ``RAY_ADDRESS`` is no address.
-        ConnectionError: ``RAY_ADDRESS`` names a cluster that does not answer.
-    """
+    """Join the cluster that ``running_cluster`` finds, and return whether there is one."""
     if ray.is_initialized():
         return True
     if (address := running_cluster()) is None:
@@ -81,12 +76,7 @@ def join() -> bool:
 
 
 def _start_private() -> Cluster:
-    """Start a private Ray, and once more if the first one times out because the machine is busy.
-
-    Raises:
-        ValueError: ``RAY_TMPDIR`` cannot be used.
-        RuntimeError: both time out.
-    """
+    """Start a private Ray, and once more if the first one times out because the machine is busy."""
     os.environ.pop("RAY_ADDRESS", None)
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
@@ -114,11 +104,7 @@ def _start_private() -> Cluster:
 
 
 def _private_folder() -> Path:
-    """Return the folder of a private Ray: ``temporary_folder``, or a short one that is deleted at the end.
-
-    Raises:
-        ValueError: ``RAY_TMPDIR`` names a folder in which Ray cannot work.
-    """
+    """Return the folder of a private Ray: ``temporary_folder``, or a short one that is deleted at the end."""
     folder = temporary_folder()
     longest = LONGEST_SOCKET - len(f"/ray/{SOCKET}")
     try:

@@ -1,21 +1,23 @@
 """Comparisons: several studies under one protocol in one table, described by one YAML of ``tune_spaces/tables``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from engine.config.errors import ConfigError, issues
 from engine.config.load import change, load, resolve
 from engine.config.published import PublishedTable
 from engine.config.schema import Resolved
-from engine.config.spaces import parse_yaml, tables
+from engine.config.spaces import parse_yaml, read_space, tables
 from engine.config.strict import Strict, require
 from engine.ranges import Count
 
 Overrides = dict[str, Any]
+
+_FEW_BASELINES: Overrides = {"baselines.coresets": ["random"], "baselines.options": {}, "baselines.full_seeds": 1}
 
 
 class Line(Strict):
@@ -55,13 +57,11 @@ class Comparison(Strict):
     transfer_lines: list[str] | None = None
     published: PublishedTable | None = None
 
-    @model_validator(mode="after")
-    def _lines_that_are_there(self) -> "Comparison":
+    def check(self) -> None:
         known = [line.name for line in self.lines if self.pairs[0] in (line.pairs or self.pairs)]
         for name in self.transfer_lines or []:
             require(name in known, "transfer_lines", value=name,
                      expected=f"names of lines with {self.pairs[0]} pairs, {', '.join(known)}")  # fmt: skip
-        return self
 
     def transferred(self) -> list[str]:
         """Return the names of the lines whose sets are scored with other students."""
@@ -110,9 +110,26 @@ def transfer_studies(comparison: Comparison, overrides: Overrides) -> Iterator[t
     """Yield the other students with the studies that score the set with them."""
     shared = {**comparison.set, **overrides, "baselines.pairs": comparison.pairs[:1], "search": {}}
     for other in comparison.transfer:
-        few = {"baselines.coresets": ["random"], "baselines.full_seeds": 1}
-        changes = {**shared, **few, **other.set}
+        changes = {**shared, **_FEW_BASELINES, **other.set}
         yield other, resolve(change(load(comparison.space), changes, place=f"table line {other.name!r}"))
+
+
+def given_students(study: Resolved, files: Sequence[str], *, pairs: int) -> dict[str, Resolved]:
+    """Return the study of each student, its own first, by names: with random pairs and all pairs as its baselines.
+
+    Each of ``files`` is a YAML file of changes of the study, such as ``student.image: {...}``, named by its stem.
+
+    Raises:
+        ConfigError: a file cannot be read, a change does not fit, or two students have one name.
+    """
+    shared = {**_FEW_BASELINES, "baselines.pairs": [pairs], "search": {}}
+    studies = {"own student": resolve(change(study, shared, place="the own student"))}
+    for file in files:
+        if (name := Path(file).stem) in studies:
+            raise ConfigError(f"command line: --students names two students {name!r}, expected files of other names.")
+        place, changes = read_space(Path(file))
+        studies[name] = resolve(change(study, {**shared, **changes}, place=place))
+    return studies
 
 
 def entries(comparison: Comparison, overrides: Overrides) -> Iterator[Entry]:
@@ -122,16 +139,14 @@ def entries(comparison: Comparison, overrides: Overrides) -> Iterator[Entry]:
         ConfigError: an override does not fit.
     """
     space = load(comparison.space)
+    no_baselines = {"baselines.coresets": [], "baselines.full_seeds": 0, "search": {}}
     for pairs in comparison.pairs:
         for line in comparison.lines:
             if pairs not in (line.pairs or comparison.pairs):
                 continue
-            changes = {**comparison.set, **line.set, **line.budgets.get(pairs, {}), **overrides, **_NO_BASELINES}
+            changes = {**comparison.set, **line.set, **line.budgets.get(pairs, {}), **overrides, **no_baselines}
             method = changes.pop("method", None)
             changes |= {"method.num_pairs": pairs} if method is None else {"method": {**method, "num_pairs": pairs}}
             for seed in range(space.seed, space.seed + line.replicates):
                 study = change(space, {**changes, "seed": seed}, place=f"table line {line.name!r}")
                 yield Entry(line, pairs, seed, resolve(study))
-
-
-_NO_BASELINES: Overrides = {"baselines.coresets": [], "baselines.full_seeds": 0, "search": {}}

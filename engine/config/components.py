@@ -138,10 +138,8 @@ def _completed(annotation: Any, given: Any, default: Any) -> Any:
     if kind is None or not isinstance(given, Mapping):
         return dict.fromkeys(MODALITIES, given) if {*fields} == {*MODALITIES} and given is not None else given
     rest = {name: getattr(default, name) for name in fields} if isinstance(default, kind) else {}
-    defaults = rest or {field.name: _default(field) for field in dataclasses.fields(kind)}
+    defaults = rest or {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in dataclasses.fields(kind)
+    }
     return rest | {key: _completed(fields.get(key), value, defaults.get(key)) for key, value in given.items()}
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    """Return the default of a field of a dataclass."""
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

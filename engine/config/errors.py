@@ -15,32 +15,25 @@ COMMAND_LINE = "command line"
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _WANTED = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
 _EXPECTED = {
-    "int_type": "an integer",
-    "int_parsing": "an integer",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer"),
     "int_parsing_size": "an integer of a reasonable size",
-    "int_from_float": "an integer",
-    "float_type": "a number",
-    "float_parsing": "a number",
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
     "finite_number": "a finite number",
     "string_type": "a text",
     "string_too_short": "a text that is not empty",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     "none_required": "null",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "mapping_type": "a mapping",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("dict_type", "mapping_type"), "a mapping"),
     "path_type": "a path",
     "greater_than": "a number above {gt:g}",
     "greater_than_equal": "a number of at least {ge:g}",
     "less_than": "a number below {lt:g}",
     "less_than_equal": "a number of at most {le:g}",
-    "literal_error": "{expected}",
+    **dict.fromkeys(("literal_error", "expected"), "{expected}"),
     "too_short": "a list of {min_length} or more",
     "too_long": "a list of {max_length} or fewer",
     "value_error": "values that fit together ({error})",
-    "expected": "{expected}",
 }
 
 

@@ -4,6 +4,7 @@ Reading a configuration loads no torch; only ``resolve`` imports the components 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,24 @@ from engine.config.errors import (
     ConfigIssue,
     Given,
     booleans_as_numbers,
+    fields_of,
     inside,
     issues,
-    shown,
+    one_of,
+    unknown_key,
 )
 from engine.config.schema import Resolved, Study, searchable
 from engine.config.search import Choice, Domain, probes
-from engine.config.sections import COMPONENTS, completed, completed_towers, coreset_issues
 from engine.config.spaces import parse_value, read_space
+from engine.io.sentences import shown
+
+COMPONENTS = {
+    "data": ("data", "name"),
+    "student.image": ("image", "encoder"),
+    "student.text": ("text", "encoder"),
+    "method": ("method", "name"),
+}
+"""The sections that name a component: its family, and the key of its name."""
 
 
 def load(space: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -105,45 +116,38 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for word in words:
-        key, value = _override(word)
+        key, equals, text = word.partition("=")
+        if not equals or not all(key.split(".")):
+            example = "method.inner_steps=8"
+            raise ConfigError(f"{COMMAND_LINE}: {word!r} is no override, expected key=value such as {example}.")
+        value = parse_value(text, f"{COMMAND_LINE}: the value of {key}")
         if key in values:
             raise ConfigError(f"{COMMAND_LINE}: {key} is given twice, expected one value.")
         values[key] = value
     return values
 
 
-def _override(word: str) -> tuple[str, Any]:
-    key, equals, text = word.partition("=")
-    if not equals or not all(key.split(".")):
-        raise ConfigError(f"{COMMAND_LINE}: {word!r} is no override, expected key=value such as method.inner_steps=8.")
-    return key, parse_value(text, f"{COMMAND_LINE}: the value of {key}")
-
-
 def _changed(tree: dict[str, Any], values: Mapping[str, Any], given: Given) -> Study:
     """Return the study of ``tree`` with ``values`` at dotted keys and the defaults of its search domains."""
-    tree = _copied(tree)
+    tree = deepcopy(tree)
     for key, value in values.items():
         _put(tree, key, value, given)
-    if isinstance(search := tree.get("search"), dict):
-        fixed = [key for key in values if not inside(key, "search")]
-        search = {key: domain for key, domain in search.items() if not any(inside(str(key), k) for k in fixed)}
-        tree["search"] = search
-        given = given._replace(searched=tuple(filter(searchable, search)))
-        for key in given.searched:
-            _put_default(tree, key, search[key], given)
+    if not isinstance(search := tree.get("search"), dict):
+        return _validated(tree, given)
+    fixed = [key for key in values if not inside(key, "search")]
+    tree["search"] = {key: domain for key, domain in search.items() if not any(inside(str(key), k) for k in fixed)}
+    given = given._replace(searched=tuple(filter(searchable, tree["search"])))
+    for key in given.searched:
+        domain = search[key]
+        if parent := next((other for other in given.searched if other != key and inside(key, other)), None):
+            raise given.error([ConfigIssue((f"search.{key}",), domain, f"no domain beside that of {parent}")])
+        if isinstance(domain, dict) and "default" in domain:
+            present, default = _get(tree, key), domain["default"]
+            if present is not None and present != default and str(present) != str(default):
+                expected = f"its default in search, {shown(default)}, or no value here"
+                raise given._replace(searched=()).error([ConfigIssue((key,), present, expected)])
+            _put(tree, key, default, given)
     return _validated(tree, given)
-
-
-def _put_default(tree: dict[str, Any], key: str, domain: Any, given: Given) -> None:
-    """Put the default of a search domain into ``tree``, which may not hold another value or a domain around it."""
-    if parent := next((other for other in given.searched if other != key and inside(key, other)), None):
-        raise given.error([ConfigIssue((f"search.{key}",), domain, f"no domain beside that of {parent}")])
-    if isinstance(domain, dict) and "default" in domain:
-        present, default = _get(tree, key), domain["default"]
-        if present is not None and present != default and str(present) != str(default):
-            expected = f"its default in search, {shown(default)}, or no value here"
-            raise given._replace(searched=()).error([ConfigIssue((key,), present, expected)])
-        _put(tree, key, default, given)
 
 
 def _validated(tree: dict[str, Any], given: Given) -> Study:
@@ -164,16 +168,21 @@ def _resolved(study: Study, changed: Collection[str]) -> Resolved:
     """Return a validated study after resolving the components and domains of its ``changed`` sections."""
     given, found = study._given, list[ConfigIssue]()
     sections: dict[str, Any] = {name: getattr(study, name) for name in Study.model_fields}
-    for key, (family, word) in COMPONENTS.items():
+    for key in COMPONENTS:
         section, _, tower = key.partition(".")
         if section not in changed:
             continue
         value = getattr(sections[section], tower) if tower else sections[section]
-        value = completed(value, family, word, key, found)
+        value = _with_options(value, key, found)
         sections[section] = sections[section].model_copy(update={tower: value}) if tower else value
     if "students" in changed:
-        sections["students"] = [completed_towers(one, index, found) for index, one in enumerate(study.students)]
-    found += coreset_issues(study) if "baselines" in changed else []
+        sections["students"] = []
+        for index, one in enumerate(study.students):
+            own = {name: tower for name, tower in one if tower is not None}
+            for name, tower in own.items():
+                own[name] = _with_options(tower, f"student.{name}", found, at=f"students.{index}.{name}")
+            sections["students"].append(one.model_copy(update=own))
+    found += _coreset_issues(study) if "baselines" in changed else []
     if found:
         raise given.error(found)
     resolved = Resolved.model_construct(**sections)
@@ -185,12 +194,46 @@ def _resolved(study: Study, changed: Collection[str]) -> Resolved:
     return resolved
 
 
-def _checked_domain(study: Resolved, key: str, domain: Domain) -> Domain:
-    """Try the values of a domain; return it with choices of the type of the searched field.
+def _with_options(section: Any, key: str, found: list[ConfigIssue], *, at: str = "") -> Any:
+    """Return a section of the kind ``key`` with all options of the component that it names, as values of JSON.
 
-    Raises:
-        ConfigError: a value does not fit.
+    A component or an option that does not exist, or a value that does not fit, is an issue that is added to ``found``;
+    the section is ``at`` that key in the study, if not at ``key``.
     """
+    (family, word), at = COMPONENTS[key], at or key
+    name, known = getattr(section, word), components.names(family)
+    if name not in known:
+        found.append(ConfigIssue((f"{at}.{word}",), name, one_of(name, known)))
+        return section
+    entry, static = components.find(family, name), set(type(section).model_fields)
+    own = fields_of(components.options(entry))
+    given = {option: value for option, value in section.model_dump().items() if option not in static or option in own}
+    try:
+        return section.model_copy(update=components.plain(components.validated(entry, given)))
+    except ConfigError as error:
+        for issue in error.issues:
+            at_top = issue.kind == "unknown" and "." not in issue.key
+            issue = unknown_key(issue.key, issue.value, {*own, *static}) if at_top else issue
+            found.append(issue.below(at))
+        return section
+
+
+def _coreset_issues(study: Study) -> list[ConfigIssue]:
+    """Return the issues of the names and the options of the coresets."""
+    known, found = components.names("coreset"), list[ConfigIssue]()
+    for index, name in enumerate(study.baselines.coresets):
+        if name not in known:
+            found.append(ConfigIssue((f"baselines.coresets.{index}",), name, one_of(name, known)))
+    for name in known:
+        try:
+            components.validated(components.find("coreset", name), study.baselines.options.get(name, {}))
+        except ConfigError as error:
+            found += [issue.below(f"baselines.options.{name}") for issue in error.issues]
+    return found
+
+
+def _checked_domain(study: Resolved, key: str, domain: Domain) -> Domain:
+    """Try the values of a domain; return it with choices of the type of the searched field."""
     alone = Resolved.model_construct(**{**dict(study), "search": {}})
     taken = []
     for value in probes(domain):
@@ -206,13 +249,6 @@ def _checked_domain(study: Resolved, key: str, domain: Domain) -> Domain:
         return domain
     default = taken[next(index for index, value in enumerate(domain.values) if value == domain.default)]
     return Choice(values=tuple(taken), default=default)
-
-
-def _copied(tree: Any) -> Any:
-    """Copy nested mappings and lists."""
-    if isinstance(tree, dict):
-        return {key: _copied(value) for key, value in tree.items()}
-    return [_copied(value) for value in tree] if isinstance(tree, list | tuple) else tree
 
 
 def _get(tree: Any, key: str) -> Any:

@@ -5,18 +5,26 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from engine.config.errors import Given
 from engine.config.published import Published
-from engine.config.requests import Resources
 from engine.config.search import Domain, DomainError, parse, spell
 from engine.config.strict import Component, Name, Strict, require
-from engine.config.student import FurtherStudent, Student, Tower
+from engine.config.student import FurtherStudent, Student
 from engine.io.files import digest
 from engine.ranges import Count, NonNegative, Positive, Share, Whole
-from engine.recipes import Precision, Schedule, StudentRecipe
+from engine.recipes import Precision, Schedule, StudentRecipe, Views
 
 
 def _parse_domain(given: Any) -> Domain:
@@ -33,12 +41,6 @@ class Data(Component):
     """The data set: ``name`` is a file of ``engine/data/sets``."""
 
     name: Name
-
-    @property
-    def deciding(self) -> dict[str, Any]:
-        """The section as JSON, without options that decide only whether the data are read, and no result."""
-        tree = self.model_dump(mode="json", exclude={"links"})
-        return {"data": {k: v for k, v in tree.items() if k not in ("same_photo", "missing") or v != "refuse"}}
 
 
 class LearningRates(Strict):
@@ -70,10 +72,34 @@ class Experts(Strict):
 
 
 class MethodChoice(Component):
-    """The method: ``name`` is a file of ``engine/methods``; every method has the option ``num_pairs``."""
+    """The method: ``name`` is a file of ``engine/methods``; every method has the options below.
+
+    ``images`` selects what is learned of each image: its pixels, or a pyramid of layers of 1, 2, 4 ... ``finest``
+    pixels a side (None: up to the image's). ``bound`` keeps every pixel that close to where it started. ``views`` are
+    random crops that the method sees in place of the whole images. ``students`` says whether an outer step is that of
+    one of several students, drawn, or of all, summed.
+    """
 
     name: Name
     num_pairs: Count
+    images: Literal["pixels", "pyramid"] = "pixels"
+    finest: Count | None = None
+    bound: Positive | None = None
+    views: Views | None = None
+    students: Literal["drawn", "summed"] = "drawn"
+
+    def check(self) -> None:
+        require(self.images == "pyramid" or self.finest is None, "finest", "images", value=self.finest,
+                expected="null, since images is pixels and only a pyramid has layers")  # fmt: skip
+        require(self.views is None or self.views.crop[0] <= self.views.crop[1], "views.crop",
+                value=self.views and self.views.crop, expected="the smaller share first")  # fmt: skip
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out options that have their defaults, so that keys and sets do not change where none is used."""
+        fields = type(self).model_fields
+        tree: dict[str, Any] = handler(self)
+        return {k: v for k, v in tree.items() if k not in fields or fields[k].is_required() or v != fields[k].default}
 
 
 class Optimiser(Strict):
@@ -91,11 +117,9 @@ class Optimiser(Strict):
     log_lr: Positive = 0.02
     similarity_lr: Positive | None = None
 
-    @model_validator(mode="after")
-    def _momentum_of_sgd(self) -> "Optimiser":
+    def check(self) -> None:
         require(self.name == "sgd" or self.momentum == 0, "momentum", "name", value=self.momentum,
                  expected="0 with adam, which has none")  # fmt: skip
-        return self
 
     @property
     def learning_rates(self) -> dict[str, float]:
@@ -118,11 +142,9 @@ class Protocol(Strict):
     schedule: Schedule = StudentRecipe.schedule
     learning_rates: list[Positive] = Field(default_factory=lambda: [0.01, 0.03, 0.1, 0.3, 1.0], min_length=1)
 
-    @model_validator(mode="after")
-    def _different_rates(self) -> "Protocol":
+    def check(self) -> None:
         different = len(set(self.learning_rates)) == len(self.learning_rates)
         require(different, "learning_rates", value=self.learning_rates, expected="different rates")
-        return self
 
 
 class Baselines(Strict):
@@ -141,8 +163,7 @@ class Baselines(Strict):
     full_seeds: Whole = 2
     patience: Count | None = 5
 
-    @model_validator(mode="after")
-    def _coherent(self) -> "Baselines":
+    def check(self) -> None:
         require(self.warmup_epochs <= self.full_epochs, "warmup_epochs", "full_epochs", value=self.warmup_epochs,
                 expected=f"at most full_epochs, which is {self.full_epochs}")  # fmt: skip
         require(self.feature_epoch <= self.warmup_epochs, "feature_epoch", "warmup_epochs", value=self.feature_epoch,
@@ -156,7 +177,6 @@ class Baselines(Strict):
                     expected=f"options of one of the coresets {', '.join(self.coresets)}")  # fmt: skip
         require(self.pairs is None or len(set(self.pairs)) == len(self.pairs) > 0, "pairs", value=self.pairs,
                  expected="null or a list of different numbers of pairs")  # fmt: skip
-        return self
 
 
 Metric = Literal["val/mean_recall", "val/IR1", "val/IR5", "val/IR10", "val/TR1", "val/TR5", "val/TR10"]
@@ -170,11 +190,28 @@ class Budget(Strict):
     samples: Count | None = None
     metric: Metric = "val/mean_recall"
 
-    @model_validator(mode="after")
-    def _evaluated_once_at_least(self) -> "Budget":
+    def check(self) -> None:
         require(self.evaluate_every <= self.outer_steps, "evaluate_every", "outer_steps", value=self.evaluate_every,
                  expected=f"at most outer_steps, which is {self.outer_steps}")  # fmt: skip
-        return self
+
+
+class Request(Strict):
+    """Resources of one task: CPUs, and a fraction of a GPU or a whole number of GPUs."""
+
+    cpu: NonNegative = 1.0
+    gpu: NonNegative = 1.0
+
+    def check(self) -> None:
+        require(self.gpu <= 1 or self.gpu.is_integer(), "gpu", value=self.gpu,
+                 expected="at most 1, or a whole number of GPUs")  # fmt: skip
+
+
+class Resources(Strict):
+    """Resources of an expert, a trial and an evaluation; ``gpu`` counts as 0 in a cluster without GPUs."""
+
+    expert: Request = Field(default_factory=lambda: Request(gpu=0.5))
+    trial: Request = Field(default_factory=Request)
+    evaluation: Request = Field(default_factory=lambda: Request(gpu=0.5))
 
 
 class Study(Strict):
@@ -202,12 +239,10 @@ class Study(Strict):
 
     _given: Given = PrivateAttr(default_factory=Given)
 
-    @model_validator(mode="after")
-    def _searchable(self) -> "Study":
+    def check(self) -> None:
         for key, domain in self.search.items():
             require(searchable(key), f"search.{key}", value=spell(domain),
                      expected=f"{SEARCHED}: all trials share data, student, experts and protocol")  # fmt: skip
-        return self
 
 
 SEARCHED = "experts.count or a key inside of method or optimiser"
@@ -228,7 +263,7 @@ class Resolved(Study):
         del tree["experts"]["damaged"]
         if not self.students:
             del tree["students"]
-        return digest("study/1", json.dumps(tree | self.data.deciding | self.other_precision, sort_keys=True))
+        return self._digest_with_data("study/1", tree)
 
     @cached_property
     def experts_identity(self) -> str:
@@ -236,20 +271,22 @@ class Resolved(Study):
         tree = self.model_dump(mode="json", include={"student", "seed", "experts"})
         for key in ("count", "epochs", "damaged"):
             del tree["experts"][key]
-        return digest("experts/1", json.dumps(tree | self.data.deciding | self.other_precision, sort_keys=True))
+        return self._digest_with_data("experts/1", tree)
 
-    @property
-    def other_precision(self) -> dict[str, str]:
-        """The precision as a part of keys, where it is not the usual one."""
-        return {} if self.precision == "fp32" else {"precision": self.precision}
+    def _digest_with_data(self, label: str, tree: dict[str, Any]) -> str:
+        """Return the digest of ``tree``, of a precision other than the usual one, and of the data.
+
+        Of the data, options that decide only whether they are read do not count.
+        """
+        data = self.data.model_dump(mode="json", exclude={"links"})
+        tree["data"] = {k: v for k, v in data.items() if k not in ("same_photo", "missing") or v != "refuse"}
+        if self.precision != "fp32":
+            tree["precision"] = self.precision
+        return digest(label, json.dumps(tree, sort_keys=True))
 
     def of_each_student(self) -> "list[Resolved]":
         """Return this study for each student that the set is learned for, its own first, as if there were no other."""
-        given = [self.student, *(self.student.model_copy(update=_towers(one)) for one in self.students)]
+        own_towers = [{name: tower for name, tower in one if tower is not None} for one in self.students]
+        given = [self.student, *(self.student.model_copy(update=towers) for towers in own_towers)]
         own = {name: getattr(self, name) for name in Study.model_fields}
         return [Resolved.model_construct(**{**own, "student": one, "students": []}) for one in given]
-
-
-def _towers(student: FurtherStudent) -> dict[str, Tower]:
-    """Return the towers that a further student has of its own."""
-    return {name: tower for name, tower in student if tower is not None}

@@ -34,12 +34,8 @@ class Range:
 
 
 Domain = Choice | Range
-_RANGES = {
-    "uniform": (False, False),
-    "loguniform": (True, False),
-    "int": (False, True),
-    "logint": (True, True),
-}
+_RANGES = {"uniform": (False, False), "loguniform": (True, False), "int": (False, True), "logint": (True, True)}
+"""Whether a range is logarithmic, and whether it is of integers."""
 KINDS = ("choice", *_RANGES)
 
 
@@ -52,7 +48,28 @@ def parse(given: Any) -> Domain:
     kind = next((key for key in given if key != "default"), None) if isinstance(given, Mapping) else None
     if kind not in KINDS or len(given) != 2 or "default" not in given:
         raise DomainError(given, f"{{<kind>: [...], default: ...}} where the kind is one of {', '.join(KINDS)}")
-    return _choice(given) if kind == "choice" else _range(given, kind)
+    if kind == "choice":
+        values, default = given["choice"], given["default"]
+        if not isinstance(values, list | tuple) or not values:
+            raise DomainError(given, "choice: a list of at least one value")
+        if any(_same(a, b) for index, a in enumerate(values) for b in values[:index]):
+            raise DomainError(given, "choice: a list of different values")
+        if not any(_same(value, default) for value in values):
+            raise DomainError(given, "a default that is one of the choices")
+        return Choice(values=tuple(values), default=default)
+    (log, integer), limits = _RANGES[kind], given[kind]
+    if not isinstance(limits, list | tuple) or len(limits) != 2:
+        raise DomainError(given, f"{kind}: [low, high]")
+    low, high, default = (_number(value, integer=integer) for value in (*limits, given["default"]))
+    if low is None or high is None or default is None:
+        raise DomainError(given, f"{'an integer' if integer else 'a finite number'} for low, high and default")
+    if log and low <= 0:
+        raise DomainError(given, f"{kind}: [low, high] with low above 0")
+    if low >= high:
+        raise DomainError(given, f"{kind}: [low, high] with low below high")
+    if not low <= default <= high:
+        raise DomainError(given, f"a default between {low} and {high}")
+    return Range(low=low, high=high, default=default, log=log, integer=integer)
 
 
 def spell(domain: Domain) -> dict[str, Any]:
@@ -72,34 +89,6 @@ def probes(domain: Domain) -> tuple[Any, ...]:
         return domain.values
     inner = () if domain.integer else (domain.low + (domain.high - domain.low) / math.sqrt(5),)
     return (domain.low, domain.high, domain.default, *inner)
-
-
-def _choice(given: Mapping[str, Any]) -> Choice:
-    values, default = given["choice"], given["default"]
-    if not isinstance(values, list | tuple) or not values:
-        raise DomainError(given, "choice: a list of at least one value")
-    if any(_same(a, b) for index, a in enumerate(values) for b in values[:index]):
-        raise DomainError(given, "choice: a list of different values")
-    if not any(_same(value, default) for value in values):
-        raise DomainError(given, "a default that is one of the choices")
-    return Choice(values=tuple(values), default=default)
-
-
-def _range(given: Mapping[str, Any], kind: str) -> Range:
-    log, integer = _RANGES[kind]
-    limits = given[kind]
-    if not isinstance(limits, list | tuple) or len(limits) != 2:
-        raise DomainError(given, f"{kind}: [low, high]")
-    low, high, default = (_number(value, integer=integer) for value in (*limits, given["default"]))
-    if low is None or high is None or default is None:
-        raise DomainError(given, f"{'an integer' if integer else 'a finite number'} for low, high and default")
-    if log and low <= 0:
-        raise DomainError(given, f"{kind}: [low, high] with low above 0")
-    if low >= high:
-        raise DomainError(given, f"{kind}: [low, high] with low below high")
-    if not low <= default <= high:
-        raise DomainError(given, f"a default between {low} and {high}")
-    return Range(low=low, high=high, default=default, log=log, integer=integer)
 
 
 def _number(value: Any, *, integer: bool) -> Any:

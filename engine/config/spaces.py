@@ -29,10 +29,8 @@ def tables() -> dict[str, Path]:
 def _named(files: Iterable[Path], folder: Path) -> dict[str, Path]:
     """Return files by their names below a folder, in the order of these; numbers in names count by their value."""
     names = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-    order = sorted(
-        names, key=lambda name: [part.zfill(6) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-    )
-    return {name: names[name] for name in order}
+    numbered = {name: re.sub(r"\d+", lambda number: number[0].zfill(6), name) for name in names}
+    return {name: names[name] for name in sorted(names, key=numbered.__getitem__)}
 
 
 def notes(files: Mapping[str, Path]) -> dict[str, str]:
@@ -59,7 +57,13 @@ def read_space(space: str | Path) -> tuple[str, dict[Any, Any]]:
         path = Path(space).expanduser()
         recipe = str(space).startswith(f"{PUBLISHED}/") and not path.exists()
         if isinstance(space, str) and not space.endswith((".yaml", ".yml")) and ("/" not in space or recipe):
-            raise ConfigError(f"{COMMAND_LINE}: the space is {space!r}, expected {_expected(space, list(shipped))}.")
+            own = sorted(name for name in shipped if "/" not in name)
+            named = f"one of {', '.join(own)}, or of {len(shipped) - len(own)} in {PUBLISHED}/ (--list shows all)"
+            close = nearest(space, [*shipped, *(Path(name).name for name in shipped)])
+            full = next((name for name in sorted(shipped) if close in (name, Path(name).name)), None)
+            hint = f"; the nearest known name is {full}" if full else ""
+            expected = f"the path of a YAML file, {named}{hint}"
+            raise ConfigError(f"{COMMAND_LINE}: the space is {space!r}, expected {expected}.")
         name = str(space)
     try:
         text = path.read_text(encoding="utf-8")
@@ -105,18 +109,16 @@ def parse_yaml(text: str, name: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark is not None else ""
-        issue = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
-        raise ConfigError(f"{name}:{line or ' the text'} is not usable YAML, {_flat(issue)}.") from error
     except RecursionError as error:
         raise ConfigError(f"{name}: the configuration is nested too deeply, expected a few levels.") from error
-    except ValueError as error:  # what PyYAML's constructors of dates and numbers raise
-        raise ConfigError(f"{name}: the text is not usable YAML, {_flat(error)}.") from error
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML's constructors of dates and numbers raise a ValueError
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}" if mark is not None else "the text"
+        issue = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        reason = " ".join(str(error if isinstance(error, ValueError) else issue).split()).rstrip(".")
+        raise ConfigError(f"{name}: {line} is not usable YAML, {reason}.") from error
 
 
-_ENCLOSED = (("[", "]"), ("{", "}"), ("'", "'"), ('"', '"'))
 _HASH = "\ufdd0"
 """Stands for ``#`` while a value is parsed; Unicode reserves it for such uses."""
 
@@ -131,7 +133,7 @@ def parse_value(text: str, name: str) -> Any:
     """
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ConfigError(f"{name} is {text!r}, expected a text in UTF-8.")
-    if (text[:1], text[-1:]) in _ENCLOSED and len(text) > 1:
+    if f"{text[:1]}{text[-1:]}" in ("[]", "{}", "''", '""') and len(text) > 1:
         return _with_hashes(parse_yaml(text.replace("#", _HASH), name))
     tag = _Loader("").resolve(yaml.ScalarNode, text.strip(), (True, False))
     return text if tag.endswith(":str") else parse_yaml(text, name)
@@ -144,17 +146,3 @@ def _with_hashes(tree: Any) -> Any:
     if isinstance(tree, list):
         return [_with_hashes(value) for value in tree]
     return tree.replace(_HASH, "#") if isinstance(tree, str) else tree
-
-
-def _flat(issue: object) -> str:
-    """Return a message on one line."""
-    return " ".join(str(issue).split()).rstrip(".")
-
-
-def _expected(space: str, known: list[str]) -> str:
-    """Return a description of the spaces there are: own names, the number of published ones, and the nearest name."""
-    own = sorted(name for name in known if "/" not in name)
-    named = f"one of {', '.join(own)}, or of {len(known) - len(own)} in {PUBLISHED}/ (--list shows all)"
-    close = nearest(space, [*known, *(Path(name).name for name in known)])
-    full = next((name for name in sorted(known) if close in (name, Path(name).name)), None)
-    return f"the path of a YAML file, {named}" + (f"; the nearest known name is {full}" if full else "")

@@ -1,8 +1,8 @@
 """The base of all configuration models, and the refusal of fields that contradict each other."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, Field(min_length=1)]
@@ -14,6 +14,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, protected_namespaces=()
     )
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """Refuse fields that contradict each other, by ``require``; each alone is valid."""
 
 
 class Component(Strict):

@@ -3,8 +3,6 @@
 from dataclasses import asdict
 from typing import Literal
 
-from pydantic import model_validator
-
 from engine.config.strict import Component, Name, Strict, require
 from engine.ranges import Count, Positive
 from engine.recipes import Lora
@@ -21,11 +19,9 @@ class Tower(Component):
     head: Literal["none", "linear", "mlp"] = "mlp"
     lora: Lora | None = None
 
-    @model_validator(mode="after")
-    def _adapters_of_lora(self) -> "Tower":
+    def check(self) -> None:
         require(self.train == "lora" or self.lora is None, "lora", "train", value=self.lora and asdict(self.lora),
                  expected=f"null, since train is {self.train} and only lora has adapters")  # fmt: skip
-        return self
 
 
 class Student(Strict):
@@ -36,12 +32,10 @@ class Student(Strict):
     temperature: Positive = 0.07
     embed_dim: Count = 512
 
-    @model_validator(mode="after")
-    def _learns(self) -> "Student":
+    def check(self) -> None:
         still = all(tower.train == "frozen" and tower.head == "none" for tower in (self.image, self.text))
         require(not still, "image.train", "image.head", "text.train", "text.head", value="frozen",
                  expected="full, lora, or a head, in one tower at least")  # fmt: skip
-        return self
 
 
 class FurtherStudent(Strict):
@@ -50,8 +44,6 @@ class FurtherStudent(Strict):
     image: Tower | None = None
     text: Tower | None = None
 
-    @model_validator(mode="after")
-    def _differs(self) -> "FurtherStudent":
+    def check(self) -> None:
         require(self.image is not None or self.text is not None, "image", value=None,
                  expected="an image or a text tower that differs from that of student")  # fmt: skip
-        return self

@@ -1,4 +1,7 @@
-"""Coresets, one a file: ``select(warmup, num_pairs, generator, *, ...)`` returns the indices of distinct real pairs."""
+"""Coresets, one a file: ``select(warmup, num_pairs, generator, *, ...)`` returns the indices of distinct real pairs.
+
+All raise a ValueError where ``num_pairs`` is below 1 or above the number of pairs, or an option is none of its words.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -103,11 +106,7 @@ def _dot(rows: Float[Tensor, "m d"], vector: Float[Tensor, " d"]) -> Float[Tenso
 
 
 def check_budget(warmup: WarmupStatistics, num_pairs: int) -> None:
-    """Refuse a number of pairs that the real pairs cannot fill.
-
-    Raises:
-        ValueError: ``num_pairs`` is below 1 or above the number of pairs.
-    """
+    """Refuse, by a ``ValueError``, a number of pairs that is below 1 or above that of the real ones."""
     if not 1 <= num_pairs <= len(warmup):
         raise ValueError(f"num_pairs: expected 1 to {len(warmup)}, the number of real pairs, found {num_pairs}.")
 

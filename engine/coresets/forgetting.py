@@ -26,9 +26,6 @@ def select(
     either direction they are chosen, at random, only where the seen pairs are fewer than ``num_pairs``. Equal counts
     are ordered by ``generator``.
 
-    Raises:
-        ValueError: ``num_pairs`` is below 1 or above the number of pairs, or ``direction`` is unknown.
-
     References:
         Toneva et al., arXiv 1812.05159, who keep the most forgotten; arXiv 2605.23482, S3.5.2, keeps the least
         forgotten image-text pairs and is the default here. Neither says what to do about pairs that were never seen.

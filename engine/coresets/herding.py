@@ -16,9 +16,6 @@ def select(
     takes one product of all features with one vector: ||x - w||^2 is smallest where 2<x, w> - ||x||^2 is largest, w
     being the difference between t times the mean and the sum of the picks.
 
-    Raises:
-        ValueError: ``num_pairs`` is below 1 or above the number of pairs, or ``feature`` is unknown.
-
     References:
         Welling, "Herding dynamical weights to learn" (ICML 2009); for image-text pairs arXiv 2605.23482, S3.5.2.
     """

@@ -15,9 +15,6 @@ def select(
     Distances are Euclidean; equal ones are ordered by ``generator``. The indices come in the order of the picks. A pick
     takes one product of all features with one vector; the least distance of every pair is kept.
 
-    Raises:
-        ValueError: ``num_pairs`` is below 1 or above the number of pairs, or ``feature`` is unknown.
-
     References:
         Sener and Savarese, arXiv 1708.00489, algorithm 1; for image-text pairs arXiv 2605.23482, S3.5.2.
     """

@@ -16,9 +16,6 @@ def select(
     Equal pairs are ordered by ``generator``, which also starts the k-means. Images repeat only where there are fewer of
     them than pairs. The indices come in the order of the centres.
 
-    Raises:
-        ValueError: ``num_pairs`` is below 1 or above the number of pairs, or ``feature`` is unknown.
-
     References:
         The real photos of the prototypes of arXiv 2602.19756, which generates an image for each; here one k-means of
         both embeddings takes the place of one a modality and their assignment.

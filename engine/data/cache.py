@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from mmap import mmap
@@ -36,16 +37,24 @@ def cached_array(
         return found
     with exclusive(folder / f".{key}.lock"):
         found = _open(path, shape, dtype)  # another process may have made it while this one waited
-        if found is None:
-            for left in folder.glob(f".{key}.npy.*"):  # of a process that was killed
-                left.unlink()
-            with atomic_path(path) as temporary:
-                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-                _reserve(temporary, path)
-                fill(array)
-                array.flush()
-                del array
-            found = _open(path, shape, dtype)
+        if found is not None:
+            return found
+        for left in folder.glob(f".{key}.npy.*"):  # of a process that was killed
+            left.unlink()
+        with atomic_path(path) as temporary:
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+            size = temporary.stat().st_size
+            try:  # to allocate the blocks: a full disk is then an error here, and no bus error while filling
+                with temporary.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno in FULL:
+                    room = f"{path}: no room for a cached array of {size / 2**20:.0f} MiB"
+                    raise OSError(error.errno, room) from error
+            fill(array)
+            array.flush()
+            del array
+        found = _open(path, shape, dtype)
     assert found is not None, path
     return found
 
@@ -65,20 +74,6 @@ def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
     except (ValueError, EOFError):  # a truncated or foreign file
         return None
     return array if array.shape == shape and array.dtype == dtype else None
-
-
-def _reserve(temporary: Path, path: Path) -> None:
-    """Allocate the blocks of the sparse file: a full disk is then an error here, and no bus error while filling."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    size = temporary.stat().st_size
-    with temporary.open("r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno in FULL:
-                room = f"{path}: no room for a cached array of {size / 2**20:.0f} MiB"
-                raise OSError(error.errno, room) from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,8 +120,7 @@ class ShardedArray:
                 before()
             with tqdm(total=len(array), desc=self.label, unit="row", leave=before is None, disable=None) as bar:
                 for first in self.firsts:
-                    rows = self._read(first)
-                    rows = self._made(first) if rows is None else rows
+                    rows = self._rows(first)
                     array[first : first + len(rows)] = rows
                     bar.update(len(rows))
             if self.check is not None:
@@ -136,7 +130,7 @@ class ShardedArray:
 
     def write(self, first: int) -> int:
         """Make the shard that begins at a row, write its file, and return its number of rows."""
-        rows = self._made(first)
+        rows = self._rows(first)
         with atomic_path(self._shard(first)) as temporary, temporary.open("wb") as file:
             np.save(file, rows)
         return len(rows)
@@ -155,20 +149,16 @@ class ShardedArray:
         """Return the number of rows in the shard that begins at a row."""
         return min(SHARD, self.shape[0] - first)
 
-    def _made(self, first: int) -> np.ndarray:
-        return np.asarray(self.make(first, first + self.rows_from(first)), dtype=self.dtype)
-
     def _shard(self, first: int) -> Location:
         assert self.shards is not None, self.label
         return self.shards / self.key / f"{first:010}.npy"
 
-    def _read(self, first: int) -> np.ndarray | None:
-        """Return a shard from its file, None where that is absent or damaged."""
-        if self.shards is None:
-            return None
-        try:
-            rows: np.ndarray = np.load(BytesIO(read_whole(self._shard(first))), allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError):
-            return None
-        expected = (self.rows_from(first), *self.shape[1:])
-        return rows if rows.shape == expected and rows.dtype == np.dtype(self.dtype) else None
+    def _rows(self, first: int) -> np.ndarray:
+        """Return the rows of a shard from its file, or make them where that is absent or damaged."""
+        shape = (self.rows_from(first), *self.shape[1:])
+        if self.shards is not None:
+            with suppress(FileNotFoundError, ValueError, EOFError):
+                rows: np.ndarray = np.load(BytesIO(read_whole(self._shard(first))), allow_pickle=False)
+                if rows.shape == shape and rows.dtype == np.dtype(self.dtype):
+                    return rows
+        return np.asarray(self.make(first, first + shape[0]), dtype=self.dtype)

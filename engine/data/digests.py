@@ -10,9 +10,6 @@ from engine.io.files import digest, read_json, write_json
 UNSETTLED = 2.0
 """Seconds after a change in which a file may change again within one tick of its file system's clock."""
 
-Known = dict[str, tuple[int, int, str]]
-"""Bytes, nanoseconds of the last change of the inode (which no program can set back), and digest, by path."""
-
 
 @contextmanager
 def file_digests(
@@ -24,8 +21,13 @@ def file_digests(
     The list is only a shortcut: where it is absent or damaged, all files are read.
     """
     memory = cache / f"{digest('contents/1', *map(str, files))}.json"
-    known, now = _remembered(memory), time.time()
-    stamps = {str(file): _stamp(file) for file in files}
+    try:
+        known = {path: (int(size), int(ctime), str(text)) for path, (size, ctime, text) in read_json(memory).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        known = {}
+    now, statuses = time.time(), {str(file): file.stat() for file in files}
+    # no program can set back the time of the last change of an inode
+    stamps = {path: (status.st_size, status.st_ctime_ns) for path, status in statuses.items()}
     changed = [file for file in files if known.get(str(file), ())[:2] != stamps[str(file)]]
     digests = {path: known[path][2] for path in stamps if path in known}
     digests |= zip(map(str, changed), read(changed), strict=True)
@@ -33,16 +35,3 @@ def file_digests(
     if changed:
         settled = {path: stamp for path, stamp in stamps.items() if stamp[1] / 1e9 < now - UNSETTLED}
         write_json(memory, {path: (*stamp, digests[path]) for path, stamp in settled.items()})
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_ctime_ns
-
-
-def _remembered(memory: Path) -> Known:
-    """Return the entries that an earlier call has written; none where the file is absent or damaged."""
-    try:
-        return {path: (int(size), int(changed), str(text)) for path, (size, changed, text) in read_json(memory).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}

@@ -24,7 +24,6 @@ SamePhoto = Literal["refuse", "first", "last"]
 """A photo (its bytes, whatever its names) in several splits: refused, or moved with its captions to the first or the
 last of train, val and test that has it. With ``last`` test stays whole, so that its recalls compare with others'."""
 
-
 Missing = Literal["refuse", "leave_out"]
 """Photos that are listed but not there: refused, or left out with their captions."""
 
@@ -52,18 +51,49 @@ class Photos(ABC):
 
     @abstractmethod
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split; ``folder`` is the data set's root."""
+        """Return the captions of every split; ``folder`` is the data set's root.
+
+        Raises:
+            FileNotFoundError: there is no file of captions, or one of several that belong together is missing.
+            ValueError: several files may be meant, or one cannot be read: a key is missing or misspelt, or a value does
+                not fit; or some photos alone have a split.
+        """
 
     def load(self, paths: Paths) -> dict[str, PairDataset]:
         """Read train, val and test.
 
         Raises:
             FileNotFoundError: the root, the file of captions or photos are missing.
-            ValueError: captions cannot be read, a split is empty, splits share a photo, or a photo cannot be decoded.
+            ValueError: captions cannot be read, a split is empty, splits share a photo, a photo cannot be decoded, or a
+                name or a link leads out of the root and the folders that the user named.
         """
         folder = find_root(paths, self.root)
         annotation = self.annotation(folder)
-        return read_splits(annotation, self, cache=paths.cache, named=[folder, *annotation.named])
+        names = list(dict.fromkeys(name for captions in annotation.splits.values() for name in captions))
+        named = [folder, *annotation.named]
+        files = locate_images(annotation, names, annotation.images, named=named, links=self.links)
+        with file_digests(list(files.values()), cache=paths.cache / "contents", read=contents) as digests:
+            content = dict(zip(files, digests, strict=True))
+            splits = parted(annotation, content, self.same_photo)
+            arrays: dict[str, np.ndarray] = {}
+            broken: dict[Path, str] = {}
+            for split, captions in splits.items():
+                chosen = {files[name]: content[name] for name in captions}
+                try:
+                    arrays[split] = decoded_images(chosen, image_px=self.image_px, cache=paths.cache)
+                except UndecodableError as error:
+                    broken |= error.reasons
+            if broken:
+                raise UndecodableError.of(broken, among=len(files))
+        return {
+            split: PairDataset(
+                images=arrays[split],
+                image_names=tuple(captions),
+                captions=tuple(text for texts in captions.values() for text in texts),
+                caption_image=np.repeat(np.arange(len(captions)), [len(texts) for texts in captions.values()]),
+            )
+            for split, captions in splits.items()
+        }
 
     def sizes(self, paths: Paths) -> dict[str, Size]:
         """Return the size of each split from names and captions alone.
@@ -88,11 +118,6 @@ class DividedPhotos(Photos):
     val_fraction: Part = 0.1
     test_fraction: Part = 0.1
     seed: int = 0
-
-    @property
-    def fractions(self) -> dict[str, float]:
-        """The fractions of val and of test."""
-        return {"val": self.val_fraction, "test": self.test_fraction}
 
 
 def find_root(paths: Paths, root: str) -> Path:
@@ -157,7 +182,7 @@ def arranged(
     """
     blank = [f"{record.image}, {record.where}" for record in records if not record.captions]
     there, absent = present([record for record in records if record.captions], images, options.missing)
-    there, words = divided(there, path, options.fractions, seed=options.seed)
+    there, words = divided(there, path, val=options.val_fraction, test=options.test_fraction, seed=options.seed)
     return replace(
         annotated(path, there),
         images=images,
@@ -166,43 +191,6 @@ def arranged(
         left_out=(*left_out, *[counted(blank, "caption that is blank")] * bool(blank)),
         divided=words,
     )
-
-
-def read_splits(
-    annotation: Annotation, options: Photos, *, cache: Path, named: Sequence[Path]
-) -> dict[str, PairDataset]:
-    """Decode the images of every split after checking that all files exist and no photo is in two splits.
-
-    Links may lead to files below the folders ``named``.
-
-    Raises:
-        FileNotFoundError: images are missing.
-        ValueError: a name or a link leaves its folder, splits share a photo, or files are not images.
-    """
-    names = list(dict.fromkeys(name for captions in annotation.splits.values() for name in captions))
-    files = locate_images(annotation, names, annotation.images, named=named, links=options.links)
-    with file_digests(list(files.values()), cache=cache / "contents", read=contents) as digests:
-        content = dict(zip(files, digests, strict=True))
-        splits = parted(annotation, content, options.same_photo)
-        arrays: dict[str, np.ndarray] = {}
-        broken: dict[Path, str] = {}
-        for split, captions in splits.items():
-            chosen = {files[name]: content[name] for name in captions}
-            try:
-                arrays[split] = decoded_images(chosen, image_px=options.image_px, cache=cache)
-            except UndecodableError as error:
-                broken |= error.reasons
-        if broken:
-            raise UndecodableError.of(broken, among=len(files))
-    return {
-        split: PairDataset(
-            images=arrays[split],
-            image_names=tuple(captions),
-            captions=tuple(text for texts in captions.values() for text in texts),
-            caption_image=np.repeat(np.arange(len(captions)), [len(texts) for texts in captions.values()]),
-        )
-        for split, captions in splits.items()
-    }
 
 
 def sizes_of(annotation: Annotation, same_photo: SamePhoto) -> dict[str, Size]:

@@ -20,12 +20,11 @@ T = TypeVar("T")
 
 THREADS = min(8, len(os.sched_getaffinity(0)))
 CHUNK = 64  # files handed to the threads at once, so that decoded images do not pile up in memory
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""What is read. Pillow knows 40 more formats, of which some start other programs (PostScript)."""
 
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")  # damaged EXIF data
 Image.init()
-_FORMATS = [name for name in FORMATS if name in Image.OPEN]  # Pillow reads AVIF from version 11.3
+FORMATS: list[str] = [n for n in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if n in Image.OPEN]
+"""What is read, AVIF from Pillow 11.3 on. Pillow knows 40 more formats, of which some start other programs."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,11 +47,11 @@ class UndecodableError(ValueError):
     def of(cls, reasons: Mapping[Path, str], *, among: int = 1) -> "UndecodableError":
         """Return the error that names one file, or the number of several, of ``among``, and the first five."""
         found = [f"{file} ({reason})" for file, reason in reasons.items()]
+        sentence = f"{len(found):,} of {among:,} images cannot be decoded: {listed(found)}."
         if len(found) == 1:
             ((file, reason),) = reasons.items()
-            error = cls(f"{file}: expected an image, but it cannot be decoded ({reason}).")
-        else:
-            error = cls(f"{len(found):,} of {among:,} images cannot be decoded: {listed(found)}.")
+            sentence = f"{file}: expected an image, but it cannot be decoded ({reason})."
+        error = cls(sentence)
         error.reasons = reasons
         return error
 
@@ -103,28 +102,23 @@ def decode(file: Path, *, image_px: int) -> UInt8[np.ndarray, "3 h w"]:
         UndecodableError: the file is not an 8-bit image of one of ``FORMATS`` that Pillow can decode.
     """
     try:
-        with Image.open(file, formats=_FORMATS) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
             if opened.mode.startswith(("I", "F")):
                 raise ValueError(f"mode {opened.mode} is not 8-bit")
             opened.load()
-            upright = _upright(opened)
+            try:
+                turn = _TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+            except Exception:  # EXIF data that cannot be read: the image stays as it is, as viewers show it
+                turn = None
+            upright = opened if turn is None else opened.transpose(turn)
             mode = "RGBA" if "transparency" in upright.info else "RGB"
             rgb = upright.convert(mode).convert("RGB")
         square = rgb.resize((image_px, image_px), Image.Resampling.BICUBIC)
     except UnidentifiedImageError as error:
-        raise UndecodableError.of({file: f"it is none of {', '.join(_FORMATS)}, or damaged"}) from error
+        raise UndecodableError.of({file: f"it is none of {', '.join(FORMATS)}, or damaged"}) from error
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         raise UndecodableError.of({file: cut(str(error)) or type(error).__name__}) from error
     return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a loaded image upright; one whose EXIF data cannot be read stays as it is, as viewers show it."""
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def _threaded(function: Callable[[Path], T], files: Sequence[Path], *, label: str) -> Iterator[T]:

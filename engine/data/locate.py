@@ -27,31 +27,15 @@ def locate_images(
         if leaves_folder(name):
             raise ValueError(f"{annotation.place(name)} leads out of the image folder {root}, which is refused.")
     if missing := [name for name, file in files.items() if not os.path.isfile(file)]:
-        raise FileNotFoundError(_absent(annotation, missing, root, among=len(files)))
-    if links == "inside":
-        check_links(annotation, files, named)
-    return files
-
-
-def _absent(annotation: Annotation, missing: Sequence[str], root: Path, *, among: int) -> str:
-    """Return the sentence about missing images."""
-    first = missing[0]
-    captions = (captions for split in annotation.splits.values() for captions in split.get(first, ()))
-    swapped = any(os.path.isfile(root / caption) for caption in captions)
-    others = f" ({listed([shown(name) for name in missing])})" if len(missing) > 1 else ""
-    elsewhere = "; if they are elsewhere, name the folder as data.images or data.root" * (len(missing) == among > 1)
-    return (
-        f"{annotation.place(first)} is not in {root}{', but its caption is' if swapped else ''}; "
-        f"{len(missing):,} of {among:,} images are missing{others}{elsewhere}."
-    )
-
-
-def check_links(annotation: Annotation, files: dict[str, Path], named: Sequence[Path]) -> None:
-    """Check that no symbolic link leads to a file outside of the folders ``named``.
-
-    Raises:
-        ValueError: one does; the sentence says how to follow it.
-    """
+        first, number = missing[0], len(missing)
+        captions = [caption for split in annotation.splits.values() for caption in split.get(first, ())]
+        swapped = ", but its caption is" if any(os.path.isfile(root / caption) for caption in captions) else ""
+        others = f" ({listed([shown(name) for name in missing])})" if number > 1 else ""
+        elsewhere = "; if they are elsewhere, name the folder as data.images or data.root" if number > 1 else ""
+        raise FileNotFoundError(
+            f"{annotation.place(first)} is not in {root}{swapped}; {number:,} of {len(files):,} images are missing"
+            f"{others}{elsewhere if number == len(files) else ''}."
+        )
     inside = tuple(folder.resolve() for folder in named)
     real = cache(os.path.realpath)  # of the folders, which many images share
 
@@ -59,11 +43,12 @@ def check_links(annotation: Annotation, files: dict[str, Path], named: Sequence[
         target = Path(os.path.realpath(file) if file.is_symlink() else os.path.join(real(file.parent), file.name))
         return not any(target.is_relative_to(folder) for folder in inside)
 
-    if leaving := [name for name, file in files.items() if leaves(file)]:
+    if links == "inside" and (leaving := [name for name, file in files.items() if leaves(file)]):
         raise ValueError(
             f"{annotation.place(leaving[0])} is a link that leads out of {named[0]} to {files[leaving[0]].resolve()}, "
             f"as {len(leaving):,} of {len(files):,} images do; data.links is inside, expected follow to allow it."
         )
+    return files
 
 
 def leaves_folder(name: str) -> bool:

@@ -10,8 +10,6 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-JPEG_QUALITY = 90
-
 
 class Size(NamedTuple):
     """The numbers of images and of pairs in a split."""
@@ -35,23 +33,6 @@ class PairDataset:
     """Index of the image each caption belongs to."""
 
     def __post_init__(self) -> None:
-        self.validate()
-
-    def __len__(self) -> int:
-        return len(self.captions)
-
-    @property
-    def num_images(self) -> int:
-        """Number of images; at most the number of pairs."""
-        return len(self.image_names)
-
-    def stored_bytes(self, pairs: Int64[Tensor, " n"]) -> int:
-        """Return the bytes of real pairs: each image once as a JPEG of quality 90, captions as UTF-8."""
-        images = np.unique(self.caption_image[pairs.numpy()])
-        texts = sum(len(self.captions[pair].encode()) for pair in pairs.tolist())
-        return texts + sum(_jpeg_bytes(self.images[index]) for index in images)
-
-    def validate(self) -> None:
         """Check that the four fields belong together.
 
         Raises:
@@ -71,12 +52,23 @@ class PairDataset:
             name = self.image_names[int(np.argmin(counts))]
             raise ValueError(f"captions: image {name!r} has no caption, but every image needs at least one.")
 
+    def __len__(self) -> int:
+        return len(self.captions)
 
-def _jpeg_bytes(image: UInt8[np.ndarray, "3 h w"]) -> int:
-    """Return the bytes of an image as a JPEG."""
-    written = BytesIO()
-    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(written, "JPEG", quality=JPEG_QUALITY)
-    return len(written.getvalue())
+    @property
+    def num_images(self) -> int:
+        """Number of images; at most the number of pairs."""
+        return len(self.image_names)
+
+    def stored_bytes(self, pairs: Int64[Tensor, " n"]) -> int:
+        """Return the bytes of real pairs: each image once as a JPEG of quality 90, captions as UTF-8."""
+        size = sum(len(self.captions[pair].encode()) for pair in pairs.tolist())
+        for index in np.unique(self.caption_image[pairs.numpy()]):
+            jpeg = BytesIO()
+            image = Image.fromarray(np.ascontiguousarray(self.images[index].transpose(1, 2, 0)))
+            image.save(jpeg, "JPEG", quality=90)
+            size += len(jpeg.getvalue())
+        return size
 
 
 def one_an_image(caption_image: Int64[np.ndarray, " m"], order: Int64[Tensor, " k"]) -> Int64[Tensor, " i"]:

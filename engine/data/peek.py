@@ -1,6 +1,5 @@
 """A look at the beginning and the end of a file, and at the files of a folder, without reading the photos."""
 
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,15 +34,6 @@ def tail(file: Path) -> str:
 def first_line(file: Path) -> str:
     """Return the first line of a text file that is not blank, or nothing."""
     return next((line for line in head(file).splitlines() if line.strip()), "")
-
-
-def first_object(file: Path) -> dict[str, object]:
-    """Return the object in the first line of a JSONL file; an empty one where there is none."""
-    try:
-        found = json.loads(first_line(file))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def hidden(name: str) -> bool:

@@ -1,7 +1,7 @@
 """What a folder of photos and captions is: the name and the options of the data set that reads it."""
 
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -61,18 +61,8 @@ def recognise(root: Path, captions: Path | None = None, **options: Any) -> Recog
         FileNotFoundError: the folder or the file is missing, or photos are.
         ValueError: the folder is no known layout, or several, or its captions cannot be read.
     """
-    name, settings = only_way(root, captions)
-    return survey(name, settings, {"missing": "leave_out"} | options, root)
-
-
-def survey(name: str, settings: Mapping[str, Any], options: Mapping[str, Any], root: Path) -> Recognised:
-    """Return what the data set ``name`` is, with ``settings`` and other ``options``, in the folder ``root``.
-
-    Raises:
-        FileNotFoundError: captions or photos are missing.
-        ValueError: captions cannot be read.
-    """
-    photos = data_set(name)(root=str(root), **{**options, **settings})
+    name, settings = _only_way(root, captions)
+    photos = data_set(name)(**{"root": str(root), "missing": "leave_out", **options, **settings})
     annotation = photos.annotation(root)
     names = list(annotation.places)
     locate_images(annotation, names, annotation.images, named=[root, *annotation.named], links=photos.links)
@@ -94,47 +84,27 @@ def survey(name: str, settings: Mapping[str, Any], options: Mapping[str, Any], r
     )
 
 
-def only_way(root: Path, captions: Path | None) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of the only data set that can read a folder.
-
-    Raises:
-        FileNotFoundError: the folder or the file is missing.
-        ValueError: none can, or several.
-    """
+def _only_way(root: Path, captions: Path | None) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of the only data set that can read a folder by the content of its files."""
     if not os.path.isdir(root):
         raise FileNotFoundError(f"data.root: {root} is not a folder.")
     if captions is not None and not os.path.isfile(captions):
         raise FileNotFoundError(f"data.captions: there is no file {captions}.")
     files = [captions] if captions else list(text_files(root))
-    found = [(name, settings) for name in layouts() for settings in claims(name, root, files)]
+    modules = {name: import_module(f"{sets.__name__}.{name}") for _, name, _ in iter_modules(sets.__path__)}
+    layouts = {name: modules[name] for name in sorted(modules) if hasattr(modules[name], "claims")}
+    found = [(name, settings) for name, module in layouts.items() for settings in module.claims(root, files)]
     found = [way for way in found if way[1] or captions is None]
     if len(found) > 1:
         ways = listed([words(*way) for way in found])
         raise ValueError(f"data.root: {root} can be read in {len(found)} ways, expected one; name one of them: {ways}.")
-    if not found:
-        raise ValueError(_unknown(root, files))
-    return found[0]
-
-
-def layouts() -> list[str]:
-    """Return the names of the data sets that recognise their folders."""
-    names = sorted(module.name for module in iter_modules(sets.__path__))
-    return [name for name in names if hasattr(import_module(f"{sets.__name__}.{name}"), "claims")]
-
-
-def claims(name: str, root: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the options of every way in which the data set ``name`` can read a folder, by the content of ``files``."""
-    found: list[dict[str, Any]] = import_module(f"{sets.__name__}.{name}").claims(root, files)
-    return found
-
-
-def _unknown(root: Path, files: Sequence[Path]) -> str:
-    """Return the sentence about a folder that no data set can read."""
-    photos = sum(1 for _ in files_below(root, PHOTO))
+    if found:
+        return found[0]
     seen = [f"{named(file, root)} ({shown(first_line(file).strip())})" for file in files[:5]]
     more = f" and {len(files) - 5:,} more" if len(files) > 5 else ""
     there = f"the files {', '.join(seen)}{more}" if files else "no file of captions"
-    return (
-        f"data.root: {root} is none of the known layouts ({', '.join(layouts())}); in it are {photos:,} photos and "
-        f"{there}; docs/data.md shows each layout, and data.name=table data.table=FILE reads a table of image, caption."
+    raise ValueError(
+        f"data.root: {root} is none of the known layouts ({', '.join(layouts)}); in it are "
+        f"{sum(1 for _ in files_below(root, PHOTO)):,} photos and {there}; docs/data.md shows each layout, and "
+        "data.name=table data.table=FILE reads a table of image, caption."
     )

@@ -1,4 +1,8 @@
-"""Records of annotations: a photo's name, its captions and its split, with the checks that all formats share."""
+"""Records of annotations: a photo's name, its captions and its split, with the checks that all formats share.
+
+The functions that read what a file holds under a key raise a ValueError where it is missing or of another kind; the
+sentence begins with ``where``.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,11 +80,7 @@ def annotated(path: Path, records: Iterable[Record], *, known: str = "train, val
 
 
 def check_keys(given: Iterable[str], known: Sequence[str], where: object) -> None:
-    """Check that no key or column is the misspelling of a known one, which would not be read.
-
-    Raises:
-        ValueError: one is.
-    """
+    """Refuse, by a ValueError, a key or column that is a misspelling of a known one, and would not be read."""
     for key, word in _misspelt(tuple(given), tuple(known)):
         raise ValueError(f"{where}: {shown(key)} is not a known name, expected {word!r}.")
 
@@ -92,15 +92,8 @@ def _misspelt(given: tuple[str, ...], known: tuple[str, ...]) -> list[tuple[str,
 
 
 def text_of(entry: Any, key: str, where: object) -> str:
-    """Return the text under ``key`` without surrounding blanks.
-
-    Raises:
-        ValueError: it is missing, blank, not a text, or no Unicode.
-    """
-    return _text(entry.get(key) if isinstance(entry, dict) else None, key, where)
-
-
-def _text(value: Any, key: str, where: object) -> str:
+    """Return the text under ``key`` without surrounding blanks; it may not be blank, or hold halves of letters."""
+    value = _value(entry, key)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{where}: {key!r} is {_named(value)}, expected text.")
     if _HALF.search(value):
@@ -108,20 +101,11 @@ def _text(value: Any, key: str, where: object) -> str:
     return value.strip()
 
 
-def _named(value: Any) -> str:
-    """Return a value that is no text, as sentences of these files show it."""
-    return repr(value) if value is None or isinstance(value, bool) else shown(value)
-
-
 def captions_of(entry: Any, key: str, where: object) -> list[str]:
-    """Return the caption under ``key``, or the captions of a list there, without surrounding blanks.
-
-    Raises:
-        ValueError: there is none, one is blank or not a text, or a text is a list that was written as text.
-    """
-    value = entry.get(key) if isinstance(entry, dict) else None
-    captions = [_text(text, key, where) for text in value] if value and isinstance(value, list) else None
-    captions = captions or [_text(value, key, where)]
+    """Return the caption under ``key``, or the captions of a list there; none may be a list written as text."""
+    value = _value(entry, key)
+    given = value if value and isinstance(value, list) else [value]
+    captions = [text_of({key: text}, key, where) for text in given]
     for caption in captions:
         if _LIST.fullmatch(caption):
             raise ValueError(f"{where}: {key!r} is {shown(caption)}, a list in one text, expected one caption.")
@@ -129,38 +113,36 @@ def captions_of(entry: Any, key: str, where: object) -> list[str]:
 
 
 def optional_caption(value: Any, key: str, where: object) -> list[str]:
-    """Return the caption ``value``, in a list; an empty list where it is blank.
-
-    Raises:
-        ValueError: it is not a text.
-    """
+    """Return the caption ``value``, in a list; an empty list where it is blank."""
     return [] if isinstance(value, str) and not value.strip() else captions_of({key: value}, key, where)
 
 
 def image_name(entry: Any, key: str, where: object, *, folder: str = "") -> str:
-    """Return the file name under ``key``, below ``folder``; ``./a.jpg`` and ``a.jpg`` are one name.
-
-    Raises:
-        ValueError: it is missing or not a text, or it cannot be the name of a file.
-    """
-    value = entry.get(key) if isinstance(entry, dict) else None
+    """Return the file name under ``key``, below ``folder``; ``./a.jpg`` and ``a.jpg`` are one name."""
+    value = _value(entry, key)
     if isinstance(value, bytes | dict):
         raise ValueError(
             f"{where}: {key!r} is {shown(value)}, expected the name of a file; photos inside of a table are not read."
         )
-    name = PurePosixPath(folder) / _text(value, key, where)
+    name = PurePosixPath(folder) / text_of(entry, key, where)
     if any(len(part.encode()) > 255 for part in name.parts) or len(str(name)) > 4000 or "\0" in str(name):
         raise ValueError(f"{where}: {key!r} is {shown(value)}, expected the name of a file; are columns mixed up?")
     return str(name)
 
 
 def list_of(entry: Any, key: str, where: object) -> list[Any]:
-    """Return the list under ``key``.
-
-    Raises:
-        ValueError: it is missing or not a list.
-    """
-    value = entry.get(key) if isinstance(entry, dict) else None
+    """Return the list under ``key``."""
+    value = _value(entry, key)
     if not isinstance(value, list):
         raise ValueError(f"{where}: {key!r} is {_named(value)}, expected a list.")
     return value
+
+
+def _value(entry: Any, key: str) -> Any:
+    """Return what an entry of a file holds under ``key``; None where the entry is no mapping."""
+    return entry.get(key) if isinstance(entry, dict) else None
+
+
+def _named(value: Any) -> str:
+    """Return a value that is no text, as sentences of these files show it."""
+    return repr(value) if value is None or isinstance(value, bool) else shown(value)

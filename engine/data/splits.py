@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,25 +19,24 @@ Part = Annotated[float, Gt(0), Lt(1)]
 """The fraction of the photos that a split gets."""
 
 
-def divided(
-    records: Sequence[Record], path: Path, fractions: Mapping[str, float], *, seed: int
-) -> tuple[list[Record], str]:
+def divided(records: Sequence[Record], path: Path, *, val: float, test: float, seed: int) -> tuple[list[Record], str]:
     """Return records that all have a split, and how those that had none were dealt, in words; all of a photo's go
     into one.
 
-    ``fractions`` holds those of val and test. Where one split or none is given, all photos are dealt anew; where val
-    is lacking, it is taken from train, and where test is lacking, it is half of val.
+    ``val`` and ``test`` are their fractions. Photos are dealt in the order of a hash of seed and name. Where one split
+    or none is given, all are dealt anew; where val is lacking, it is taken from train, and where test is lacking, it is
+    half of val.
 
     Raises:
         ValueError: a split would be empty.
     """
     given = {record.split for record in records}
     if len(given) == 1:
-        shares, source, rest = {"test": fractions["test"], "val": fractions["val"]}, given, "train"
+        shares, source, rest = {"test": test, "val": val}, given, "train"
         there = next((f"{split} alone" for split in given if split), "no splits")
         words = f"divided by photo with seed {seed}, as the data have {there}"
     elif given == {"train", "test"}:
-        shares, source, rest = {"val": fractions["val"]}, {"train"}, "train"
+        shares, source, rest = {"val": val}, {"train"}, "train"
         words = f"val is taken from train by photo with seed {seed}"
     elif given == {"train", "val"}:
         shares, source, rest = {"test": 0.5}, {"val"}, "val"
@@ -45,26 +44,15 @@ def divided(
     else:
         return list(records), ""
     images = {record.image for record in records if record.split in source}
-    splits = hashed_splits(images, path, shares, rest=rest, seed=seed)
-    return [r._replace(split=splits[r.image]) if r.split in source else r for r in records], words
-
-
-def hashed_splits(
-    images: Iterable[str], path: Path, fractions: Mapping[str, float], *, rest: str, seed: int
-) -> dict[str, str]:
-    """Return the split of each image: in the order of a hash of seed and name, those of ``fractions``, then ``rest``.
-
-    Raises:
-        ValueError: a split would be empty.
-    """
     order = sorted(images, key=lambda image: hashlib.sha256(f"{seed}/{image}".encode()).digest())
-    sizes = {split: round(fraction * len(order)) for split, fraction in fractions.items()}
+    sizes = {split: round(fraction * len(order)) for split, fraction in shares.items()}
     sizes[rest] = len(order) - sum(sizes.values())
     for split in SPLITS:
         if sizes.get(split, 1) < 1:
-            given = " and ".join(f"{part}_fraction {fractions[part]}" for part in SPLITS if part in fractions)
-            raise ValueError(f"{path}: {len(order)} images with {given} leave the split {split!r} empty.")
-    return dict(zip(order, [split for split, size in sizes.items() for _ in range(size)], strict=True))
+            parts = " and ".join(f"{part}_fraction {shares[part]}" for part in SPLITS if part in shares)
+            raise ValueError(f"{path}: {len(order)} images with {parts} leave the split {split!r} empty.")
+    splits = dict(zip(order, [split for split, size in sizes.items() for _ in range(size)], strict=True))
+    return [r._replace(split=splits[r.image]) if r.split in source else r for r in records], words
 
 
 def split_in(name: str) -> str | None:
@@ -79,7 +67,8 @@ def by_folder(records: Sequence[Record], path: Path) -> list[Record]:
     Raises:
         ValueError: some are in no such folder.
     """
-    splits = [next((SPLIT_NAMES[part] for part in folders(r.image) if part in SPLIT_NAMES), None) for r in records]
+    folders = [record.image.casefold().split("/")[:-1] for record in records]
+    splits = [next((SPLIT_NAMES[part] for part in parts if part in SPLIT_NAMES), None) for parts in folders]
     if None in splits and set(splits) != {None}:
         outside = [record.image for record, split in zip(records, splits, strict=True) if split is None]
         there = ", ".join(split for split in SPLITS if split in splits)
@@ -88,8 +77,3 @@ def by_folder(records: Sequence[Record], path: Path) -> list[Record]:
             "all photos in folders called train, validation and test, or none."
         )
     return [record._replace(split=split) for record, split in zip(records, splits, strict=True)]
-
-
-def folders(image: str) -> list[str]:
-    """Return the folders in the name of an image, in small letters."""
-    return image.casefold().split("/")[:-1]

@@ -2,14 +2,15 @@
 
 import csv
 import io
+import json
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.data.peek import first_line, first_object
-from engine.data.records import check_keys
+from engine.data.peek import first_line
+from engine.data.records import Record, captions_of, check_keys, image_name, text_of
 from engine.data.splits import SPLIT_NAMES
 from engine.io.files import decoded, parsed
 from engine.io.sentences import cut, shown
@@ -43,42 +44,54 @@ def read_table(path: Path, known: Sequence[str] = COLUMNS) -> list[Row]:
     return rows
 
 
+def read_records(path: Path, known: Sequence[str] = COLUMNS, *, folder: str = "") -> list[Record]:
+    """Read and check the rows of a table; ``known`` is as in ``read_table``, and photos lie below ``folder``.
+
+    Raises:
+        FileNotFoundError: the table is missing.
+        ValueError: it cannot be parsed, a column is missing, or a value is missing or not a text.
+    """
+    rows = read_table(path, known)
+    given = "split" in known and any("split" in row for row in rows)
+    records = []
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}: row {number}"
+        image, captions = image_name(row, known[0], where, folder=folder), captions_of(row, known[1], where)
+        records.append(Record(f"row {number}", image, captions, text_of(row, "split", where) if given else None))
+    return records
+
+
 def columns(path: Path) -> set[str]:
     """Return the names of a table's columns, in small letters, from its first line; none where it is no table."""
     match path.suffix.lower():
         case ".csv" | ".txt":
             names: Iterable[str] = re.split(r"[,;|\t]", first_line(path))
         case ".jsonl":
-            names = first_object(path)
+            try:
+                first = json.loads(first_line(path))
+            except (ValueError, RecursionError):
+                first = None
+            names = first if isinstance(first, dict) else ()
         case ".parquet":
-            names = _parquet_columns(path)
+            from pyarrow.parquet import ParquetFile
+
+            try:
+                with ParquetFile(path) as file:
+                    names = file.schema_arrow.names
+            except Exception:  # damaged files raise errors of many kinds
+                names = ()
         case _:
             names = ()
     return {name.strip(' "').casefold() for name in names}
 
 
-def _parquet_columns(path: Path) -> list[str]:
-    """Return the names of the columns of a Parquet file; none where it is damaged."""
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(path) as file:
-            return list(file.schema_arrow.names)
-    except Exception:  # damaged files raise errors of many kinds
-        return []
-
-
-def unparsed(path: Path, reason: object) -> ValueError:
+def _unparsed(path: Path, reason: object) -> ValueError:
     """Return the error of a table that cannot be parsed."""
     return ValueError(f"{path}: expected a {path.suffix} table, but it cannot be parsed ({reason}).")
 
 
-def check_columns(columns: Sequence[str], known: Sequence[str], path: Path) -> None:
-    """Check that the required columns are there, and that no column is misspelt or comes twice.
-
-    Raises:
-        ValueError: this does not hold.
-    """
+def _check_columns(columns: Sequence[str], known: Sequence[str], path: Path) -> None:
+    """Refuse columns of which a required one is missing, and one that is misspelt or comes twice."""
     check_keys(columns, known, path)
     if twice := [column for column in known if columns.count(column) > 1]:
         raise ValueError(f"{path}: the column {twice[0]!r} comes twice, expected once.")
@@ -93,22 +106,22 @@ def _csv_rows(path: Path, known: Sequence[str]) -> list[Row]:
     try:
         text = decoded(path.read_bytes())
     except ValueError as error:
-        raise unparsed(path, error) from error
+        raise _unparsed(path, error) from error
     if not text.strip():
-        raise unparsed(path, "it is empty")
+        raise _unparsed(path, "it is empty")
     lines = list(io.StringIO(text, newline=""))
     numbered = _parsed(lines, path)
     header = next(numbered, (0, [], ""))[1]
     if not {*known[:2]} <= {*header}:
-        check_separator("".join(lines[:1]), path)
-    check_columns(header, known, path)
+        _check_separator("".join(lines[:1]), path)
+    _check_columns(header, known, path)
     rows: list[Row] = []
     for number, (line, values, raw) in enumerate(numbered, start=1):
         if len(values) != len(header):
             expected = (
                 f"{len(header)}: {cut(', '.join(header))}{_right(values, header, known[1]) or f'; got {cut(raw)}'}"
             )
-            raise unparsed(path, f"row {number} (line {line}) has {len(values)} values, expected {expected}")
+            raise _unparsed(path, f"row {number} (line {line}) has {len(values)} values, expected {expected}")
         rows.append({column: value or None for column, value in zip(header, values, strict=True)})
     return rows
 
@@ -127,17 +140,13 @@ def _parsed(lines: list[str], path: Path) -> Iterator[tuple[int, list[str], str]
             right = f"; the line would be {cut(_line(raw.split(',')))}" if "expected after" in str(error) else ""
             expected = f"each quote inside of a value doubled, and quotes around it{right or f'; got {cut(raw)}'}"
             reason = f"line {start + 1} has a quote that does not end its value, expected {expected}"
-            raise unparsed(path, reason) from error
+            raise _unparsed(path, reason) from error
         if values:
             yield start + 1, values, lines[start].rstrip("\r\n")
 
 
-def check_separator(header: str, path: Path) -> None:
-    """Check that no other separator than the comma parts the header into more columns.
-
-    Raises:
-        ValueError: one does.
-    """
+def _check_separator(header: str, path: Path) -> None:
+    """Refuse a header that another separator than the comma parts into more columns."""
     for separator, name in SEPARATORS.items():
         columns = next(csv.reader([header[:1000]], delimiter=separator), [])
         if len(columns) > len(header.split(",")):
@@ -173,12 +182,12 @@ def _jsonl_rows(path: Path, known: Sequence[str]) -> list[Row]:
             try:
                 row = parsed(line)
             except ValueError as error:
-                raise unparsed(path, f"line {number}: {error}") from error
+                raise _unparsed(path, f"line {number}: {error}") from error
             if not isinstance(row, dict):
-                raise unparsed(path, f"line {number} is {shown(row)}, expected an object")
+                raise _unparsed(path, f"line {number} is {shown(row)}, expected an object")
             rows.append(row)
     if rows:
-        check_columns(list(dict.fromkeys(key for row in rows for key in row)), known, path)
+        _check_columns(list(dict.fromkeys(key for row in rows for key in row)), known, path)
     return rows
 
 
@@ -194,6 +203,6 @@ def _parquet_rows(path: Path, known: Sequence[str]) -> list[Row]:
             rows = file.read(columns=[name for name, kind in types.items() if name in known or kind in texts])
             found: list[Row] = rows.to_pylist()
     except Exception as error:  # damaged files raise errors of many kinds
-        raise unparsed(path, cut(str(error))) from error
-    check_columns(list(types), known, path)
+        raise _unparsed(path, cut(str(error))) from error
+    _check_columns(list(types), known, path)
     return found

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-UNKNOWN = "unknown"
-
 
 class Terms(NamedTuple):
     """The name of the source, its licence as Hugging Face spells it, and its terms in a sentence or two."""
@@ -16,27 +14,24 @@ class Terms(NamedTuple):
     sentence: str
 
 
-_SAME = "What was learned from them is passed on under the same terms."
 _KNOWN = {
-    r"flickr[-_]?8k": Terms(
+    r"flickr[-_]?8k": (
         "Flickr8k",
-        "other",
         "Flickr8k (Hodosh, Young and Hockenmaier, 2013) is given out for non-commercial research and education; the "
-        "photos belong to the people who put them on Flickr. " + _SAME,
+        "photos belong to the people who put them on Flickr.",
     ),
-    r"flickr[-_]?30k": Terms(
+    r"flickr[-_]?30k": (
         "Flickr30k",
-        "other",
         "Flickr30k (Young, Lai, Hodosh and Hockenmaier, 2014) is given out for non-commercial research and education; "
-        "the photos are under Flickr's terms of use and belong to the people who put them there. " + _SAME,
+        "the photos are under Flickr's terms of use and belong to the people who put them there.",
     ),
-    r"(ms[-_]?)?coco([-_]?20\d\d)?": Terms(
+    r"(ms[-_]?)?coco([-_]?20\d\d)?": (
         "COCO",
-        "other",
         "COCO's captions are under CC BY 4.0 (COCO Consortium); the photos are under Flickr's terms of use, each under "
-        "the licence that its owner chose. " + _SAME,
+        "the licence that its owner chose.",
     ),
 }
+"""Source and terms of the photos whose folder or annotations have a name of this pattern."""
 
 
 def terms_of(data: Mapping[str, Any] | None) -> Terms:
@@ -45,13 +40,15 @@ def terms_of(data: Mapping[str, Any] | None) -> Terms:
     Known photos are found by the name of their folder or annotations. The licence is ``unknown`` for all others.
     """
     if data is None:
-        return Terms("a data set that was not recorded", UNKNOWN, "The terms of the source photos were not recorded.")
+        return Terms("a data set that was not recorded", "unknown", "The terms of the source photos were not recorded.")
     if data.get("name") == "shapes":
         drawn = "There are no photos: vldistill (Apache-2.0) drew the scenes and wrote the captions."
         return Terms("the drawn world of vldistill", "apache-2.0", drawn)
     places = [Path(str(data.get(key) or "")).name.lower() for key in ("root", "name", "annotations", "table")]
-    for pattern, terms in _KNOWN.items():
+    for pattern, (source, terms) in _KNOWN.items():
         if any(re.search(rf"(?<![a-z0-9]){pattern}(?![a-z0-9])", place) for place in places):
-            return terms
+            return Terms(source, "other", f"{terms} What was learned from them is passed on under the same terms.")
     folder = places[0] or places[1]
-    return Terms(folder, UNKNOWN, f"The terms of the photos of {folder} were not stated: ask their publisher for them.")
+    return Terms(
+        folder, "unknown", f"The terms of the photos of {folder} were not stated: ask their publisher for them."
+    )

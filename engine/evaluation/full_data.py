@@ -69,11 +69,8 @@ class ForgettingCounter:
 
     def counts(self) -> dict[str, Int64[Tensor, " m"] | Bool[Tensor, " m"]]:
         """Return copies of the counts, under the names of ``WarmupStatistics``."""
-        return {
-            "forgetting": self.forgotten.clone(),
-            "never_learned": self.seen & ~self.learned,
-            "never_seen": ~self.seen,
-        }
+        never_learned = self.seen & ~self.learned
+        return {"forgetting": self.forgotten.clone(), "never_learned": never_learned, "never_seen": ~self.seen}
 
 
 def unit_embeddings(

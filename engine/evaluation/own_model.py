@@ -1,5 +1,6 @@
 """Train a model on a synthetic set with what it learned: a student of the engine, or two modules of one's own."""
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engine.evaluation.protocol import prepare_set
-from engine.evaluation.student import TrainingSet, train_student
+from engine.evaluation.student import fresh_student, train_student
 from engine.models.two_tower import EncoderWithHead, Tower, TwoTower
 from engine.recipes import StudentRecipe
 from engine.rng import forked, named_generator
@@ -21,15 +22,8 @@ def train_student_on(
     """Train a fresh student on a set at its learned rates, under its loss and similarity, and return its parameters."""
     training = prepare_set(student, synthetic, student.device)
     assert training.learning_rates is not None
-    *_, params = train_student(
-        student,
-        student.init_params(named_generator(seed, "own/init")),
-        training,
-        learning_rates=training.learning_rates,
-        recipe=recipe or StudentRecipe(),
-        generator=named_generator(seed, "own/order"),
-    )
-    return params
+    given, recipe = training.learning_rates, recipe or StudentRecipe()
+    return next(fresh_student(student, training, learning_rates=given, recipe=recipe, seed=seed, stream="own"))
 
 
 def train_on_set(
@@ -58,28 +52,24 @@ def train_on_set(
     if texts is not None and len(texts) != len(synthetic):
         raise ValueError(f"texts has {len(texts)} rows, expected one for each of the {len(synthetic)} pairs.")
     reader = text if texts is None else _Rows(text, texts)
-    towers, similarity = {"image": _tower("image", image), "text": _tower("text", reader)}, synthetic.similarity()
-    learned = {
-        f"{modality}.{name}": value
-        for modality, tower in towers.items()
+    student = TwoTower(_tower("image", image), _tower("text", reader), temperature)
+    named = [
+        (f"{tower.modality}.{name}", value)
+        for tower in (student.image, student.text)
         for name, value in tower.trained.named_parameters()
-        if value.requires_grad
-    }
-    device, rates = next(iter(learned.values())).device, learning_rates or synthetic.learning_rates()
-    training = TrainingSet(
-        images=synthetic.images.detach().to(device),
-        texts=synthetic.texts.detach().to(device) if texts is None else torch.arange(len(texts), device=device).float(),
-        learning_rates=rates,
-        similarity=None if similarity is None else similarity.detach().to(device),
-        loss=synthetic.loss,
-    )
+    ]
+    learned = {name: value for name, value in named if value.requires_grad}
+    device = next(iter(learned.values())).device
+    training = prepare_set(student, synthetic, device)
+    if texts is not None:
+        training = replace(training, texts=torch.arange(len(texts), device=device).float())
     generator = named_generator(seed, "own/order")
     with forked(named_generator(seed, "own/dropout")):
         *_, params = train_student(
-            TwoTower(towers["image"], towers["text"], temperature),
+            student,
             {name: value.detach() for name, value in learned.items()},
             training,
-            learning_rates=rates,
+            learning_rates=learning_rates or synthetic.learning_rates(),
             recipe=recipe or StudentRecipe(),
             generator=generator,
         )

@@ -1,6 +1,6 @@
 """The protocol: how a small set of pairs is scored, the same way for every set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from engine.data.prepared import PreparedPairs
-from engine.evaluation.student import StudentRecipe, TrainingSet, number_of_steps, score, score_each, train_student
+from engine.evaluation.student import StudentRecipe, TrainingSet, fresh_student, number_of_steps, score, score_each
 from engine.models.two_tower import TwoTower
-from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Modality, Params
 
@@ -19,10 +18,8 @@ SelectEpoch = Literal["last", "best_on_val", "best_on_test"]
 
 EVAL_POINTS = 10
 """Points of a student, of which its best one counts."""
-
 STEPS_BETWEEN_LOOKS = 100
 """Steps of a candidate between two looks at val, which take the time of about twenty with 5,000 captions."""
-
 LOOKS_PAST_PEAK = 2
 """Looks in a row, below the best candidate and below its own best look, after which a candidate has lost."""
 
@@ -79,28 +76,6 @@ def real_set(student: TwoTower, pairs: PreparedPairs, chosen: Tensor, device: to
     return TrainingSet(pairs.image_rows(pairs.images_of(chosen), device), texts)
 
 
-def fresh_student(
-    student: TwoTower,
-    training: TrainingSet,
-    protocol: Protocol,
-    *,
-    learning_rates: dict[Modality, float],
-    seed: int,
-    name: str,
-    eval_points: int,
-) -> Iterator[Params]:
-    """Train the fresh student of stream ``eval/<name>`` of ``seed`` as ``train_student`` does."""
-    return train_student(
-        student,
-        student.init_params(named_generator(seed, f"eval/{name}/init")),
-        training,
-        learning_rates=learning_rates,
-        recipe=protocol.recipe,
-        generator=named_generator(seed, f"eval/{name}/order"),
-        eval_points=eval_points,
-    )
-
-
 def student_of_seed(
     student: TwoTower,
     training: TrainingSet,
@@ -116,9 +91,8 @@ def student_of_seed(
     ``selection_split`` is read only where the protocol chooses between several points.
     """
     eval_points = 1 if protocol.select_epoch == "last" else EVAL_POINTS
-    points = fresh_student(
-        student, training, protocol, learning_rates=learning_rates, seed=seed, name=name, eval_points=eval_points
-    )
+    train = partial(fresh_student, student, training, learning_rates=learning_rates, recipe=protocol.recipe, seed=seed)
+    points = train(stream=f"eval/{name}", eval_points=eval_points)
     if eval_points == 1:
         return next(points)
     return max(points, key=lambda params: score(student, params, selection_split)["mean_recall"])
@@ -138,8 +112,7 @@ def choose_learning_rates(
     and where one is seen to lose, because its val mean recall has passed its peak, all higher ones are left out, but
     for the rates that a set has learned.
     """
-    candidates = [dict.fromkeys(MODALITIES, rate) for rate in protocol.learning_rates]
-    learned = None
+    candidates, learned = [dict.fromkeys(MODALITIES, rate) for rate in protocol.learning_rates], None
     if training.learning_rates is not None:
         learned = learned_learning_rates(training.learning_rates, protocol)
         candidates.insert(0, learned)
@@ -168,7 +141,8 @@ def _value(
     best: float,
 ) -> float | None:
     """Return the val mean recall of a candidate's student, or None as soon as it is seen to stay below ``best``."""
-    train = partial(fresh_student, student, training, protocol, learning_rates=learning_rates, seed=seed, name="choose")
+    train = partial(fresh_student, student, training, learning_rates=learning_rates, recipe=protocol.recipe)
+    train = partial(train, seed=seed, stream="eval/choose")
     if protocol.select_epoch != "last":
         return max(score(student, params, val)["mean_recall"] for params in train(eval_points=EVAL_POINTS))
     # The first candidate has nothing to lose to, and where rates fall, val may rise again after its peak.
@@ -185,30 +159,18 @@ def _value(
 
 
 def evaluate(
-    student: TwoTower,
-    training: TrainingSet,
-    protocol: Protocol,
-    *,
-    seed: int,
-    val: PreparedPairs,
-    test: PreparedPairs,
+    student: TwoTower, training: TrainingSet, protocol: Protocol, *, seed: int, val: PreparedPairs, test: PreparedPairs
 ) -> Scores:
     """Score a set under the protocol: choose learning rates on val, then train one student a seed and test it once.
 
     Under ``best_on_test`` a student is tested at each of its points.
     """
-    selection_split = test if protocol.select_epoch == "best_on_test" else val
-    learning_rates = choose_learning_rates(student, training, protocol, seed=seed, val=val)
-    scores = Scores(seeds=[], val=[], learning_rates=learning_rates)
+    split = test if protocol.select_epoch == "best_on_test" else val
+    rates = choose_learning_rates(student, training, protocol, seed=seed, val=val)
+    scores = Scores(seeds=[], val=[], learning_rates=rates)
     for index in range(protocol.seeds):
         params = student_of_seed(
-            student,
-            training,
-            protocol,
-            learning_rates=learning_rates,
-            seed=seed,
-            name=str(index),
-            selection_split=selection_split,
+            student, training, protocol, learning_rates=rates, seed=seed, name=str(index), selection_split=split
         )
         scores.val.append(score(student, params, val))
         metrics, ranks = score_each(student, params, test)

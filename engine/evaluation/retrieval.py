@@ -6,18 +6,14 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 CUTOFFS = (1, 5, 10)
-
 TIE_MARGIN = 1e-6
 """Difference below which two float32 scores of unit vectors may be one score, rounded in two places of a product."""
-
 CHUNK_SCORES = 2**22
 """Scores held at once; with the masks made of them they stay below about 100 MB."""
 
 
 def retrieval_metrics(
-    image_embeddings: Float[Tensor, "n d"],
-    text_embeddings: Float[Tensor, "m d"],
-    caption_image: Int64[Tensor, " m"],
+    image_embeddings: Float[Tensor, "n d"], text_embeddings: Float[Tensor, "m d"], caption_image: Int64[Tensor, " m"]
 ) -> dict[str, float]:
     """Return IR1, IR5, IR10, TR1, TR5, TR10 and their mean, ``mean_recall``, in percent, of ``retrieval_ranks``."""
     return recalls_of(retrieval_ranks(image_embeddings, text_embeddings, caption_image))
@@ -25,16 +21,13 @@ def retrieval_metrics(
 
 def recalls_of(ranks: dict[str, Int64[Tensor, " q"]]) -> dict[str, float]:
     """Return the metrics of ``retrieval_metrics`` from the ranks of both directions."""
-    recalls = {
-        f"{name}{k}": 100.0 * int((ranks[name] < k).sum()) / len(ranks[name]) for name in ("IR", "TR") for k in CUTOFFS
-    }
+    sides = [(side, ranks[side], k) for side in ("IR", "TR") for k in CUTOFFS]
+    recalls = {f"{side}{k}": 100.0 * int((found < k).sum()) / len(found) for side, found, k in sides}
     return recalls | {"mean_recall": sum(recalls.values()) / len(recalls)}
 
 
 def retrieval_ranks(
-    image_embeddings: Float[Tensor, "n d"],
-    text_embeddings: Float[Tensor, "m d"],
-    caption_image: Int64[Tensor, " m"],
+    image_embeddings: Float[Tensor, "n d"], text_embeddings: Float[Tensor, "m d"], caption_image: Int64[Tensor, " m"]
 ) -> dict[str, Int64[Tensor, " q"]]:
     """Return the rank of every query, 0 the first: ``IR`` of the m captions, ``TR`` of the n images.
 
@@ -52,18 +45,16 @@ def retrieval_ranks(
     _check(image_embeddings, text_embeddings, caption_image)
     caption_image = caption_image.to(image_embeddings.device)
     image = torch.arange(len(image_embeddings), device=image_embeddings.device)
-    ranks = dict(zip(("TR", "IR"), _rank_bounds(image_embeddings, text_embeddings, caption_image), strict=True))
+    bounds = dict(zip(("TR", "IR"), _rank_bounds(image_embeddings, text_embeddings, caption_image), strict=True))
     sides = {
         "IR": (text_embeddings, image_embeddings, caption_image, image),
         "TR": (image_embeddings, text_embeddings, image, caption_image),
     }
-    exact: dict[str, Tensor] = {}
     for name, (queries, items, query_image, item_image) in sides.items():
-        least, most = ranks[name]
+        least, most = bounds[name]
         unsure = torch.stack([(least < k) & (most >= k) for k in CUTOFFS]).any(dim=0)
         least[unsure] = exact_ranks(queries[unsure], items, query_image[unsure], item_image)
-        exact[name] = least
-    return exact
+    return {name: least for name, (least, _) in bounds.items()}
 
 
 def _rank_bounds(

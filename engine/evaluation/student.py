@@ -14,9 +14,8 @@ from engine.evaluation.retrieval import CUTOFFS, recalls_of, retrieval_ranks
 from engine.losses.contrastive import LossName
 from engine.models.two_tower import TwoTower
 from engine.recipes import Schedule, StudentRecipe
+from engine.rng import named_generator
 from engine.tensors import MODALITIES, Modality, Params, sgd_groups
-
-METRICS = ("IR1", "IR5", "IR10", "TR1", "TR5", "TR10", "mean_recall")
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,30 @@ def train_student(
             yield {name: value.detach().clone() for name, value in params.items()}
 
 
+def fresh_student(
+    student: TwoTower,
+    training: TrainingSet,
+    *,
+    learning_rates: dict[Modality, float],
+    recipe: StudentRecipe,
+    seed: int,
+    stream: str,
+    eval_points: int = 1,
+) -> Iterator[Params]:
+    """Train a student as ``train_student`` does; stream ``stream`` of ``seed`` draws its parameters and its batches."""
+    params = student.init_params(named_generator(seed, f"{stream}/init"))
+    order = named_generator(seed, f"{stream}/order")
+    return train_student(
+        student,
+        params,
+        training,
+        learning_rates=learning_rates,
+        recipe=recipe,
+        generator=order,
+        eval_points=eval_points,
+    )
+
+
 @torch.no_grad()
 def embed_split(
     student: TwoTower, params: Params, pairs: PreparedPairs, *, chunk: int = 256
@@ -105,9 +128,10 @@ def score_each(student: TwoTower, params: Params, pairs: PreparedPairs) -> tuple
     0: its image is the first; 1 and 2: among the first five and ten; 3: it is not found.
     """
     images, texts = embed_split(student, params, pairs)
-    if not (images.isfinite().all() and texts.isfinite().all()):
-        return dict.fromkeys(METRICS, 0.0), str(len(CUTOFFS)) * len(pairs.texts)
-    caption_image = torch.from_numpy(pairs.caption_image).to(images.device)
-    ranks = retrieval_ranks(normalize(images, dim=-1), normalize(texts, dim=-1), caption_image)
+    if images.isfinite().all() and texts.isfinite().all():
+        caption_image = torch.from_numpy(pairs.caption_image).to(images.device)
+        ranks = retrieval_ranks(normalize(images, dim=-1), normalize(texts, dim=-1), caption_image)
+    else:
+        ranks = {"IR": torch.full((len(texts),), CUTOFFS[-1]), "TR": torch.full((len(images),), CUTOFFS[-1])}
     missed = torch.stack([ranks["IR"] >= k for k in CUTOFFS]).sum(dim=0)
     return recalls_of(ranks), "".join(map(str, missed.tolist()))

@@ -39,19 +39,8 @@ def atomic_path(path: Location) -> Iterator[Path]:
             yield Path(folder) / path.name
             put(Path(folder) / path.name, path)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with _replacing(path, "file") as temporary:
         yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
-    except OSError as error:
-        if error.errno in FULL:
-            raise OSError(error.errno, f"{path}: there is no room left on the disk for this file") from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -66,19 +55,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise ValueError(f"{path}: there is such a file already, expected a new folder or an empty one.")
     if path.is_dir() and any(path.iterdir()):
         raise ValueError(f"{path}: there is something in it already, expected a new folder or an empty one.")
+    with _replacing(path, "folder") as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+@contextmanager
+def _replacing(path: Path, kind: str) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; what is there in the end takes its place, or goes after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.mkdir()
     try:
         yield temporary
+        sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
         if error.errno in FULL:
-            raise OSError(error.errno, f"{path}: there is no room left on the disk for this folder") from error
+            raise OSError(error.errno, f"{path}: there is no room left on the disk for this {kind}") from error
         raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

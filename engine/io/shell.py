@@ -9,13 +9,11 @@ from pathlib import Path
 def program(name: str) -> str:
     """Return what a shell in this folder runs a program of this environment by, or its module where it has none."""
     own = Path(sys.executable).with_name(name)
-    return _typed(own) if own.is_file() else f"{_typed(Path(sys.executable))} -m {name}"
-
-
-def _typed(own: Path) -> str:
-    """Return the name of a program where the shell finds this one by it, else its path."""
+    module = "" if own.is_file() else f" -m {name}"
+    own = Path(sys.executable) if module else own
     found = shutil.which(own.name)
-    return own.name if found and Path(found).parent.samefile(own.parent) else shlex.quote(near(own))
+    by_name = found is not None and Path(found).parent.samefile(own.parent)
+    return f"{own.name if by_name else shlex.quote(near(own))}{module}"
 
 
 def near(path: Path) -> str:

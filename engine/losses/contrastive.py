@@ -42,11 +42,6 @@ def soft_info_nce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) ->
     return 0.5 * (rows + columns)
 
 
-def bce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
-    """Return the mean binary cross entropy of every image with every text (arXiv 2406.03793)."""
-    return binary_cross_entropy_with_logits(logits, target)
-
-
 def wbce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
     """Return the binary cross entropy with equal weight for likely and unlikely pairs.
 
@@ -62,9 +57,6 @@ def wbce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Te
     return torch.stack([each[side].mean() for side in (order[:number], order[number:]) if len(side)]).mean()
 
 
-KL_SHARPNESS = 10.0
-
-
 def kl(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
     """Return the KL divergence of both directions' softmax from that of the target times 10, averaged over rows.
 
@@ -74,7 +66,7 @@ def kl(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tens
         The KL loss in the code of arXiv 2406.03793.
     """
     directions = [
-        kl_div(z.log_softmax(dim=1), (KL_SHARPNESS * s).log_softmax(dim=1), reduction="batchmean", log_target=True)
+        kl_div(z.log_softmax(dim=1), (10.0 * s).log_softmax(dim=1), reduction="batchmean", log_target=True)
         for z, s in ((logits, target), (logits.T, target.T))
     ]
     return 0.5 * torch.stack(directions).sum()
@@ -82,7 +74,7 @@ def kl(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tens
 
 SOFT: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
     "info_nce": soft_info_nce,
-    "bce": bce,
+    "bce": binary_cross_entropy_with_logits,  # the mean over every image with every text (arXiv 2406.03793)
     "wbce": wbce,
     "kl": kl,
 }

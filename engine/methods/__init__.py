@@ -16,7 +16,7 @@ from engine.experts.trajectory import ExpertSource
 from engine.models.two_tower import TwoTower
 from engine.ranges import Positive
 from engine.synthetic.initialisation import Init
-from engine.synthetic.set import SyntheticSet, with_module
+from engine.synthetic.set import SyntheticSet, with_part
 from engine.unroll.steps import OuterLoss
 
 Metrics = dict[str, float]
@@ -81,7 +81,7 @@ class State(nn.Module):
 
     def of_student(self, number: int) -> "State":
         """Return this state with the learning rates of student ``number`` (0: the own one); all else is shared."""
-        return with_module(self, "synthetic", self.synthetic.of_student(number))
+        return with_part(self, "synthetic", self.synthetic.of_student(number))
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from engine.report.figures import COLOURS, INK, MARKERS, WIDTH, new_axes, set_log_axis
+from engine.report.figures import COLOURS, INK, MARKERS, WIDTH, log_ticks, new_axes, put_legend_above, set_log_axis
 from engine.report.study import Curve, Trial
 
 LOSS, RATE = "loss", "inner_lr/"
@@ -27,28 +27,26 @@ def draw_validations(trials: Sequence[Trial], best: Trial, *, key: str, label: s
     axes.annotate(f"{values[chosen]:.1f}", (steps[chosen], values[chosen]), xytext=(0, 9), textcoords="offset points",
                   ha="center", size=9)  # fmt: skip
     axes.margins(y=0.15)
-    axes.set_xlabel("outer step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(f"{label} on val (%)")
-    _legend(axes)
+    _label_steps(axes, f"{label} on val (%)")
     return figure
 
 
-def draw_losses(trial: Trial) -> Figure:
-    """Return each loss of a trial against outer steps, the mean over the steps since the last validation."""
-    figure = _drawn(trial, [name for name in trial.history.validations[0] if name.startswith(LOSS)])
-    figure.axes[0].set_ylabel("loss")
-    return figure
+def draw_numbers(trial: Trial, prefix: str, *, label: str) -> Figure:
+    """Return the numbers of a trial whose names begin with ``prefix``, LOSS or RATE, against outer steps.
 
-
-def draw_rates(trial: Trial) -> Figure:
-    """Return the learned rates of a trial's students against outer steps, logarithmic where they differ fourfold."""
-    names = [name for name in trial.history.validations[0] if name.startswith(RATE)]
-    figure = _drawn(trial, names)
-    axes, values = figure.axes[0], [value for name in names for value in _series(trial, name)[1]]
-    axes.set_ylabel("learned learning rate")
-    if 0 < 4 * min(values) < max(values):
-        set_log_axis(axes.yaxis, values, lambda value: f"{value:g}")
+    Losses are means over the steps since the last validation. Rates are logarithmic where they differ fourfold.
+    """
+    figure, axes = new_axes()
+    names, drawn = [name for name in trial.history.validations[0] if name.startswith(prefix)], list[float]()
+    for number, name in enumerate(names):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        steps, values = _series(trial, name)
+        said = name.removeprefix(RATE).replace("/", " of ")
+        axes.plot(steps, values, "-", label=said, markersize=4, color=colour, marker=marker)
+        drawn += values
+    _label_steps(axes, label)
+    if prefix == RATE and 0 < 4 * min(drawn) < max(drawn):
+        set_log_axis(axes.yaxis, log_ticks(min(drawn), max(drawn)), lambda value: f"{value:g}")
     return figure
 
 
@@ -77,23 +75,15 @@ def draw_experts(experts: Sequence[Curve], segments: Mapping[str, Sequence[tuple
     return figure
 
 
-def _drawn(trial: Trial, names: Sequence[str]) -> Figure:
-    figure, axes = new_axes()
-    for number, name in enumerate(names):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        label = name.removeprefix(RATE).replace("/", " of ")
-        axes.plot(*_series(trial, name), "-", label=label, markersize=4, color=colour, marker=marker)
-    axes.set_xlabel("outer step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes)
-    return figure
-
-
 def _series(trial: Trial, key: str) -> tuple[list[float], list[float]]:
     """Return the outer steps at which a number was recorded, and the number."""
     there = [one for one in trial.history.validations if key in one]
     return [one["outer_step"] for one in there], [one[key] for one in there]
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handletextpad=0.4)
+def _label_steps(axes: Axes, label: str) -> None:
+    """Label a plot against outer steps, and put its legend above it."""
+    axes.set_xlabel("outer step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(label)
+    put_legend_above(axes)

@@ -2,38 +2,29 @@
 
 from collections.abc import Sequence
 
-from engine.report import curves, knobs, pair_map, recall, transfer
+from engine.report import curves, knobs, pair_map, recall
 from engine.report.facts import metric
 from engine.report.figures import Drawing, counted, drawing, styled
-from engine.report.pairs import (
-    copies_figure,
-    draw_similarity,
-    pairs_figure,
-    retrieval_figure,
-    set_of,
-    similarity_caption,
-    time_lapse_figure,
-)
+from engine.report.pairs import audit_figures, draw_similarity, pairs_figure, time_lapse_figure
 from engine.report.study import Study
 from engine.results.pair_map import read_map
 from engine.results.row import Row
+from engine.synthetic.set import load_set
 
 
 def of_study(study: Study) -> list[Drawing]:
     """Return the figures of a study, those about its set first."""
     with styled():
         own = [row for row in study.rows if row.protocol == study.rows[0].protocol]
-        found = [pairs_figure(study), time_lapse_figure(study), *_audited(study), *_recalls(own)]
+        found = [pairs_figure(study), time_lapse_figure(study), *audit_figures(study.audit), *_recalls(own)]
         found += [*_experts(study), *_curves(study), *_knobs(study)]
-        synthetic = set_of(study)
-        matrix = None if synthetic is None else synthetic.similarity()
+        matrix = load_set(study.set_file).similarity() if study.set_file else None
         if matrix is not None:
-            matrix = matrix.detach()
-            found.append(drawing("similarity", similarity_caption(matrix), draw_similarity(matrix)))
+            found.append(drawing("similarity", *draw_similarity(matrix.detach())))
         if there := read_map(study.folder):
             found.append(drawing("pair-map", pair_map.caption(there), pair_map.draw_map(there)))
-        if cells := transfer.transfers(study.rows):
-            found.append(drawing("transfer", transfer.caption(cells), transfer.draw_transfer(cells)))
+        if cells := recall.transfers(study.rows):
+            found.append(drawing("transfer", *recall.draw_transfer(cells)))
     return [one for one in found if one is not None]
 
 
@@ -60,27 +51,18 @@ def _recalls(rows: Sequence[Row], *, suffix: str = "", more: str = "") -> list[D
         return []
     said = f"{recall.students_of(rows)}.{more}"
     line = " Dashed: students of all pairs." if any(row.full for row in rows) else ""
-    if len({row.pairs for row in sets}) > 1:
-        caption = f"Recall against the number of pairs ({recall.sets_and_budgets(rows)}): {said}{line}"
-        found = [drawing(f"recall-pairs{suffix}", caption, recall.draw_against_pairs(rows))]
-    else:
-        caption = f"Recall of sets of {counted(sets[0].pairs, 'pair')}: {said} Crosses: single students.{line}"
-        found = [drawing(f"recall-sets{suffix}", caption, recall.draw_sets(rows))]
-    if len({row.size for row in sets if row.size}) > 1:
-        caption = f"Recall against the bytes of the stored set, images and texts: {said}{line}"
-        found.append(drawing(f"recall-bytes{suffix}", caption, recall.draw_against_bytes(rows)))
-    if len({row.seconds for row in sets if row.seconds is not None}) > 1:
-        caption = f"Recall against the time to learn or choose the set (at least 0.1 s): {said}{line}"
-        found.append(drawing(f"recall-seconds{suffix}", caption, recall.draw_against_seconds(rows)))
+    found = []
+    for measure in (recall.PAIRS, recall.BYTES, recall.SECONDS):
+        caption, places = f"Recall against {measure.caption}", {measure.value(row) for row in sets} - {None}
+        if len(places) > 1:
+            if measure is recall.PAIRS:
+                caption += f" ({counted(len(sets), 'set')} at {counted(len(places), 'budget')})"
+            figure = recall.draw_against(rows, measure)
+            found.append(drawing(f"recall-{measure.name}{suffix}", f"{caption}: {said}{line}", figure))
+        elif measure is recall.PAIRS:
+            caption = f"Recall of sets of {counted(sets[0].pairs, 'pair')}: {said} Crosses: single students.{line}"
+            found.append(drawing(f"recall-sets{suffix}", caption, recall.draw_sets(rows)))
     return found
-
-
-def _audited(study: Study) -> list[Drawing]:
-    """Return the images nearest to a photo, and what is kept and lost on test, as far as the study was audited."""
-    audit = study.audit
-    found = [copies_figure(audit)] if audit else []
-    recalls = audit.recalls if audit else None
-    return found + ([retrieval_figure(recalls)] if recalls and (recalls.still or recalls.gone) else [])
 
 
 def _experts(study: Study) -> list[Drawing]:
@@ -120,17 +102,18 @@ def _curves(study: Study) -> list[Drawing]:
     every = study.get("budget.evaluate_every", "?")
     if any(name.startswith(curves.LOSS) for name in first):
         caption = f"Losses of {best.name}, the mean over the {every} outer steps before each validation."
-        found.append(drawing("losses", caption, curves.draw_losses(best)))
+        found.append(drawing("losses", caption, curves.draw_numbers(best, curves.LOSS, label="loss")))
     if any(name.startswith(curves.RATE) for name in first):
         caption = f"Learned learning rates of the student in {best.name}, by tower (mean over {every} outer steps)."
-        found.append(drawing("rates", caption, curves.draw_rates(best)))
+        figure = curves.draw_numbers(best, curves.RATE, label="learned learning rate")
+        found.append(drawing("rates", caption, figure))
     return found
 
 
 def _knobs(study: Study) -> list[Drawing]:
     """Return what the searched knobs were worth, with importances where there are enough trials."""
     domains, label = study.domains, metric(study)
-    trials = knobs.tried(study.trials, domains)
+    trials = [one for one in study.trials if one.best is not None and set(domains) <= set(one.history.searched)]
     if not domains or len(trials) < 2:
         return []
     caption = (

@@ -34,13 +34,17 @@ def facts(study: Study) -> dict[str, str]:
     made_by = [one for row in study.rows for one in row.made_by if one.commit]
     versions = {name: version for one in made_by for name, version in one.versions.items()}
     weights = {name: digest for one in made_by for name, digest in one.weights.items()}
+    counts = sorted({row.seeds for row in study.rows if not row.full}) or [study.get("protocol.seeds", "?")]
+    full = sorted({row.seeds for row in study.rows if row.full})
+    students = f"{' or '.join(map(str, counts))} students of each set"
+    students += f", {' or '.join(map(str, full))} of all pairs" if full else ""
     found = {
         "State": state(study),
         "Note": str(study.get("note", "")),
         "Method": _options(study.get("method", {})),
         "Data": _options(study.get("data", {})),
         "Protocol": "; ".join(dict.fromkeys(row.protocol for row in study.rows if row.protocol)),
-        "Seeds": _seeds(study),
+        "Seeds": f"seed {study.get('seed', 0)} of the study; {students}" if study.configuration else "",
         "Selection": selection(study),
         "Cost": cost(study),
         "Commit": ", ".join(dict.fromkeys(str(one.commit) for one in made_by)),
@@ -55,9 +59,8 @@ def facts(study: Study) -> dict[str, str]:
 def _options(section: Mapping[str, Any]) -> str:
     """Return a section of the configuration as its name and what its other keys hold."""
     named = {key: value for key, value in section.items() if key != "name" and value is not None}
-    return ", ".join([str(section.get("name", "")), *(f"{key} {plain(value)}" for key, value in named.items())]).strip(
-        ", "
-    )
+    said = [str(section.get("name", "")), *(f"{key} {plain(value)}" for key, value in named.items())]
+    return ", ".join(said).strip(", ")
 
 
 def plain(value: Any) -> str:
@@ -71,15 +74,6 @@ def plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _seeds(study: Study) -> str:
-    if not study.configuration:
-        return ""
-    counts = sorted({row.seeds for row in study.rows if not row.full}) or [study.get("protocol.seeds", "?")]
-    full = sorted({row.seeds for row in study.rows if row.full})
-    of_all = f", {' or '.join(map(str, full))} of all pairs" if full else ""
-    return f"seed {study.get('seed', 0)} of the study; {' or '.join(map(str, counts))} students of each set{of_all}"
-
-
 def selection(study: Study) -> str:
     """Return what was chosen on which split; empty without a configuration."""
     given = study.get("protocol")
@@ -89,15 +83,13 @@ def selection(study: Study) -> str:
     steps = {"val": f"{largest}, every {study.get('budget.evaluate_every')} steps", "last": "the last"}
     epochs = {"last": "the last", "best_on_val": "the best on val", "best_on_test": "the best on test"}
     rates = ", ".join(plain(rate) for rate in given.get("learning_rates", []))
-    test = (
-        "the table alone" if given.get("select_epoch") != "best_on_test" else "a choice, so its recalls are optimistic"
-    )
+    chosen_on_test = given.get("select_epoch") == "best_on_test"
     chosen = {
         "trial": f"{largest} of {len(study.trials)}" if len(study.trials) > 1 else "",
         "outer step": steps.get(str(given.get("select_step")), ""),
         "learning rate of students": f"{rates}, by val" if rates else "",
         "epoch of students": epochs.get(str(given.get("select_epoch")), ""),
-        "test was used for": test,
+        "test was used for": "a choice, so its recalls are optimistic" if chosen_on_test else "the table alone",
     }
     return "; ".join(f"{what}: {how}" for what, how in chosen.items() if how)
 
@@ -132,16 +124,13 @@ def command(study: Study, row: Row) -> str:
     if not study.configuration:
         return ""
     file = str(study.folder / CONFIGURATION) if isinstance(study.folder, Path) else CONFIGURATION
-    words = ["--config", file, f"storage={study.folder.parent.parent}"]
-    name = row.name.partition(" (")[0]
+    name, task = row.name.partition(" (")[0], "coreset"
     if row.full:
-        return _line("coreset", *words, "baselines.coresets=[]")
-    if name in (study.get("baselines.coresets") or []):
+        words = ["baselines.coresets=[]"]
+    elif name in (study.get("baselines.coresets") or []):
         others = [] if study.get(f"baselines.options.{name}") else ["baselines.options={}"]
-        return _line("coreset", *words, f"baselines.coresets=[{name}]", *others, f"baselines.pairs=[{row.pairs}]")
-    searched = len(study.trials) if study.get("search") and not study.get("budget.samples") else 0
-    return _line("distill", *words, *(["--samples", str(searched)] if searched > 1 else []), "--fresh")
-
-
-def _line(verb: str, *words: str) -> str:
-    return shlex.join(["vldistill", verb, *words])
+        words = [f"baselines.coresets=[{name}]", *others, f"baselines.pairs=[{row.pairs}]"]
+    else:
+        searched = len(study.trials) if study.get("search") and not study.get("budget.samples") else 0
+        task, words = "distill", [*(["--samples", str(searched)] if searched > 1 else []), "--fresh"]
+    return shlex.join(["vldistill", task, "--config", file, f"storage={study.folder.parent.parent}", *words])

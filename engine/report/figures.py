@@ -1,6 +1,5 @@
 """Figures of a report: their captions, and drawings as SVG whose text and lines take the colour of the page."""
 
-import base64
 import io
 import math
 import re
@@ -56,21 +55,14 @@ def styled() -> Any:
     return rc_context(dict(STYLE))
 
 
-def new_axes(*, width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    """Return an empty figure of one plot, sizes in inches."""
-    figure = Figure(figsize=(width, height))
+def new_axes(*, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """Return an empty figure of one plot, ``WIDTH`` by ``height`` inches."""
+    figure = Figure(figsize=(WIDTH, height))
     return figure, figure.add_subplot()
 
 
 def drawing(name: str, caption: str, figure: Figure) -> Drawing:
-    """Return a figure as SVG for a page, and as a file that can be opened alone."""
-    svg = svg_of(figure, name)
-    alone = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" style="background:white;color:black" ', 1)
-    return Drawing(name, caption, svg=svg, file=(f"{name}.svg", alone.encode()))
-
-
-def svg_of(figure: Figure, name: str) -> str:
-    """Return a figure as an SVG element without outside addresses, whose ids begin with ``name``."""
+    """Return a figure as an SVG element without outside addresses, and as a file that can be opened alone."""
     target = io.StringIO()
     with rc_context({**STYLE, "svg.hashsalt": name}):
         FigureCanvasSVG(figure).print_svg(target, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -80,17 +72,14 @@ def svg_of(figure: Figure, name: str) -> str:
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', svg, count=1)
     svg = prefixed(svg, name)
     svg = re.sub(r"font: ((?:bold |italic )?[\d.]+px) [^;\"]*", r"font: \1 sans-serif", svg)
-    return svg.replace(INK, "currentColor")
+    svg = svg.replace(INK, "currentColor")
+    alone = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" style="background:white;color:black" ', 1)
+    return Drawing(name, caption, svg=svg, file=(f"{name}.svg", alone.encode()))
 
 
 def prefixed(svg: str, prefix: str) -> str:
     """Return an SVG element whose ids begin with ``prefix``, since ids of a page have to be different."""
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    """Return the bytes of an image as an address that holds them."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -104,12 +93,16 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [low, high] if low < high else [low]
 
 
-def set_log_axis(axis: Any, values: Sequence[float], spell: Any) -> None:
-    """Make an axis logarithmic, with ticks at round numbers among ``values`` that ``spell`` turns into text."""
+def set_log_axis(axis: Any, ticks: Sequence[float], spell: Any) -> None:
+    """Make an axis logarithmic, with ``ticks`` that ``spell`` turns into text."""
     axis._set_axes_scale("log")
-    ticks = log_ticks(min(values), max(values))
     axis.set_ticks(ticks, [spell(tick) for tick in ticks])
     axis.set_ticks([], minor=True)
+
+
+def put_legend_above(axes: Axes) -> None:
+    """Add a legend of three columns above a plot."""
+    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handletextpad=0.4)
 
 
 def counted(number: int, thing: str) -> str:

@@ -3,23 +3,19 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from engine.config.search import Choice, Domain
 from engine.report.facts import plain
-from engine.report.figures import COLOURS, WIDTH, new_axes, set_log_axis
+from engine.report.figures import COLOURS, WIDTH, log_ticks, new_axes, set_log_axis
 from engine.report.study import Trial
 
 ENOUGH = 4
 """Trials below which importances say nothing."""
 COLUMNS = 2
-
-
-def tried(trials: Sequence[Trial], domains: Mapping[str, Domain]) -> list[Trial]:
-    """Return the trials that have a set and a value of every searched knob."""
-    return [trial for trial in trials if trial.best is not None and set(domains) <= set(trial.history.searched)]
 
 
 def draw_slices(trials: Sequence[Trial], domains: Mapping[str, Domain], *, label: str) -> Figure:
@@ -50,7 +46,7 @@ def _places(axes: Axes, domain: Domain, values: Sequence[object]) -> list[float]
         axes.set_xlim(-0.5, len(words) - 0.5)
         return [float(domain.values.index(value)) if value in domain.values else math.nan for value in values]
     if domain.log:
-        set_log_axis(axes.xaxis, [domain.low, domain.high], lambda value: f"{value:g}")
+        set_log_axis(axes.xaxis, log_ticks(domain.low, domain.high), lambda value: f"{value:g}")
     axes.set_xlim(domain.low, domain.high)
     return [float(value) for value in values]  # type: ignore[arg-type]
 
@@ -62,31 +58,26 @@ def importances(trials: Sequence[Trial], domains: Mapping[str, Domain]) -> dict[
         Hutter, Hoos, Leyton-Brown, An Efficient Approach for Assessing Hyperparameter Importance, ICML 2014.
     """
     import optuna
+    from optuna import distributions
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    kinds = {key: _distribution(domain) for key, domain in domains.items()}
+    kinds: dict[str, Any] = {}
+    for key, domain in domains.items():
+        if isinstance(domain, Choice):  # as texts, since a mapping cannot be a choice
+            kinds[key] = distributions.CategoricalDistribution([plain(value) for value in domain.values])
+        elif domain.integer:
+            kinds[key] = distributions.IntDistribution(int(domain.low), int(domain.high), log=domain.log)
+        else:
+            kinds[key] = distributions.FloatDistribution(domain.low, domain.high, log=domain.log)
     for trial in trials:
-        given = trial.history.searched
-        params = {
-            key: plain(given[key]) if isinstance(domain, Choice) else given[key] for key, domain in domains.items()
-        }
+        given = {key: trial.history.searched[key] for key in domains}
+        params = {key: plain(one) if isinstance(domains[key], Choice) else one for key, one in given.items()}
         study.add_trial(optuna.create_trial(params=params, distributions=kinds, value=trial.best))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
         return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-
-
-def _distribution(domain: Domain):  # type: ignore[no-untyped-def]
-    """Return a domain as Optuna spells it; the choices are texts, since a mapping cannot be one."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(domain, Choice):
-        return CategoricalDistribution([plain(value) for value in domain.values])
-    if domain.integer:
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
-    return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
 def draw_importances(shares: Mapping[str, float]) -> Figure:

@@ -12,10 +12,9 @@ from engine.report.drawings import of_studies, of_study
 from engine.report.facts import commands, facts, metric, plain, state
 from engine.report.figures import prefixed
 from engine.report.study import Study
-from engine.report.tables import as_row
 from engine.results.audit import LEGEND, TITLES
-from engine.results.published import TITLE
-from engine.results.render import BOLD, LONG, MISSING, RECALLS, by_value, largest_cells, remarks, row_cells
+from engine.results.published import TITLE, as_row, sources
+from engine.results.render import BOLD, LONG, MISSING, RECALLS, cells_below, largest_cells, remarks, row_cells
 from engine.tracking.pictures import SMALL_PX
 
 NAME = "report.html"
@@ -59,7 +58,7 @@ def _overview(study: Study) -> list[str]:
         "finished" if own else "not finished",
         str(own.name if own else study.get("method.name", MISSING)),
         str(own.pairs if own else study.get("method.num_pairs", MISSING)),
-        spaced(cells.get("mean", MISSING)),
+        cells.get("mean", MISSING),
         cells.get("recovery %", MISSING),
         made_by or MISSING,
     ]
@@ -68,7 +67,6 @@ def _overview(study: Study) -> list[str]:
 def _section(study: Study, *, anchor: str, table: int) -> dict[str, Any]:
     """Return what the template shows of one study."""
     titles, trials = trial_table(study)
-    published = [as_row(row) for row in study.published]
     return {
         "anchor": anchor,
         "table": table,
@@ -76,25 +74,20 @@ def _section(study: Study, *, anchor: str, table: int) -> dict[str, Any]:
         "finished": bool(study.rows),
         "state": state(study),
         "facts": {name: said for name, said in facts(study).items() if study.rows or name != "State"},
-        "rows": [[spaced(cells[title]) for title in LONG] for cells in map(row_cells, study.rows)],
+        "rows": cells_below(LONG, study.rows),
         "bold": largest_cells(study.rows),
         "remarks": remarks(study.rows),
-        "published": [[spaced(cells[title]) for title in RECALLS] for cells in map(row_cells, published)],
-        "sources": by_value("Published", published, lambda row: f"{row.protocol}."),
+        "published": cells_below(RECALLS, [*map(as_row, study.published)]),
+        "sources": sources(study.published),
         "figures": [replace(one, svg=prefixed(one.svg, anchor)) for one in of_study(study)],
         "audit": study.audit.sentences() if study.audit else [],
-        "groups": [[spaced(cell) for cell in cells] for cells in study.audit.table()] if study.audit else [],
+        "groups": study.audit.table() if study.audit else [],
         "metric": metric(study),
         "trial_titles": titles,
         "trials": trials,
         "commands": commands(study),
         "yaml": study.yaml,
     }
-
-
-def spaced(cell: str) -> str:
-    """Return a cell with spaces around ±."""
-    return cell.replace("±", " ± ")
 
 
 def trial_table(study: Study) -> tuple[list[str], list[list[str]]]:

@@ -1,26 +1,27 @@
 """Figures of a synthetic set: its pairs before and after, their difference, a time-lapse, and its similarity."""
 
-import io
+from base64 import b64encode
+from collections.abc import Sequence
 
 import polars
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 from torch import Tensor
 
 from engine.initial_pairs import read_initial_pairs
 from engine.io.storage import read_whole
-from engine.report.figures import Drawing, PairView, counted, data_uri, new_axes
+from engine.report.figures import Drawing, PairView, counted, new_axes
 from engine.report.study import Study
-from engine.results.audit import Audit, Recalls, Shown
-from engine.synthetic.set import SyntheticSet, load_set
+from engine.results.audit import Audit, Shown
+from engine.synthetic.set import load_set
 from engine.tracking.pictures import BEFORE_AFTER, CAPTIONS
-from engine.tracking.time_lapse import animated, as_image
+from engine.tracking.time_lapse import animated, as_image, small_webp
 
 SHOWN, PX = 12, 160
 """Pairs that are shown, and the largest width of their images in pixels."""
+WEBP = "data:image/webp;base64,"
 STARTED, LEARNED, DIFFERENCE = "start", "learned", "difference"
 
 
@@ -56,43 +57,35 @@ def pair_views(
     for pair in range(len(shown)):
         row = captions.row(pair) if captions is not None and pair < len(captions) else None
         said = {} if row is None else {STARTED: str(row[1]), LEARNED: str(row[2])}
-        images = {side: data_uri(_webp(as_image(values[pair])), "webp") for side, values in sides.items()}
+        images = {side: WEBP + small_webp(as_image(values[pair]), px=PX, quality=85) for side, values in sides.items()}
         views.append(PairView(pair, images, {"unchanged": said[STARTED]} if len({*said.values()}) == 1 else said))
     return gain, views
 
 
-def copies_figure(audit: Audit) -> Drawing:
-    """Return the images of a set that are nearest to a training image, beside it."""
+def audit_figures(audit: Audit | None) -> list[Drawing]:
+    """Return the images of a set beside their nearest photos, and test captions that are still found and lost."""
+    if audit is None:
+        return []
     caption = (
         f"The {len(audit.copies)} images that are nearest to a training image, and that image; two look alike where at "
         f"most {audit.nearest.alike} bits differ."
     )
-    return Drawing("copies", caption, pairs=[_view(number, one) for number, one in enumerate(audit.copies)])
-
-
-def retrieval_figure(recalls: Recalls) -> Drawing:
-    """Return test captions with their photos that students of the set still find, and that they lost."""
-    sides = {"still found": recalls.still, "lost": recalls.gone}
-    views = [_view(number, one, side) for side, shown in sides.items() for number, one in enumerate(shown)]
+    found = [Drawing("copies", caption, pairs=_views("", audit.copies))]
+    if audit.recalls is None or not (audit.recalls.still or audit.recalls.gone):
+        return found
     caption = (
         "Test captions with their photos, the clearest cases: those that students of the set and of all pairs find "
         "among the first ten, and those that only students of all pairs do."
     )
-    return Drawing("retrieval", caption, pairs=views)
+    views = [*_views("still found", audit.recalls.still), *_views("lost", audit.recalls.gone)]
+    return [*found, Drawing("retrieval", caption, pairs=views)]
 
 
-def _view(number: int, one: Shown, side: str = "") -> PairView:
-    images = {name: f"data:image/webp;base64,{data}" for name, data in one.images.items()}
-    return PairView(number, images, {side: one.text})
-
-
-def _webp(image: Image.Image) -> bytes:
-    """Return an image as WebP, without loss where it is small enough for its pixels to be seen."""
-    small = image.width < PX
-    image.thumbnail((PX, PX))
-    target = io.BytesIO()
-    image.save(target, "WEBP", lossless=small, quality=85)
-    return target.getvalue()
+def _views(side: str, shown: Sequence[Shown]) -> list[PairView]:
+    return [
+        PairView(number, {name: WEBP + data for name, data in one.images.items()}, {side: one.text})
+        for number, one in enumerate(shown)
+    ]
 
 
 def time_lapse_figure(study: Study) -> Drawing | None:
@@ -106,11 +99,14 @@ def time_lapse_figure(study: Study) -> Drawing | None:
         f"Time-lapse of the first images of {best.name} over outer steps {steps[0]} to {steps[-1]}, "
         f"{len(files)} frames at its validations."
     )
-    return Drawing("time-lapse", caption, image=data_uri(page, "webp"), file=("time-lapse.webp", page))
+    return Drawing("time-lapse", caption, image=WEBP + b64encode(page).decode(), file=("time-lapse.webp", page))
 
 
-def draw_similarity(matrix: Float[Tensor, "n n"]) -> Figure:
-    """Return how far the similarity of every image with every text is from the identity, as a heat map; white is 0."""
+def draw_similarity(matrix: Float[Tensor, "n n"]) -> tuple[str, Figure]:
+    """Return caption and heat map of how far the similarity of each image with each text is from the identity.
+
+    White is 0.
+    """
     figure, axes = new_axes(height=4.2)
     values = (matrix - torch.eye(len(matrix))).numpy()
     limit = float(abs(values).max()) or 1.0
@@ -121,21 +117,10 @@ def draw_similarity(matrix: Float[Tensor, "n n"]) -> Figure:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(drawn, ax=axes, label="target similarity - identity", shrink=0.85)
-    return figure
-
-
-def similarity_caption(matrix: Float[Tensor, "n n"]) -> str:
-    """Return the caption of a similarity, with the means on and off its diagonal."""
-    own = matrix.diagonal()
     rest = matrix[~torch.eye(len(matrix), dtype=torch.bool)]
     off = f"; off it from {rest.min():.3f} to {rest.max():.3f}" if len(rest) else ""
-    return (
+    caption = (
         f"Learned target similarity of {len(matrix)} images and texts, less the identity, which it was at the start. "
-        f"The similarity on the diagonal is {own.mean():.3f} in the mean{off}."
+        f"The similarity on the diagonal is {matrix.diagonal().mean():.3f} in the mean{off}."
     )
-
-
-def set_of(study: Study) -> SyntheticSet | None:
-    """Return the set of a study, or the best so far; None where there is none yet."""
-    file = study.set_file
-    return None if file is None else load_set(file)
+    return caption, figure

@@ -26,14 +26,18 @@ EXPERTS = "experts.json"
 Curve = Mapping[int, Mapping[str, float]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Trial:
     """A trial with its history and the frames of its time-lapse, by outer step."""
 
-    name: str
     folder: Location
     history: History
     frames: Sequence[tuple[int, Location]] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the folder with a blank: ``trial 4``."""
+        return self.folder.name.replace("_", " ")
 
     @property
     def best(self) -> float | None:
@@ -116,33 +120,25 @@ def read_study(folder: Location) -> Study:
     given, table = folder / CONFIGURATION, folder / TABLE
     found = [file for file in (given, table) if file.is_file()]
     if not found:
-        raise FileNotFoundError(
-            f"{folder}: expected the folder of a study, but it has no {CONFIGURATION} and no {TABLE}."
-        )
+        missing = f"it has no {CONFIGURATION} and no {TABLE}"
+        raise FileNotFoundError(f"{folder}: expected the folder of a study, but {missing}.")
     text = decoded(read_whole(given)) if given in found else ""
     tree = parse_yaml(text, str(given)) or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{given}: the file holds {tree!r:.80}, expected a mapping with data, student and method.")
-    histories = sorted(matching(folder, f"trials/*/{HISTORY}"), key=lambda file: _natural(file.parent.name))
-    written = max(file.stat().st_mtime for file in [*found, *histories])
+    places = [file.parent for file in matching(folder, f"trials/*/{HISTORY}")]
+    places.sort(key=lambda place: (len(place.name), place.name))  # trial_10 follows trial_9
+    files = [*found, *(place / HISTORY for place in places)]
     return Study(
         folder=folder,
         rows=read_table(table) if table in found else (),
         published=[PublishedRow(**row.model_dump()) for row in published_in(given)],
         configuration=tree,
         yaml=text,
-        trials=[
-            Trial(
-                name=file.parent.name.replace("_", " "),
-                folder=file.parent,
-                history=read_history(file),
-                frames=frames(file.parent / FRAMES),
-            )
-            for file in histories
-        ],
+        trials=[Trial(place, read_history(place / HISTORY), frames(place / FRAMES)) for place in places],
         audit=read_audit(folder),
         experts=_curves(folder / EXPERTS),
-        written=datetime.fromtimestamp(written, UTC),
+        written=datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC),
     )
 
 
@@ -156,12 +152,6 @@ def _curves(file: Location) -> Sequence[Curve]:
         raise ValueError(f"{file}: expected a list with the numbers of each expert by epoch.") from error
 
 
-def _natural(name: str) -> tuple[str, int]:
-    """Return a key by which trial_10 follows trial_9."""
-    word, _, number = name.rpartition("_")
-    return word, int(number) if number.isdecimal() else 0
-
-
 def studies_in(storage: Location, *, name: str | None = None) -> list[Study]:
     """Read the studies of space ``name`` (None: all, and comparisons) in a storage folder, the last written one last.
 
@@ -169,12 +159,11 @@ def studies_in(storage: Location, *, name: str | None = None) -> list[Study]:
         FileNotFoundError: there is none.
         ValueError: a file of one is damaged.
     """
-    files = [
-        file for known in (CONFIGURATION, TABLE) for file in matching(storage / "studies", f"{name or '*'}-*/{known}")
-    ]
+    folder = storage / "studies"
+    files = [*matching(folder, f"{name or '*'}-*/{CONFIGURATION}"), *matching(folder, f"{name or '*'}-*/{TABLE}")]
     if name is None:
         files += matching(storage / "tables", f"*/{TABLE}")
     folders = sorted({file.parent for file in files}, key=str)
     if not folders:
-        raise FileNotFoundError(f"{storage / 'studies'}: no study of {name or 'any space'} is here.")
+        raise FileNotFoundError(f"{folder}: no study of {name or 'any space'} is here.")
     return sorted(map(read_study, folders), key=lambda study: study.written)

@@ -1,14 +1,14 @@
 """The table of one study or many as a data frame, CSV, JSON, Parquet and LaTeX."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars
 
 from engine.report.facts import command
 from engine.report.study import Study
 from engine.results.files import flat
-from engine.results.published import TITLE, PublishedRow
+from engine.results.published import TITLE, as_row
 from engine.results.render import RECALLS, largest_cells, remarks, row_cells
 from engine.results.row import METRICS, Row
 
@@ -33,32 +33,16 @@ def frame(studies: Sequence[Study]) -> polars.DataFrame:
     return polars.DataFrame(lines, schema={name: kinds[name] for name in names}, orient="row", strict=False)
 
 
-def as_row(row: PublishedRow) -> Row:
-    """Return a published row among the columns of ours, with its source in place of the protocol."""
-    protocol = f"{row.source}; {row.protocol}"
-    return Row(name=row.name, pairs=row.pairs, mean=row.mean, std=row.std, seeds=0, protocol=protocol)
-
-
-def csv(studies: Sequence[Study]) -> bytes:
-    """Return the table as CSV in UTF-8."""
-    return frame(studies).write_csv().encode()
-
-
-def as_json(studies: Sequence[Study]) -> bytes:
-    """Return the table as JSON, a list with an object for each row."""
-    return frame(studies).write_json().encode()
-
-
-def parquet(studies: Sequence[Study]) -> bytes:
-    """Return the table as Parquet."""
-    target = io.BytesIO()
-    frame(studies).write_parquet(target)
+def as_file(studies: Sequence[Study], form: str) -> bytes:
+    """Return the table as CSV in UTF-8, as JSON (a list with an object for each row), or as Parquet."""
+    table, target = frame(studies), io.BytesIO()
+    write: dict[str, Callable[[io.BytesIO], object]] = {
+        "csv": table.write_csv,
+        "json": table.write_json,
+        "parquet": table.write_parquet,
+    }
+    write[form](target)
     return target.getvalue()
-
-
-def latex(studies: Sequence[Study]) -> bytes:
-    """Return one table environment for each study that has rows; it needs the package booktabs."""
-    return "\n".join(_table(study) for study in studies if study.rows).encode()
 
 
 _ESCAPES = {
@@ -72,7 +56,8 @@ def escaped(text: str) -> str:
     return "".join(_ESCAPES.get(letter, letter) for letter in text)
 
 
-def _table(study: Study) -> str:
+def latex(study: Study) -> str:
+    """Return the rows of a study as a table environment, which needs the package booktabs."""
     titles = [*RECALLS, "recovery %"]
     bold = largest_cells(study.rows)
     lines = [_line([_cell(cells, title, bold=(index, title) in bold) for title in titles])

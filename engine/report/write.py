@@ -1,20 +1,19 @@
-"""Rendering and writing a report in the format that is asked for."""
+"""A report as text, as Markdown, and as a file of the format that is asked for."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 from engine.io.files import atomic_path
 from engine.io.storage import Location
 from engine.report import tables
-from engine.report.facts import state
-from engine.report.markdown import markdown
-from engine.report.page import NAME, html
+from engine.report.drawings import of_studies, of_study
+from engine.report.facts import commands, facts, state
+from engine.report.figures import Drawing
+from engine.report.page import NAME, html, trial_table
 from engine.report.study import Study, read_study
 from engine.results import published
-from engine.results.render import render_text, wrapped
+from engine.results.render import escaped, markdown_table, render_markdown, render_text, wrapped
 
-Format = Literal["text", "md", "csv", "json", "parquet", "latex", "html"]
-FORMATS: tuple[str, ...] = get_args(Format)
+FORMATS = ("text", "md", "csv", "json", "parquet", "latex", "html")
 
 
 def text(studies: Sequence[Study]) -> str:
@@ -30,15 +29,60 @@ def text(studies: Sequence[Study]) -> str:
     return "\n".join(parts)
 
 
+def markdown(studies: Sequence[Study], *, folder: str | None = None) -> tuple[str, dict[str, bytes]]:
+    """Return the report, and the files of its figures by their names in ``folder``; no figures without a folder."""
+    files: dict[str, bytes] = {}
+    parts = [f"# {len(studies)} studies" if len(studies) > 1 else f"# {studies[0].name}"]
+    if folder and len(studies) > 1:
+        parts += _figures(of_studies(studies), folder, "all", files)
+    for study in studies:
+        parts += [f"## {study.folder.name}"] if len(studies) > 1 else []
+        parts += [f"**{state(study)}**"] if not study.rows else [render_markdown(study.rows).rstrip()]
+        parts += [published.render_markdown(study.published).rstrip()] if study.published else []
+        parts.append("\n".join(f"- {name}: {escaped(said)}" for name, said in facts(study).items()))
+        if study.audit:
+            parts += ["What the set kept and lost:", "\n".join(f"- {line}" for line in study.audit.sentences())]
+            parts.append(study.audit.markdown())
+        if folder:
+            parts += _figures(of_study(study), folder, study.folder.name, files)
+        titles, trials = trial_table(study)
+        if trials:
+            parts.append(markdown_table(titles, trials))
+        if made := commands(study):
+            lines = "\n".join(f"# {name}\n{command}" for name, command in made)
+            parts.append(f"The command of each row:\n\n```sh\n{lines}\n```")
+    return "\n\n".join(parts) + "\n", files
+
+
+def _figures(drawings: Sequence[Drawing], folder: str, prefix: str, files: dict[str, bytes]) -> list[str]:
+    """Return figures as links with captions and, for pairs, the captions of these; add their files to ``files``."""
+    parts = []
+    for number, one in enumerate(drawings, start=1):
+        caption = f"Figure {number}. {escaped(one.caption)}"
+        if one.file is not None:
+            name = f"{prefix}-{one.file[0]}"
+            files[name] = one.file[1]
+            parts.append(f"![{one.name}]({folder}/{name})\n\n{caption}")
+        lines = []
+        for pair in one.pairs:
+            said = [f"{side}: {escaped(text)}" if side else escaped(text) for side, text in pair.captions.items()]
+            lines.append(f"{pair.number}. {'; '.join(said)}")
+        parts += ["\n".join(lines)] if lines else []
+    return parts
+
+
 def rendered(studies: Sequence[Study], form: str) -> bytes:
-    """Return a report as the bytes of one file; Markdown has no figures then."""
-    if form == "md":
-        return markdown(studies)[0].encode()
-    if form == "text":
-        return text(studies).encode()
-    return {"csv": tables.csv, "json": tables.as_json, "parquet": tables.parquet, "latex": tables.latex, "html": html}[
-        form
-    ](studies)
+    """Return a report as the bytes of one file; Markdown has no figures then, and LaTeX only studies with rows."""
+    match form:
+        case "text":
+            return text(studies).encode()
+        case "md":
+            return markdown(studies)[0].encode()
+        case "html":
+            return html(studies)
+        case "latex":
+            return "\n".join(tables.latex(study) for study in studies if study.rows).encode()
+    return tables.as_file(studies, form)
 
 
 def write(studies: Sequence[Study], form: str, file: Location) -> None:
@@ -46,19 +90,15 @@ def write(studies: Sequence[Study], form: str, file: Location) -> None:
     if form == "md":
         folder = f"{file.stem}_figures"
         said, figures = markdown(studies, folder=folder)
-        for name, data in figures.items():
-            _put(file.parent / folder / name, data)
-        _put(file, said.encode())
+        files = {file.parent / folder / name: data for name, data in figures.items()} | {file: said.encode()}
     else:
-        _put(file, rendered(studies, form))
+        files = {file: rendered(studies, form)}
+    for place, data in files.items():
+        with atomic_path(place) as temporary:
+            temporary.write_bytes(data)
 
 
 def write_page(folder: Location) -> Location:
     """Write the page of one study into its folder, and return its file."""
     write([read_study(folder)], "html", folder / NAME)
     return folder / NAME
-
-
-def _put(file: Location, data: bytes) -> None:
-    with atomic_path(file) as temporary:
-        temporary.write_bytes(data)

@@ -121,23 +121,18 @@ class Audit:
 
     def table(self) -> list[list[str]]:
         """Return the cells of the groups below ``TITLES``; groups that no training caption has are left out."""
-        return [
-            [
-                one.name,
-                f"{one.share.everywhere:.1f}",
-                f"{one.share.kept:.1f}",
-                f"{one.share.random:.1f}±{one.share.random_std:.1f}",
-                f"{one.queries:,}",
-                *("-" if found is None else f"{found:.1f}" for found in (one.found, one.found_by_all)),
-            ]
-            for one in self.groups
-            if one.share.everywhere > 0
-        ]
+        lines = []
+        for one in (group for group in self.groups if group.share.everywhere > 0):
+            shares = [f"{one.share.everywhere:.1f}", f"{one.share.kept:.1f}"]
+            found = ["-" if share is None else f"{share:.1f}" for share in (one.found, one.found_by_all)]
+            random = f"{one.share.random:.1f}±{one.share.random_std:.1f}"
+            lines.append([one.name, *shares, random, f"{one.queries:,}", *found])
+        return lines
 
     def markdown(self) -> str:
         """Return the table with its legend as Markdown; a sentence where no training caption has such words."""
-        lines = [dict(zip(TITLES, cells, strict=True)) for cells in self.table()]
-        return f"{markdown_table(TITLES, lines, corner=TITLES[0])}\n\n{LEGEND}" if lines else NO_GROUPS
+        lines = self.table()
+        return f"{markdown_table(TITLES, lines)}\n\n{LEGEND}" if lines else NO_GROUPS
 
 
 def write_audit(folder: Location, audit: Audit) -> None:

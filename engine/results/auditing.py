@@ -1,9 +1,7 @@
 """Compare a synthetic set with its data: words, groups of words, nearest photos, and what its students find."""
 
-import base64
-import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,12 +19,12 @@ from engine.results.audit import DRAWS, Audit, Group, Nearest, Recalls, Share, S
 from engine.rng import named_generator
 from engine.synthetic.folder import eight_bits
 from engine.synthetic.set import SyntheticSet
+from engine.tracking.time_lapse import small_webp
 
 SHOWN = 6
 """Pairs that are shown with their nearest photos, and captions that are shown as kept and as lost."""
 FOUND = 2
 """The largest digit of a caption whose image is among the first ten (``engine.evaluation.student.score_each``)."""
-PX, QUALITY = 128, 80
 
 
 class Ranks(NamedTuple):
@@ -51,16 +49,15 @@ def audit(
     """
     terms, order = analyzer(1), named_generator(0, "audit")
     use = Counter(word for caption in train.captions for word in terms(caption))
-    draws = [
-        [train.captions[row] for row in torch.randperm(len(train), generator=order)[: len(captions)].tolist()]
-        for _ in range(DRAWS)
-    ]
+    orders = [torch.randperm(len(train), generator=order)[: len(captions)].tolist() for _ in range(DRAWS)]
+    draws = [[train.captions[row] for row in rows] for rows in orders]
+    known = [{word for caption in side for word in terms(caption)} for side in (train.captions, captions, *draws)]
     nearest, copies = _nearest(synthetic, train, folder)
     return Audit(
         pairs=len(synthetic),
         captions=len(train),
         words=len(use),
-        coverage=_share([_coverage(some, use, terms) for some in (train.captions, captions, *draws)]),
+        coverage=_share([sum(use[word] for word in words) / max(use.total(), 1) for words in known]),
         groups=_groups([train.captions, captions, *draws], test.captions, terms, ranks),
         nearest=nearest,
         copies=copies,
@@ -75,11 +72,6 @@ def word_groups() -> Mapping[str, frozenset[str]]:
     return {name: frozenset(words.split()) for name, words in groups.items()}
 
 
-def _coverage(captions: Iterable[str], use: Counter[str], terms: Analyzer) -> float:
-    """Return the share of all use of words that is of the words in ``captions``."""
-    return sum(use[word] for word in {word for caption in captions for word in terms(caption)}) / max(use.total(), 1)
-
-
 def _share(values: Sequence[float]) -> Share:
     """Return a share of all captions, of the set's, and of each draw, in percent."""
     everywhere, kept, *random = (100 * float(value) for value in values)
@@ -91,26 +83,20 @@ def _groups(
 ) -> list[Group]:
     """Return the groups of words in each side's captions, and what students find of ``queries`` with such words."""
     marks = [_marks(captions, terms) for captions in sides]
-    asked = _marks(queries, terms)
-    found = (None, None) if ranks is None else tuple(map(_found, ranks))
-    return [
-        Group(
-            name=name,
-            share=_share([side[:, column].mean() for side in marks]),
-            queries=int(asked[:, column].sum()),
-            found=_percent(found[0], asked[:, column]),
-            found_by_all=_percent(found[1], asked[:, column]),
-        )
-        for column, name in enumerate(word_groups())
-    ]
+    shares = [] if ranks is None else [_found(side) for side in ranks]
+    groups = []
+    for name, asked, *columns in zip(word_groups(), _marks(queries, terms).T, *(side.T for side in marks), strict=True):
+        known = shares and asked.any()
+        found, by_all = [100 * float(one[asked].mean()) for one in shares] if known else (None, None)
+        share = _share([column.mean() for column in columns])
+        groups.append(Group(name=name, share=share, queries=int(asked.sum()), found=found, found_by_all=by_all))
+    return groups
 
 
 def _marks(captions: Sequence[str], terms: Analyzer) -> Bool[np.ndarray, "m g"]:
     """Return which captions have a word of which group."""
-    found = [
-        [not words.isdisjoint(group) for group in word_groups().values()] for words in map(set, map(terms, captions))
-    ]
-    return np.array(found, dtype=bool)
+    words, groups = [set(terms(caption)) for caption in captions], word_groups().values()
+    return np.array([[not one.isdisjoint(group) for group in groups] for one in words], dtype=bool)
 
 
 def _found(ranks: Sequence[str]) -> Float[np.ndarray, " t"]:
@@ -118,23 +104,15 @@ def _found(ranks: Sequence[str]) -> Float[np.ndarray, " t"]:
     return np.stack([np.frombuffer(one.encode(), np.uint8) - ord("0") <= FOUND for one in ranks]).mean(axis=0)
 
 
-def _percent(found: Float[np.ndarray, " t"] | None, asked: Bool[np.ndarray, " t"]) -> float | None:
-    return None if found is None or not asked.any() else 100 * float(found[asked].mean())
-
-
 def _nearest(synthetic: SyntheticSet, train: PairDataset, folder: Path) -> tuple[Nearest, list[Shown]]:
     """Return the training image nearest to each image of a set by perceptual hashes, and the nearest pairs to see."""
     images = np.ascontiguousarray(eight_bits(synthetic.images))
     found = closest(perceptual_hashes(images, folder), perceptual_hashes(train.images, folder))
     names, bits = [train.image_names[row] for row in found.row.tolist()], [int(one) for one in found.bits]
-    first = sorted(range(len(bits)), key=lambda pair: bits[pair])[:SHOWN]
-    copies = [
-        Shown(
-            images={"learned": _webp(images[pair]), "nearest photo": _webp(train.images[found.row[pair]])},
-            text=f"pair {pair + 1}, {names[pair]}: {bits[pair]} of 256 bits differ",
-        )
-        for pair in first
-    ]
+    copies = []
+    for pair in sorted(range(len(bits)), key=bits.__getitem__)[:SHOWN]:
+        shown = {"learned": _webp(images[pair]), "nearest photo": _webp(train.images[found.row[pair]])}
+        copies.append(Shown(images=shown, text=f"pair {pair + 1}, {names[pair]}: {bits[pair]} of 256 bits differ"))
     return Nearest(names=names, bits=bits, alike=ALIKE), copies
 
 
@@ -157,18 +135,9 @@ def _examples(rows: np.ndarray, order: Float[np.ndarray, " t"], test: PairDatase
     chosen = dict[int, int]()
     for row in rows[np.argsort(order[rows], kind="stable")].tolist():
         chosen.setdefault(int(test.caption_image[row]), row)
-        if len(chosen) == SHOWN:
-            break
-    return [
-        Shown(images={"photo": _webp(test.images[image])}, text=test.captions[row]) for image, row in chosen.items()
-    ]
+    first = list(chosen.items())[:SHOWN]
+    return [Shown(images={"photo": _webp(test.images[image])}, text=test.captions[row]) for image, row in first]
 
 
 def _webp(image: UInt8[np.ndarray, "3 h w"]) -> str:
-    """Return an image as WebP in base64, without loss where it is small enough for its pixels to be seen."""
-    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    small = picture.width < PX
-    picture.thumbnail((PX, PX))
-    target = io.BytesIO()
-    picture.save(target, "WEBP", lossless=small, quality=QUALITY)
-    return base64.b64encode(target.getvalue()).decode()
+    return small_webp(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), px=128, quality=80)

@@ -8,7 +8,7 @@ import yaml
 
 from engine.data.terms import Terms
 from engine.results.audit import Audit
-from engine.results.render import RECALLS, markdown_table, remarks, row_cells
+from engine.results.render import RECALLS, cells_below, markdown_table, remarks
 from engine.results.row import Row
 from engine.synthetic.folder import DESCRIPTION, FOLDER, TABLE, TAR, TENSORS
 from engine.synthetic.set import SyntheticSet
@@ -38,6 +38,7 @@ def card(
 ) -> str:
     """Return the card of a set that is exported as ``name``; ``rows`` are its scores, as far as they were computed."""
     height, width = synthetic.images.shape[2:]
+    files = [{"split": "train", "path": TAR if tar else f"{FOLDER}/*"}]
     head = {
         "pretty_name": name,
         "license": terms.licence,
@@ -45,9 +46,7 @@ def card(
         "task_categories": ["image-to-text", "text-to-image"],
         "tags": TAGS,
         "size_categories": [next(label for limit, label in SIZES if len(synthetic) < limit)],
-        "configs": [
-            {"config_name": "default", "data_files": [{"split": "train", "path": TAR if tar else f"{FOLDER}/*"}]}
-        ],
+        "configs": [{"config_name": "default", "data_files": files}],
     }
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n# {name}\n",
@@ -67,11 +66,12 @@ def card(
 def _files(synthetic: SyntheticSet, tar: bool) -> str:
     """Return the list of files with what they hold, and how to read them."""
     shape = " x ".join(map(str, synthetic.texts.shape))
-    pairs = (
-        [f"`{TAR}`: a WebDataset; a sample is `png`, `txt` (the caption) and `text_embedding.npy`"]
-        if tar
-        else [f"`{FOLDER}/*.png`: the images", f"`{FOLDER}/{TABLE}`: `file_name` and `text`, the caption"]
-    )
+    if tar:
+        pairs = [f"`{TAR}`: a WebDataset; a sample is `png`, `txt` (the caption) and `text_embedding.npy`"]
+        read = f'load_dataset("webdataset", data_files="{TAR}")'
+    else:
+        pairs = [f"`{FOLDER}/*.png`: the images", f"`{FOLDER}/{TABLE}`: `file_name` and `text`, the caption"]
+        read = 'load_dataset("imagefolder", data_dir=".")'
     rates = ", ".join(f"{modality} {rate:.4g}" for modality, rate in synthetic.learning_rates().items())
     square = "no `similarity`: image i belongs to text i alone"
     if synthetic.similarity() is not None:
@@ -82,7 +82,6 @@ def _files(synthetic: SyntheticSet, tar: bool) -> str:
         f"`{DESCRIPTION}`: the loss ({synthetic.loss}), the student's learned rates ({rates}), and the configuration",
     ]
     outside = float(((synthetic.images < 0) | (synthetic.images > 1)).float().mean()) * 100
-    read = f'load_dataset("webdataset", data_files="{TAR}")' if tar else 'load_dataset("imagefolder", data_dir=".")'
     return (
         "".join(f"* {line}.\n" for line in lines)
         + "\nThe caption of a text is the real caption whose embedding is nearest to it. Pixels were learned as "
@@ -93,11 +92,8 @@ def _files(synthetic: SyntheticSet, tar: bool) -> str:
 
 def _made(metadata: Mapping[str, Any]) -> str:
     """Return the method, the student with the versions of its encoders, and the commit, as far as they are recorded."""
-    made, student, experts, budget, published, weights, numbers = (
-        _section(metadata, *keys)
-        for keys in (["made_by"], ["student"], ["experts"], ["budget"], ["published"], ["made_by", "weights"],
-                     ["made_by", "versions"])
-    )  # fmt: skip
+    keys = ("made_by", "student", "experts", "budget", "published", "made_by.weights", "made_by.versions")
+    made, student, experts, budget, published, weights, numbers = (_section(metadata, key) for key in keys)
     lines = [f"Method: {_options(metadata.get('method'), 'name')}"]
     for modality in ("image", "text"):
         known = f"; digest of its weights {weights[modality]}" if modality in weights else ""
@@ -114,9 +110,9 @@ def _made(metadata: Mapping[str, Any]) -> str:
     return "".join(f"* {line}.\n" for line in lines)
 
 
-def _section(tree: Any, *keys: str) -> Mapping[str, Any]:
-    """Return the mapping below keys, which is empty where there is none."""
-    for key in keys:
+def _section(tree: Any, dotted: str) -> Mapping[str, Any]:
+    """Return the mapping at a dotted key, which is empty where there is none."""
+    for key in dotted.split("."):
         tree = tree.get(key) if isinstance(tree, Mapping) else None
     return tree if isinstance(tree, Mapping) else {}
 
@@ -134,8 +130,7 @@ def _scores(synthetic: SyntheticSet, rows: Sequence[Row]) -> str:
     """Return the table of scores with the protocol, and how far 8 bits are from the floats."""
     if not rows:
         return "Not scored (`export.py --score` does, where the data and the encoders are).\n"
-    table = markdown_table(RECALLS, [row_cells(row) for row in rows])
-    lines = [table, *remarks(rows)]
+    lines = [markdown_table(RECALLS, cells_below(RECALLS, rows)), *remarks(rows)]
     floats, exported = rows[0], rows[1] if len(rows) > 1 else None
     if exported is None:
         lines.append("Its files here, which have 8 bits, were not scored (`export.py --score` does).")
@@ -150,14 +145,12 @@ def _kept(audit: Audit | None) -> str:
     if audit is None:
         return "Not compared with the data that it was learned from (`export.py --score` does).\n"
     bits, names = audit.nearest.bits, audit.nearest.names
-    nearest = [
-        {"pair": f"{pair + 1:04d}", "training image": names[pair], "bits": str(bits[pair])}
-        for pair in sorted(range(len(bits)), key=lambda pair: bits[pair])[:NEAR]
-    ]
+    nearest = sorted(range(len(bits)), key=bits.__getitem__)[:NEAR]
+    lines = [[f"{pair + 1:04d}", names[pair], str(bits[pair])] for pair in nearest]
     parts = [
         *audit.sentences(),
         audit.markdown(),
         "The images that are nearest to a training image, by the bits that differ:",
-        markdown_table(["pair", "training image", "bits"], nearest, corner="pair"),
+        markdown_table(["pair", "training image", "bits"], lines),
     ]
     return "\n\n".join(parts) + "\n"

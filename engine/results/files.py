@@ -31,8 +31,14 @@ def write_table(folder: Location, rows: Sequence[Row]) -> None:
 
 
 def document(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the content of ``table.json``, as values that JSON can hold."""
-    return {"format_version": FORMAT_VERSION, "rows": [asdict(_finite(row)) for row in rows]}
+    """Return the content of ``table.json``, without the numbers that JSON cannot hold; tables show a dash for them."""
+    finite = []
+    for row in rows:
+        mean = {key: float(value) for key, value in row.mean.items() if math.isfinite(value)}
+        std = {key: float(value) for key, value in row.std.items() if math.isfinite(value)}
+        students = {key: values for key, values in row.by_student.items() if key in mean}
+        finite.append(asdict(replace(row, mean=mean, std=std, by_student=students)))
+    return {"format_version": FORMAT_VERSION, "rows": finite}
 
 
 def flat(row: Row) -> dict[str, Any]:
@@ -41,23 +47,13 @@ def flat(row: Row) -> dict[str, Any]:
     for key in ("mean", "std", "by_student", "made_by"):
         del flat[key]
     for key in asdict(Provenance()):
-        flat[key] = " / ".join(dict.fromkeys(_text(getattr(one, key)) for one in row.made_by))
-    return {
-        **flat,
-        **{key: row.mean.get(key) for key in METRICS},
-        **{f"{key}_std": row.std.get(key) for key in METRICS},
-    }
-
-
-def _text(value: str | Mapping[str, str] | None) -> str:
-    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else value or ""
-
-
-def _finite(row: Row) -> Row:
-    """Return a row without the metrics whose numbers JSON cannot hold; tables show these as a dash."""
-    mean = {key: float(value) for key, value in row.mean.items() if math.isfinite(value)}
-    std = {key: float(value) for key, value in row.std.items() if math.isfinite(value)}
-    return replace(row, mean=mean, std=std, by_student={k: v for k, v in row.by_student.items() if k in mean})
+        texts = []
+        for value in (getattr(one, key) for one in row.made_by):
+            items = [f"{name} {item}" for name, item in value.items()] if isinstance(value, Mapping) else [value or ""]
+            texts.append(", ".join(items))
+        flat[key] = " / ".join(dict.fromkeys(texts))
+    flat |= {key: row.mean.get(key) for key in METRICS}
+    return flat | {f"{key}_std": row.std.get(key) for key in METRICS}
 
 
 def read_table(path: Location) -> list[Row]:

@@ -1,7 +1,7 @@
 """History of one trial: what it was given, and the numbers of each of its validations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from engine.io.files import read_json, write_json
@@ -49,6 +49,4 @@ def read_history(file: Location) -> History:
             raise TypeError("searched must be an object, and each validation have an outer_step")
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{file}: it is not the history of a trial ({error}).") from error
-    return History(
-        searched=history.searched, initial=str(history.initial), validations=validations, failure=history.failure
-    )
+    return replace(history, initial=str(history.initial), validations=validations)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.results.render import RECALLS, by_value, escaped, markdown_table, row_cells, text_table, wrapped
+from engine.results.render import RECALLS, by_value, cells_below, escaped, markdown_table, text_table, wrapped
 from engine.results.row import Row
 
 TITLE = "published, not run here"
@@ -23,24 +23,21 @@ class PublishedRow:
 
 def render_text(rows: Sequence[PublishedRow]) -> str:
     """Return the published rows as a text table, with the source and the protocol of each below."""
-    plain = _plain(rows)
-    return "\n".join([f"{TITLE}:", text_table(plain, RECALLS), *wrapped(_sources(plain))]) + "\n"
+    return "\n".join([f"{TITLE}:", text_table([*map(as_row, rows)], RECALLS), *wrapped(sources(rows))]) + "\n"
 
 
 def render_markdown(rows: Sequence[PublishedRow]) -> str:
     """Return the published rows as a Markdown table, with the source and the protocol of each below."""
-    plain = _plain(rows)
-    table = markdown_table(RECALLS, [row_cells(row) for row in plain], corner=TITLE)
-    return "\n\n".join([table, *map(escaped, _sources(plain))]) + "\n"
+    table = markdown_table([TITLE, *RECALLS[1:]], cells_below(RECALLS, [*map(as_row, rows)]))
+    return "\n\n".join([table, *map(escaped, sources(rows))]) + "\n"
 
 
-def _plain(rows: Sequence[PublishedRow]) -> list[Row]:
-    plain = []
-    for row in rows:
-        protocol = f"{row.source}; {row.protocol}."
-        plain.append(Row(name=row.name, pairs=row.pairs, mean=row.mean, std=row.std, seeds=0, protocol=protocol))
-    return plain
+def as_row(row: PublishedRow) -> Row:
+    """Return a published row among the columns of ours, with its source in place of the protocol."""
+    protocol = f"{row.source}; {row.protocol}"
+    return Row(name=row.name, pairs=row.pairs, mean=row.mean, std=row.std, seeds=0, protocol=protocol)
 
 
-def _sources(rows: Sequence[Row]) -> list[str]:
-    return by_value("Published", rows, lambda row: row.protocol)
+def sources(rows: Sequence[PublishedRow]) -> list[str]:
+    """Return sentences on the source and the protocol of published rows."""
+    return by_value("Published", [*map(as_row, rows)], lambda row: f"{row.protocol}.")

@@ -4,7 +4,7 @@ import io
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from rich import box
 from rich.console import Console
@@ -30,11 +30,11 @@ def render_text(rows: Sequence[Row]) -> str:
 
 def render_markdown(rows: Sequence[Row]) -> str:
     """Return a Markdown table; the largest mean of a column is bold among small sets of equal pairs and protocol."""
-    body, largest = [row_cells(row) for row in rows], largest_cells(rows)
+    lines, largest = cells_below(LONG, rows), largest_cells(rows)
     for index, title in largest:
-        body[index][title] = f"**{body[index][title]}**"
+        lines[index][LONG.index(title)] = f"**{lines[index][LONG.index(title)]}**"
     below = [*remarks(rows), *([BOLD] if largest else [])]
-    return "\n\n".join([markdown_table(LONG, body), *map(escaped, below)]) + "\n"
+    return "\n\n".join([markdown_table(LONG, lines), *map(escaped, below)]) + "\n"
 
 
 def largest_cells(rows: Sequence[Row]) -> set[tuple[int, str]]:
@@ -46,11 +46,8 @@ def largest_cells(rows: Sequence[Row]) -> set[tuple[int, str]]:
     found = set()
     for group in (group for group in rivals.values() if len(group) > 1):
         for key, title in METRICS.items():
-            means = {
-                index: f"{rows[index].mean[key]:.1f}"
-                for index in group
-                if math.isfinite(rows[index].mean.get(key, math.nan))
-            }
+            recalls = {index: rows[index].mean.get(key, math.nan) for index in group}
+            means = {index: f"{recall:.1f}" for index, recall in recalls.items() if math.isfinite(recall)}
             largest = max(means.values(), key=float, default="")
             found |= {(index, title) for index, mean in means.items() if mean == largest}
     return found
@@ -58,8 +55,7 @@ def largest_cells(rows: Sequence[Row]) -> set[tuple[int, str]]:
 
 def text_table(rows: Sequence[Row], titles: Sequence[str]) -> str:
     """Return the columns ``titles`` of a table as lines of at most 120 columns; long names wrap."""
-    body = [row_cells(row) for row in rows]
-    names, *numbers = [[title, *(cells[title] for cells in body)] for title in titles]
+    names, *numbers = zip(titles, *cells_below(titles, rows), strict=True)
     header, *lines = zip(names, *map(_aligned, numbers), strict=True)
     table = Table(box=_RULE, show_edge=False, pad_edge=False, collapse_padding=True)
     table.add_column(header[0], overflow="ellipsis", max_width=26)
@@ -82,12 +78,10 @@ def _aligned(column: Sequence[str]) -> list[str]:
     return [cell.rjust(width) for cell in (title, *padded)]
 
 
-def markdown_table(titles: Sequence[str], body: Sequence[Mapping[str, str]], *, corner: str = "set") -> str:
-    """Return the columns ``titles`` of rows of cells as a Markdown table whose first title is ``corner``."""
-    lines = [[corner, *titles[1:]], ["---", *["---:"] * (len(titles) - 1)]]
-    for cells in body:
-        lines.append([escaped(cells[titles[0]]), *(cells[title].replace("±", " ± ") for title in titles[1:])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def markdown_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells below ``titles`` as a Markdown table."""
+    body = [[escaped(cells[0]), *(cell.replace("±", " ± ") for cell in cells[1:])] for cells in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [titles, ["---", *["---:"] * (len(titles) - 1)], *body])
 
 
 def escaped(text: str) -> str:
@@ -100,33 +94,28 @@ def wrapped(sentences: Sequence[str]) -> list[str]:
     return [line for sentence in sentences for line in textwrap.wrap(sentence, WIDTH, subsequent_indent="  ")]
 
 
+def cells_below(titles: Sequence[str], rows: Sequence[Row]) -> list[list[str]]:
+    """Return the text of the columns ``titles`` of every row."""
+    return [[cells[title] for title in titles] for cells in map(row_cells, rows)]
+
+
 def row_cells(row: Row) -> dict[str, str]:
     """Return the text of every column of a row by its title."""
-    recovery = _number(row.recovery, ".1f")
-    return {
-        "set": row.name,
-        "pairs": str(row.pairs),
-        **{title: _recall(row, key) for key, title in (METRICS | CLASS_METRICS).items()},
-        "rec. %": recovery,
-        "recovery %": recovery,
-        "robustness": _number(row.robustness, ".1f"),
-        "seeds": str(row.seeds),
-        "student lr": _number(row.learning_rate, "g"),
-        "time": MISSING if row.seconds is None else duration(row.seconds),
-        "memory": MISSING if row.memory is None else size_text(row.memory),
-        "size": MISSING if row.size is None else size_text(row.size),
+    cells = {"set": row.name, "pairs": str(row.pairs), "seeds": str(row.seeds)}
+    for key, title in (METRICS | CLASS_METRICS).items():
+        mean, spread = row.mean.get(key, math.nan), row.std.get(key, math.nan)
+        said = f"{mean:.1f}±{spread:.1f}" if math.isfinite(spread) else f"{mean:.1f}"
+        cells[title] = said if math.isfinite(mean) else MISSING
+    known = {
+        "rec. %": (row.recovery, "{:.1f}".format),
+        "recovery %": (row.recovery, "{:.1f}".format),
+        "robustness": (row.robustness, "{:.1f}".format),
+        "student lr": (row.learning_rate, "{:g}".format),
+        "time": (row.seconds, duration),
+        "memory": (row.memory, size_text),
+        "size": (row.size, size_text),
     }
-
-
-def _recall(row: Row, key: str) -> str:
-    mean, spread = row.mean.get(key, math.nan), row.std.get(key, math.nan)
-    if not math.isfinite(mean):
-        return MISSING
-    return f"{mean:.1f}" + (f"±{spread:.1f}" if math.isfinite(spread) else "")
-
-
-def _number(value: float | None, form: str) -> str:
-    return MISSING if value is None else format(value, form)
+    return cells | {title: MISSING if value is None else spell(value) for title, (value, spell) in known.items()}
 
 
 def duration(seconds: float) -> str:
@@ -157,17 +146,18 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 
 
 def by_value(title: str, rows: Sequence[Row], value: Callable[[Row], str]) -> list[str]:
-    """Return one sentence for each value of the rows, with the names of its rows where there are several values."""
+    """Return one sentence for each value of the rows, with the names of its rows where there are several values.
+
+    A name is given with its pairs where a row of another value has the same name.
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(value(row), []).append(row)
     if len(groups) == 1:
         return [f"{title}: {found}" for found in groups if found]
-    return [f"{title} ({_names(group, rows)}): {found}" for found, group in groups.items() if found]
-
-
-def _names(group: Sequence[Row], rows: Sequence[Row]) -> str:
-    """Return the distinct names of a group, with pairs where rows outside the group have the same name."""
-    outside = {row.name for row in rows if row not in group}
-    labels = [f"{row.name}, {row.pairs} pairs" if row.name in outside else row.name for row in group]
-    return "; ".join(dict.fromkeys(labels))
+    sentences = []
+    for found, group in groups.items():
+        outside = {row.name for row in rows if row not in group}
+        names = [f"{row.name}, {row.pairs} pairs" if row.name in outside else row.name for row in group]
+        sentences += [f"{title} ({'; '.join(dict.fromkeys(names))}): {found}"] if found else []
+    return sentences

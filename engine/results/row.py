@@ -5,15 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-METRICS = {
-    "IR1": "IR@1",
-    "IR5": "IR@5",
-    "IR10": "IR@10",
-    "TR1": "TR@1",
-    "TR5": "TR@5",
-    "TR10": "TR@10",
-    "mean_recall": "mean",
-}
+METRICS = {f"{side}{k}": f"{side}@{k}" for side in ("IR", "TR") for k in (1, 5, 10)} | {"mean_recall": "mean"}
+"""The metrics of a score, and their titles in tables."""
 
 
 CLASS_METRICS = {"top1": "top-1", "top5": "top-5"}

@@ -67,17 +67,16 @@ def with_recovery(rows: Sequence[Row]) -> list[Row]:
     return compared
 
 
-def robustness_score(recall: float, *, full: float, chance: float, weight: float = 0.5) -> float:
+def robustness_score(recall: float, *, full: float, chance: float) -> float:
     """Return in percent how far a set is above random pairs and how close to all pairs; recalls in percent.
 
-    (e^a - e^-1) / (e - e^-1) with a = weight (recall - chance) - (1 - weight) (full - recall), recalls as shares of 1.
+    (e^a - e^-1) / (e - e^-1) with a = ((recall - chance) - (full - recall)) / 2, recalls as shares of 1.
 
     References:
         DD-Ranking, arXiv 2505.13300. There the accuracies of students with hard and with soft labels enter, here one
         mean recall under the protocol of the table.
     """
-    gained, missing = (recall - chance) / 100, (full - recall) / 100
-    exponent = weight * gained - (1 - weight) * missing
+    exponent = 0.5 * (recall - chance) / 100 - 0.5 * (full - recall) / 100
     return 100 * (math.exp(exponent) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
@@ -101,9 +100,8 @@ def with_ratio(row: Row, real: Sequence[Row], generator: torch.Generator) -> Row
     interval = "no interval, which takes two students or distillations on each side"
     if min(len(ours), len(theirs)) > 1:
         low, high = ratio_interval(ours, theirs, generator)
-        interval = (
-            f"95 % t interval {low:.2f} to {high:.2f} over {len(ours)} {unit} and {len(theirs)} students of the coreset"
-        )
+        values = f"{len(ours)} {unit} and {len(theirs)} students of the coreset"
+        interval = f"95 % t interval {low:.2f} to {high:.2f} over {values}"
     ratio = (
         f"TR@1 is {row.mean['TR1'] / best.mean['TR1']:.2f} times that of {best.pairs} pairs of {best.name}, "
         f"the best coreset on test ({interval})"

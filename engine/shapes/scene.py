@@ -1,6 +1,6 @@
 """The content of scenes and their random generation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,25 +60,18 @@ class Placement:
     shade: float
 
 
-def distinct_scenes(count: int, rng: np.random.Generator) -> list[Scene]:
-    """Draw ``count`` different scenes."""
-    scenes: dict[Scene, None] = {}
-    while len(scenes) < count:
-        scenes[draw_scene(rng)] = None
-    return list(scenes)
-
-
 def draw_scene(rng: np.random.Generator) -> Scene:
     """Draw one scene; its things differ in colour."""
     layout = str(rng.choice(tuple(LAYOUTS), p=LAYOUT_WEIGHTS))
     things: list[Thing] = []
     while len(things) < LAYOUTS[layout]:
-        thing = _draw_thing(rng)
+        shape, colour, size = one_of(SHAPES, rng), one_of(COLOURS, rng), one_of(SIZES, rng)
+        thing = Thing(shape, colour, size, texture=str(rng.choice(TEXTURES, p=TEXTURE_WEIGHTS)))
         if all(thing.colour != other.colour for other in things):
             things.append(thing)
-    if layout == "overlapping":
-        things = _small_before_large(things)
-    return Scene(backdrop=_one_of(BACKDROPS, rng), layout=layout, things=tuple(things))
+    if layout == "overlapping":  # a small one in front of a large one, so that both are visible
+        things = [replace(things[0], size="small"), replace(things[1], size="large")]
+    return Scene(backdrop=one_of(BACKDROPS, rng), layout=layout, things=tuple(things))
 
 
 def place(scene: Scene, rng: np.random.Generator) -> list[Placement]:
@@ -93,23 +86,6 @@ def place(scene: Scene, rng: np.random.Generator) -> list[Placement]:
     return placements
 
 
-def _draw_thing(rng: np.random.Generator) -> Thing:
-    return Thing(
-        shape=_one_of(SHAPES, rng),
-        colour=_one_of(COLOURS, rng),
-        size=_one_of(SIZES, rng),
-        texture=str(rng.choice(TEXTURES, p=TEXTURE_WEIGHTS)),
-    )
-
-
-def _small_before_large(things: list[Thing]) -> list[Thing]:
-    """Return the things with a small one in front and a large one behind, so that both are visible."""
-    front, back = things
-    return [
-        Thing(front.shape, front.colour, "small", front.texture),
-        Thing(back.shape, back.colour, "large", back.texture),
-    ]
-
-
-def _one_of(words: tuple[str, ...], rng: np.random.Generator) -> str:
+def one_of(words: tuple[str, ...], rng: np.random.Generator) -> str:
+    """Return one of the words, with equal probability."""
     return words[int(rng.integers(len(words)))]

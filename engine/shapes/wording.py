@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.shapes.scene import Scene, Thing
+from engine.shapes.scene import Scene, Thing, one_of
 
 SHAPE_WORDS = {
     "circle": ("circle", "disc", "ball"),
@@ -157,8 +157,3 @@ def noun_phrase(thing: Thing, detail: Detail, rng: np.random.Generator) -> str:
 def common_word(words: tuple[str, ...], rng: np.random.Generator) -> str:
     """Return the first word two times in three, else one of its synonyms."""
     return words[0] if rng.random() < 2 / 3 or len(words) == 1 else one_of(words[1:], rng)
-
-
-def one_of(words: tuple[str, ...], rng: np.random.Generator) -> str:
-    """Return one of the words, with equal probability."""
-    return words[int(rng.integers(len(words)))]

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from engine.cluster.scoring import Result
-from engine.io.storage import as_file
 from engine.io.terminal import echo
 from engine.results.audit import AUDIT, TITLES, Audit, write_audit
 from engine.results.auditing import Ranks, audit
 from engine.results.history import BEST_SET
 from engine.studies.job import Job
-from engine.synthetic.nearest import words_of
+from engine.studies.record import keep
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking import Tracker
 
@@ -18,9 +17,7 @@ def set_audit(job: Job, synthetic: SyntheticSet, ours: Result, full: Sequence[Re
     """Return the audit of a set with its own score and those of all pairs; without these, retrieval is left out."""
     setup = job.specification.setup(device="cpu")
     train, by_all = setup.datasets["train"], [digits for result in full for digits in result.get("ranks", ())]
-    captions = synthetic.captions or words_of(
-        synthetic.texts, train.captions, setup.pairs["train"].texts, prepare=setup.prepared_texts
-    )
+    captions = synthetic.captions or setup.nearest_words(synthetic.texts)
     ranks = Ranks(ours["ranks"], by_all) if ours.get("ranks") and by_all else None
     cache = job.specification.paths.cache
     return audit(synthetic, train, setup.datasets["test"], captions=captions, folder=cache, ranks=ranks)
@@ -32,8 +29,7 @@ def record_audit(tracker: Tracker, job: Job, ours: Result, full: Sequence[Result
         synthetic = load_set(job.folder / BEST_SET)
         found = set_audit(job, synthetic, ours, full)
         write_audit(job.folder, found)
-        with as_file(job.folder / AUDIT) as file:
-            tracker.artifact(file)
+        keep(tracker, job.folder / AUDIT)
         if cells := found.table():
             tracker.table("kept_and_lost", dict(zip(TITLES, zip(*cells, strict=True), strict=True)))
         near = found.nearest

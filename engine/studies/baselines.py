@@ -60,15 +60,12 @@ class Baselines:
         for score in (*self.coresets.values(), *self.full):
             done[score] = score.result()
             bar.update()
-        names = self.job.study.baselines.coresets
-        order = sorted(self.coresets, key=lambda key: (key[1], names.index(key[0])))
-        rows = [score_row(self.job, self._label(key[0]), key[1], done[self.coresets[key]]) for key in order]
+        given, rows = self.job.study.baselines, []
+        for name, pairs in sorted(self.coresets, key=lambda key: (key[1], given.coresets.index(key[0]))):
+            options = ", ".join(f"{key} {value}" for key, value in given.options.get(name, {}).items())
+            label = f"{name} ({options})" if options else name
+            rows.append(score_row(self.job, label, pairs, done[self.coresets[name, pairs]]))
         return [*rows, full_row(self.job, [done[score] for score in self.full])] if self.full else rows
-
-    def _label(self, name: str) -> str:
-        """Return the name of a coreset with its configured options."""
-        options = self.job.study.baselines.options.get(name, {})
-        return f"{name} ({', '.join(f'{key} {value}' for key, value in options.items())})" if options else name
 
 
 def make_scorer(job: Job, cluster: runtime.Cluster) -> Scorer:

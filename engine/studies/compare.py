@@ -1,6 +1,6 @@
 """Running the studies of a comparison in order, and their common table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -18,20 +18,15 @@ from engine.results.statistics import replicated, with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import TABLE_FILES, finished_rows
-from engine.studies.evaluate import set_row
-from engine.studies.job import Job, conclude, keep, make_job, tracked
-from engine.studies.record import record_page, record_rows, record_table
+from engine.studies.evaluate import rows_of_student
+from engine.studies.job import Job, conclude, make_job, tracked
+from engine.studies.record import keep, record_page, record_rows
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:
     """Run or resume every unfinished study of a comparison, print their common table and return it.
 
     The table is written to ``tables/NAME`` in the storage folder. A line with several distillations is one row.
-
-    Raises:
-        ValueError: A study cannot be run as it is configured.
-        FileNotFoundError: Data or weights are missing.
-        RuntimeError: Experts or trials failed for good.
     """
     stem = Path(name).stem
     baselines = make_job(stem, baseline_study(comparison, overrides))
@@ -48,18 +43,18 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     random = named_generator(baselines.study.seed, "ratio")
     rows = [with_ratio(row, real, random) if row.name == first.line.name else row for row in rows]
     sets = {name: next(job for entry, job in jobs if entry.line.name == name) for name in comparison.transferred()}
+    files = {name: job.folder / BEST_SET for name, job in sets.items()}
     others: list[tuple[Job, list[Row]]] = []
     for other, study in transfer_studies(comparison, overrides):
         echo(f"the first sets of {', '.join(sets)} with {other.name}")
         job = make_job(stem, study)
-        others.append((job, transferred(other.name, job, sets, local=local)))
+        others.append((job, rows_of_student(other.name, job, files, local=local)))
     rows = [with_students(row, sets[row.name], others) if row.name in sets else row for row in rows]
     rows += [row for _, found in others for row in found]
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
     with tracked(baselines) as tracker:
-        record_table(tracker, rows)
-        record_rows(tracker, rows)
+        record_rows(tracker, rows, rows)
         for file in TABLE_FILES:
             keep(tracker, folder / file)
         page = record_page(tracker, folder)
@@ -69,13 +64,6 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     lines = [f"table:          {folder / 'table.md'}", *([f"report:         {page}"] if page else [])]
     conclude(baselines, rows, *below, *lines)
     return rows
-
-
-def transferred(student: str, job: Job, sets: Mapping[str, Job], *, local: bool) -> list[Row]:
-    """Return rows of each line's set, of random pairs and of all pairs with another student, named in each row."""
-    own = [set_row(job, distilled.folder / BEST_SET, line, local=local) for line, distilled in sets.items()]
-    rows = with_recovery([*own, *coreset_rows(job, local=local)])
-    return [replace(row, name=f"{row.name}, {student}") for row in rows]
 
 
 def with_students(row: Row, distilled: Job, others: Sequence[tuple[Job, Sequence[Row]]]) -> Row:

@@ -13,15 +13,14 @@ from engine.studies.baselines import Baselines, make_scorer
 from engine.studies.distill import start
 from engine.studies.executor import Executor
 from engine.studies.job import Job, conclude, tracked
-from engine.studies.record import record_rows, record_table
+from engine.studies.record import record_rows
 
 
 def score_coresets(job: Job, *, local: bool) -> list[Row]:
     """Score the job's coresets as ``coreset_rows`` does, print the table and return it."""
     rows = coreset_rows(job, local=local)
     with tracked(job) as tracker:
-        record_table(tracker, rows)
-        record_rows(tracker, rows)
+        record_rows(tracker, rows, rows)
     conclude(job, rows, f"chosen pairs:   {_folder(job)}")
     return rows
 
@@ -42,10 +41,8 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
     for (name, pairs), score in baselines.coresets.items():
         path = _folder(job) / f"{name}_{pairs}.csv"
         chosen = score.result()["chosen"]
-        images, captions = (
-            [train.image_names[train.caption_image[i]] for i in chosen],
-            [train.captions[i] for i in chosen],
-        )
+        images = [train.image_names[train.caption_image[index]] for index in chosen]
+        captions = [train.captions[index] for index in chosen]
         with atomic_path(path) as temporary:
             temporary.write_text(polars.DataFrame({"image": images, "caption": captions}).write_csv(), encoding="utf-8")
     return rows

@@ -1,9 +1,7 @@
 """The main job: experts, search, scores and table of one study, each part skipped where it is already done."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from tqdm import tqdm
 
@@ -13,50 +11,37 @@ from engine.cluster.experts.registry import get_registry
 from engine.cluster.experts.train import train_experts
 from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.prepare import prepare
-from engine.cluster.scoring import Result, Scorer, score_set, waited
+from engine.cluster.scoring import Result, score_set, waited
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
 from engine.cluster.search.trial import BEST_SET
 from engine.config.load import as_yaml, assign
 from engine.experts.store import ExpertStore
-from engine.io.files import atomic_path, digest
-from engine.io.storage import read_whole
+from engine.io.files import atomic_path, digest, write_json
+from engine.io.storage import read_whole, remove_tree
 from engine.io.terminal import echo
 from engine.report.page import NAME as REPORT
+from engine.report.study import EXPERTS
 from engine.results.files import read_table, write_table
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.auditing import record_audit
-from engine.studies.baselines import Baselines, finished_sentence, score_row
+from engine.studies.baselines import Baselines, finished_sentence, make_scorer, score_row
 from engine.studies.executor import Executor
-from engine.studies.job import Job, conclude, forget, keep, tracked
+from engine.studies.job import Job, conclude, tracked
 from engine.studies.mapping import record_map
-from engine.studies.preflight.checks import (
-    buffer_warning,
-    check_cluster,
-    check_data,
-    check_disk,
-    check_memory,
-    check_study,
-)
+from engine.studies.preflight.checks import buffer_warning, check_cluster, check_disk, check_here, check_memory
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
-from engine.studies.record import record_experts, record_page, record_rows, record_table, row_metrics
+from engine.studies.record import keep, record_page, record_rows, row_metrics
 from engine.tracking import Tracker
 
 TABLE_FILES = ("table.md", "table.csv", "table.json")
 
 
 def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
-    """Run what is missing of a study, print first what that will take and last its table, and return the table.
-
-    Raises:
-        ValueError: the study cannot be run as it is configured.
-        FileNotFoundError: its data or weights are not there.
-        StorageError: the storage is away, or refuses.
-        RuntimeError: experts or trials failed for good.
-    """
+    """Run what is missing of a study, print first what that will take and last its table, and return the table."""
     with one_sentence_errors(job.specification.storage):
         if not fresh and job.finished:
             rows = read_table(job.folder)
@@ -80,25 +65,14 @@ def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
 
 
 def start(job: Job, *, local: bool) -> tuple[Job, runtime.Cluster]:
-    """Check the study and its data, start or join Ray, say which, check the study against that, and prepare the data.
-
-    Raises:
-        ValueError: the study cannot be run as it is configured.
-        FileNotFoundError: its data or weights are not there.
-    """
+    """Check the study and its data, start or join Ray, say which, check the study against it, and prepare the data."""
     check_here(job)
     cluster, _ = _connect(job, local=local)
-    return _prepared(job, cluster), cluster
+    return replace(job, specification=prepare(job.specification, cluster)), cluster
 
 
 def train_missing_experts(job: Job, *, local: bool) -> None:
-    """Train the experts that the store of a study lacks, and nothing else.
-
-    Raises:
-        ValueError: the study cannot be run as it is configured.
-        FileNotFoundError: its data or weights are not there.
-        RuntimeError: an expert could not be trained.
-    """
+    """Train the experts that the store of a study lacks, and nothing else."""
     with one_sentence_errors():
         job, cluster = start(job, local=local)
         _train_experts(job, cluster)
@@ -110,17 +84,6 @@ def _train_experts(job: Job, cluster: runtime.Cluster) -> None:
     """Train the experts of each student that the set is learned for, as far as their stores lack them."""
     for one in job.specification.of_each_student():
         train_experts(one, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
-
-
-def check_here(job: Job) -> None:
-    """Check the study and its data, before Ray is started.
-
-    Raises:
-        ValueError: the study cannot be run as it is configured.
-        FileNotFoundError: its data or weights are not there.
-    """
-    check_study(job)
-    check_data(job)
 
 
 def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
@@ -135,33 +98,21 @@ def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
     return cluster, nodes
 
 
-def _prepared(job: Job, cluster: runtime.Cluster) -> Job:
-    """Return the job after its data were prepared in the cluster."""
-    return replace(job, specification=prepare(job.specification, cluster))
-
-
 def _run_missing(job: Job, trial: TrialBytes, *, local: bool, fresh: bool) -> list[Row]:
     """Run what is missing of a study that was checked here, and whose trials need the memory and disk of ``trial``."""
     cluster, nodes = _connect(job, local=local)
     check_disk(job, trial.checkpoint)
     check_memory(job, trial.step, runtime.granted(job.study.resources.trial, cluster), nodes)
-    job = _prepared(job, cluster)
-    if fresh:
-        forget(job)
-    baselines = _begin(job, cluster)
+    job = replace(job, specification=prepare(job.specification, cluster))
+    if fresh:  # experts and scores of baselines stay, since other studies share them
+        remove_tree(job.folder)
+    get_registry(job.specification.expert_folder())  # its process and the first student's come up while MLflow does
+    baselines = Baselines(job, make_scorer(job, cluster), Executor(1))
+    baselines.start_first()
     with one_sentence_errors(job.specification.storage), tracked(job, fresh=fresh) as tracker:
         with atomic_path(job.folder / "configuration.yaml") as temporary:
             temporary.write_text(as_yaml(job.study), encoding="utf-8")
         return _run(job, cluster, baselines, tracker)
-
-
-def _begin(job: Job, cluster: runtime.Cluster) -> Baselines:
-    """Start the registry and the first full-data student, whose processes come up while MLflow does."""
-    get_registry(job.specification.expert_folder())
-    evaluation = runtime.granted(job.study.resources.evaluation, cluster)
-    baselines = Baselines(job, Scorer(job.specification, runtime.actor_options(evaluation)), Executor(1))
-    baselines.start_first()
-    return baselines
 
 
 def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Tracker) -> list[Row]:
@@ -181,10 +132,16 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     if not beside:
         baselines.start_rest()
     rows, ours = _scored(job, best, baselines)
-    record_experts(job.folder, ExpertStore(job.specification.expert_folder()), job.expert_count)
+    store = ExpertStore(job.specification.expert_folder())
+    if any(curves := [store.curve(expert) for expert in range(job.expert_count)]):
+        write_json(job.folder / EXPERTS, curves)
     record_audit(tracker, job, ours, [score.result() for score in baselines.full])
     record_map(job)
-    _record(job, rows, tracker, seconds=time.perf_counter() - started)
+    write_table(job.folder, rows)  # ends the study
+    for name in (*TABLE_FILES, BEST_SET):
+        keep(tracker, job.folder / name)
+    tracker.metrics(row_metrics(rows[0]) | {"seconds": time.perf_counter() - started}, step=0)
+    record_rows(tracker, rows, rows[1:])
     record_page(tracker, job.folder)
     return rows
 
@@ -197,25 +154,11 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list
     with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
         ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
         bar.update()
-        own, *real = with_recovery([_own_row(job, best.metrics, ours), *baselines.rows(bar)])
+        method = assign(job.study, best.metrics["config"]).method  # may be searched
+        cost = {"seconds": best.metrics["time_total_s"], "memory": best.metrics["peak_memory"]}
+        diverged = best.metrics.get("diverged_at")
+        broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
+        note = "; ".join([*broken, f"distilled by {method.name}"])
+        row = score_row(job, job.name, method.num_pairs, {**ours, **cost}, note=note)
+        own, *real = with_recovery([row, *baselines.rows(bar)])
     return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real], ours
-
-
-def _own_row(job: Job, metrics: Mapping[str, Any], score: Mapping[str, Any]) -> Row:
-    """Return the row of the best trial under the name of the recipe; a note says its method, which may be searched."""
-    method = assign(job.study, metrics["config"]).method
-    cost = {"seconds": metrics["time_total_s"], "memory": metrics["peak_memory"]}
-    diverged = metrics.get("diverged_at")
-    broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
-    note = "; ".join([*broken, f"distilled by {method.name}"])
-    return score_row(job, job.name, method.num_pairs, {**score, **cost}, note=note)
-
-
-def _record(job: Job, rows: list[Row], tracker: Tracker, *, seconds: float) -> None:
-    """Keep the table, the set and the headline numbers with the study's run; the table ends the study."""
-    write_table(job.folder, rows)
-    for name in (*TABLE_FILES, BEST_SET):
-        keep(tracker, job.folder / name)
-    tracker.metrics(row_metrics(rows[0]) | {"seconds": seconds}, step=0)
-    record_table(tracker, rows)
-    record_rows(tracker, rows[1:])

@@ -19,8 +19,9 @@ from engine.models.packages import PACKAGES, PUBLIC, install, installed
 from engine.studies.job import local_folder
 from engine.tracking.mlflow.uri import VARIABLE, check_uri, default_uri, is_server, shown
 
-LITTLE_DISK, LITTLE_SHARED = 8 * 2**30, 2**30
-"""Bytes below which an installation with a study, and Ray's object store, get into trouble."""
+LITTLE_DISK = 8 * 2**30, "an installation and a study need about this much"
+LITTLE_SHARED = 2**30, "Ray's object store then lies on a disk and is slow"
+"""Bytes below which a study gets into trouble, and why."""
 HUB = "https://huggingface.co"
 PATIENCE_S = 5.0
 """Seconds in which a server has to take a connection."""
@@ -31,12 +32,14 @@ def examine(storage: str) -> tuple[dict[str, str], list[str]]:
     where = location(storage)
     here = local_folder(where)
     paths, uri = default_paths(here), default_uri(here)
+    versions = ", ".join(f"{name} {number}" for name, number in provenance.versions().items() if number != "none")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wrong: list[str] = []
     lines = {
-        "versions": f"vldistill {__version__} at {provenance.commit()}; {_versions()}",
+        "versions": f"vldistill {__version__} at {provenance.commit()}; {versions}",
         "processors": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} for this process",
         "GPUs": _gpus(wrong),
-        "memory": f"{format_bytes(_memory_bytes())}; shared memory {format_bytes(_free_bytes(Path('/dev/shm')))}",
+        "memory": f"{format_bytes(memory)}; shared memory {format_bytes(_free_bytes(Path('/dev/shm')))}",
         "storage": f"{where}; on this disk {format_bytes(_free_bytes(here))} free",
         "data": f"{paths.data}: {_named(paths.data)}",
         "weights": f"{paths.weights}: {_named(paths.weights)}; packages: {_packages(wrong)}",
@@ -57,12 +60,10 @@ def examine(storage: str) -> tuple[dict[str, str], list[str]]:
     if is_server(uri) and not _answers(uri):
         wrong.append(f"{VARIABLE} is {shown(uri)!r}, where no server takes a connection.")
     attempt(lambda: lines.update(Ray=f"the cluster at {address}" if (address := running_cluster()) else lines["Ray"]))
-    wrong += _scarce(here)
+    for folder, (least, why) in {here: LITTLE_DISK, Path("/dev/shm"): LITTLE_SHARED}.items():
+        if (free := _free_bytes(folder)) < least:
+            wrong.append(f"{folder}: {format_bytes(free)} are free, expected {format_bytes(least)} or more ({why}).")
     return lines, wrong
-
-
-def _versions() -> str:
-    return ", ".join(f"{name} {number}" for name, number in provenance.versions().items() if number != "none")
 
 
 def _gpus(wrong: list[str]) -> str:
@@ -113,24 +114,7 @@ def _named(folder: Path) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") or "nothing there"
 
 
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _free_bytes(folder: Path) -> int:
     """Return the free bytes of the disk that a folder, which need not exist, lies on."""
     there = next((parent for parent in (folder, *folder.parents) if parent.exists()), None)
     return shutil.disk_usage(there).free if there else 0
-
-
-def _scarce(here: Path) -> list[str]:
-    """Return a sentence about each kind of space of which there is too little."""
-    wanted = {
-        here: (LITTLE_DISK, "an installation and a study need about this much"),
-        Path("/dev/shm"): (LITTLE_SHARED, "Ray's object store then lies on a disk and is slow"),
-    }
-    return [
-        f"{folder}: {format_bytes(free)} are free, expected {format_bytes(least)} or more ({why})."
-        for folder, (least, why) in wanted.items()
-        if (free := _free_bytes(folder)) < least
-    ]

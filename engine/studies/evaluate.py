@@ -1,5 +1,7 @@
 """Scoring one synthetic set."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine.build import data_set
@@ -7,16 +9,19 @@ from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_classes, score_set, waited
 from engine.cluster.search.trial import BEST_SET
 from engine.config.classes import read_classes
+from engine.config.comparison import given_students
 from engine.data.classes import Classes
 from engine.io.files import digest
 from engine.io.storage import Location
 from engine.io.terminal import echo
 from engine.results.render import render_text
 from engine.results.row import Row
+from engine.results.statistics import with_recovery
 from engine.rewording import reworded
 from engine.studies.baselines import make_scorer, score_row
+from engine.studies.coresets import coreset_rows
 from engine.studies.distill import start
-from engine.studies.job import EXPERIMENT, Job, open_run
+from engine.studies.job import EXPERIMENT, Job, make_job, open_run
 from engine.studies.record import record_row, study_data, study_tags
 from engine.studies.registered import set_location
 from engine.synthetic.folder import set_digest
@@ -24,27 +29,47 @@ from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking.mlflow.tracker import RunIdentity
 
 
-def score_file(job: Job, path: str | None, *, local: bool, classes: str | None = None) -> Row:
+def score_file(
+    job: Job, path: str | None, *, students: Sequence[str] = (), classes: str | None = None, local: bool
+) -> list[Row]:
     """Score a set, in a file, a folder or MLflow's registry, under the job's protocol; print its row and return it.
 
-    Without ``path``, the set is the one that the job has distilled. With ``classes``, the name of what the data are
-    classified by or the path of a YAML file, it is scored by zero-shot classification too, and has a run in MLflow.
+    Without ``path``, the set is the one that the job has distilled. With ``students``, YAML files of changes of the
+    study, the set is scored with each of these too, and every student has rows of random pairs and of all pairs. With
+    ``classes``, the name of what the data are classified by or the path of a YAML file, the set is scored by zero-shot
+    classification too, and has a run in MLflow.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The shape of its images or texts does not fit the student, or there are no such classes.
+        ValueError: The shape of its images or texts does not fit a student, or there are no such classes.
     """
+    if classes is not None and students:
+        raise ValueError(f"--classes is {classes!r}, expected it without --students.")
     known = None if classes is None else classes_named(job, classes)
     file = set_location(path, job.specification.storage) if path else job.folder / BEST_SET
-    row = set_row(job, file, file.stem, local=local, classes=known)
-    echo(f"\n{render_text([row])}")
+    if students:
+        others = given_students(job.study, students, pairs=len(load_set(file)))
+        jobs = {name: make_job(job.name, study) for name, study in others.items()}
+        for one in jobs.values():
+            fitting_set(one, file)
+        rows = [row for name, one in jobs.items() for row in rows_of_student(name, one, {file.stem: file}, local=local)]
+    else:
+        rows = [set_row(job, file, file.stem, local=local, classes=known)]
+    echo(f"\n{render_text(rows)}")
     if known:
         key = digest("classes/1", job.key, set_digest(file), repr(known))
-        run = open_run(job, RunIdentity(EXPERIMENT, f"{row.name}, {known.name}", key, row.note))
+        run = open_run(job, RunIdentity(EXPERIMENT, f"{rows[0].name}, {known.name}", key, rows[0].note))
         run.tags(study_tags(job.study) | {"classes": known.name})
         run.data(study_data(job.specification))
-        record_row(run, row)
-    return row
+        record_row(run, rows[0])
+    return rows
+
+
+def rows_of_student(student: str, job: Job, sets: Mapping[str, Location], *, local: bool) -> list[Row]:
+    """Return rows of sets by their names, of random pairs and of all pairs with the student that each row names."""
+    own = [set_row(job, file, name, local=local) for name, file in sets.items()]
+    rows = with_recovery([*own, *coreset_rows(job, local=local)])
+    return [replace(row, name=f"{row.name}, {student}") for row in rows]
 
 
 def classes_named(job: Job, name: str) -> Classes:

@@ -3,17 +3,9 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-
-@dataclass
-class _Job(Generic[T]):
-    call: Callable[[], T]
-    after: Future[T] | None
-    result: Future[T] = field(default_factory=Future)
 
 
 class Executor(Generic[T]):
@@ -27,7 +19,7 @@ class Executor(Generic[T]):
     def __init__(self, number: int) -> None:
         self.number = number
         self._running = 0
-        self._waiting: list[_Job[T]] = []
+        self._waiting: list[tuple[Callable[[], T], Future[T] | None, Future[T]]] = []  # call, after, result
         self._lock = threading.Lock()
 
     def widen(self, number: int) -> None:
@@ -38,30 +30,30 @@ class Executor(Generic[T]):
 
     def start(self, call: Callable[[], T], *, after: Future[T] | None = None) -> Future[T]:
         """Return the future result of ``call``, which starts once ``after`` is done, and fails if that failed."""
-        job = _Job(call, after)
+        result: Future[T] = Future()
         with self._lock:
-            self._waiting.append(job)
+            self._waiting.append((call, after, result))
         if after is None:
             self._start_ready()
         else:
             after.add_done_callback(lambda _: self._start_ready())
-        return job.result
+        return result
 
     def _start_ready(self) -> None:
         with self._lock:
-            ready = [job for job in self._waiting if job.after is None or job.after.done()]
+            ready = [job for job in self._waiting if job[1] is None or job[1].done()]
             for job in ready[: self.number - self._running]:
                 self._waiting.remove(job)
                 self._running += 1
-                threading.Thread(target=self._run, args=(job,), daemon=True).start()
+                threading.Thread(target=self._run, args=job, daemon=True).start()
 
-    def _run(self, job: _Job[T]) -> None:
+    def _run(self, call: Callable[[], T], after: Future[T] | None, result: Future[T]) -> None:
         try:
-            if job.after is not None:
-                job.after.result()
-            job.result.set_result(job.call())
+            if after is not None:
+                after.result()
+            result.set_result(call())
         except BaseException as error:  # raised again by ``Future.result``
-            job.result.set_exception(error)
+            result.set_exception(error)
         with self._lock:
             self._running -= 1
         self._start_ready()

@@ -14,13 +14,13 @@ from engine.data.sets import auto
 from engine.data.shared import shared
 from engine.io.files import digest
 from engine.io.paths import Paths, default_paths
-from engine.io.storage import Location, as_file, check_answers, check_writable, location, matching, remove_tree
+from engine.io.storage import Location, check_answers, check_writable, location, matching
 from engine.io.terminal import echo
 from engine.provenance import provenance
 from engine.results.render import render_text
 from engine.results.row import Row
 from engine.specification import Specification
-from engine.studies.preflight.requirements import epochs_read, experts_read
+from engine.studies.preflight.requirements import epochs_read, largest
 from engine.studies.record import study_data, study_tags
 from engine.tracking import Tracker
 from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
@@ -47,18 +47,19 @@ class Job:
     def folder(self) -> Location:
         """The folder of the results: an existing one under any name, a finished one first, else a new one."""
         studies = self.specification.storage / "studies"
-        there = sorted(matching(studies, f"*-{self.key}"), key=lambda folder: (not _ended(folder), folder.name))
+        there = matching(studies, f"*-{self.key}")
+        there = sorted(there, key=lambda folder: (not (folder / "table.json").exists(), folder.name))
         return there[0] if there else studies / f"{self.name}-{self.key}"
 
     @property
     def finished(self) -> bool:
         """Whether the study's table, which is written last, is there."""
-        return _ended(self.folder)
+        return (self.folder / "table.json").exists()
 
     @property
     def expert_count(self) -> int:
         """The number of experts: the largest that any trial reads."""
-        return experts_read(self.study)
+        return largest(self.study, "experts.count")
 
     @cached_property
     def expert_epochs(self) -> int:
@@ -75,10 +76,6 @@ class Job:
     def mlflow_uri(self) -> str:
         """The tracking URI of MLflow: ``MLFLOW_TRACKING_URI``, else a database in the local folder."""
         return default_uri(local_folder(self.specification.storage))
-
-
-def _ended(folder: Location) -> bool:
-    return (folder / "table.json").exists()
 
 
 def make_job(space: str, study: Resolved, *, samples: int | None = None) -> Job:
@@ -141,6 +138,16 @@ def open_run(job: Job, identity: RunIdentity, *, fresh: bool = False) -> MlflowT
     )
 
 
+def tracking_uri(storage: Location) -> str:
+    """Return the tracking URI of a storage, whose database follows its folder of artifacts where both were moved."""
+    here = local_folder(storage)
+    uri = default_uri(here)
+    check_uri(uri)
+    if database := database_file(uri):
+        follow_move(database, EXPERIMENT, here / ARTIFACTS)
+    return uri
+
+
 @contextmanager
 def tracked(job: Job, *, fresh: bool = False) -> Iterator[Tracker]:
     """Open the study's run in MLflow, record its configuration and what runs it, and end it when the block ends.
@@ -164,24 +171,10 @@ def tracked(job: Job, *, fresh: bool = False) -> Iterator[Tracker]:
     tracker.finish("FINISHED")
 
 
-def keep(tracker: Tracker, where: Location) -> None:
-    """Log a file as an artifact, from a disk or an object store."""
-    with as_file(where) as file:
-        tracker.artifact(file)
-
-
-def forget(job: Job) -> None:
-    """Delete the results of a study; experts and scores of baselines stay, since other studies share them."""
-    remove_tree(job.folder)
-
-
 def conclude(job: Job, rows: list[Row], *lines: str) -> None:
     """Print the table, further lines, and how to open the runs in MLflow."""
     echo(f"\n{render_text(rows)}")
     for line in lines:
         echo(line)
-    uri = job.mlflow_uri
-    if database := database_file(uri):
-        follow_move(database, EXPERIMENT, local_folder(job.specification.storage) / ARTIFACTS)
-    for number, line in enumerate(page(uri, EXPERIMENT)):
+    for number, line in enumerate(page(tracking_uri(job.specification.storage), EXPERIMENT)):
         echo(f"{'then open:' if number else 'compare runs:':<16}{line}")

@@ -60,11 +60,20 @@ def write_study(
         ValueError: the folder is of no known layout, or its captions cannot be read.
     """
     path, paths, root = own_file(name), default_paths(Path("runs")), Path(os.path.abspath(folder.expanduser()))
-    data, settings = _divided(root, _captions(captions, root))
-    budget = _budget(data, pairs)
+    if captions is not None:  # named from here, or from the folder of the photos
+        here, beside = Path(os.path.abspath(captions.expanduser())), root / captions
+        captions = beside if beside.is_file() and not here.is_file() else here
+    data, settings = _divided(root, captions)
+    train = data.captions["train"]
+    if pairs is not None and not 2 <= pairs < train:
+        raise ConfigError(
+            f"{COMMAND_LINE}: --pairs is {pairs}, expected 2 to {train - 1:,}, fewer than the {train:,} training pairs "
+            f"of {data.root}."
+        )
+    photos = data.photos["train"]
     towers = encoders(paths)
     values = {
-        **_numbers(data, budget),
+        **_numbers(data, pairs or min(100, photos // 10)),
         **{key: tower.options for key, tower in towers.items()},
         **{f"{key}_origin": tower.origin for key, tower in towers.items()},
         "typed": "".join(letter if letter.isprintable() else "?" for letter in typed),
@@ -72,21 +81,18 @@ def write_study(
         "layout": data.name,
         "settings": "\n".join(_settings(data, settings, paths)),
     }
-    _write(path, _aligned(Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)))
+    lines = []
+    for line in Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values).splitlines():
+        key, mark, comment = line.rpartition("  # ")  # comments stand below each other, as far as lines leave room
+        lines.append(f"{key:<26}{mark}{comment}" if mark else line)
+    _write(path, "\n".join(lines) + "\n")
     absent = [f"{key} encoder: {tower.origin}" for key, tower in towers.items() if not tower.here]
-    photos = data.photos["train"]
     few = f"With {photos} training photos, chosen pairs may train as well as learned ones; compare the coresets."
     return path, [data.line(), *absent, *([few] if photos < WORTH_LEARNING else [])]
 
 
 def own_file(name: str) -> Path:
-    """Return the YAML file that a name or a path stands for.
-
-    Raises:
-        ConfigError: it cannot be the name of a space.
-        FileExistsError: it is there already.
-        FileNotFoundError: its folder is not there.
-    """
+    """Return the YAML file that a name or a path stands for, which has to be new, in a folder that is there."""
     path = Path(name).expanduser()
     path = path if path.suffix in (".yaml", ".yml") else path.with_name(f"{path.name}.yaml") if path.name else path
     if not path.stem or "=" in name or not name.isprintable() or len(os.fsencode(path.name)) > 200:
@@ -100,20 +106,8 @@ def own_file(name: str) -> Path:
     return path
 
 
-def _captions(given: Path | None, root: Path) -> Path | None:
-    """Return the file of captions, which may be named from here or from the folder of the photos."""
-    if given is None:
-        return None
-    here, beside = Path(os.path.abspath(given.expanduser())), root / given
-    return beside if beside.is_file() and not here.is_file() else here
-
-
 def _divided(root: Path, captions: Path | None) -> tuple[Recognised, dict[str, Any]]:
-    """Return the data, and the fractions of val and test where the data leave them open; few data give larger ones.
-
-    Raises:
-        ConfigError: a split is too small to learn from, or to score on.
-    """
+    """Return the data, and the fractions of val and test where the data leave them open; few data give larger ones."""
     data, chosen = recognise(root, captions), dict[str, Any]()
     total = sum(data.photos.values())
     if data.divided and {*PARTS} <= {field.name for field in fields(find("data", data.name))}:  # type: ignore[arg-type]
@@ -129,20 +123,6 @@ def _divided(root: Path, captions: Path | None) -> tuple[Recognised, dict[str, A
                 f"{root}: the split {split!r} has {data.photos[split]} of {total} photos, expected {least} or more."
             )
     return data, chosen
-
-
-def _budget(data: Recognised, pairs: int | None) -> int:
-    """Return the number of synthetic pairs.
-
-    Raises:
-        ConfigError: as many as the training pairs, or more, were asked for.
-    """
-    if pairs is not None and not 2 <= pairs < data.captions["train"]:
-        raise ConfigError(
-            f"{COMMAND_LINE}: --pairs is {pairs}, expected 2 to {data.captions['train'] - 1:,}, fewer than the "
-            f"{data.captions['train']:,} training pairs of {data.root}."
-        )
-    return pairs or min(100, data.photos["train"] // 10)
 
 
 def _numbers(data: Recognised, budget: int) -> dict[str, Any]:
@@ -181,15 +161,6 @@ def _quoted(value: Any) -> str:
     """Return a value of JSON as YAML on one line."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)
-
-
-def _aligned(text: str) -> str:
-    """Return lines with their comments below each other, as far as the lines leave room."""
-    lines = []
-    for line in text.splitlines():
-        key, mark, comment = line.rpartition("  # ")
-        lines.append(f"{key:<26}{mark}{comment}" if mark else line)
-    return "\n".join(lines) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,59 +5,47 @@ from typing import Any
 
 from engine.config.schema import Study
 from engine.data.cache import array_key
-from engine.experts.store import ExpertStore
-from engine.io.files import digest, write_json
+from engine.io.files import digest
 from engine.io.storage import Location, as_file
 from engine.io.terminal import echo
-from engine.report.study import EXPERTS
 from engine.report.write import write_page
 from engine.results.row import Row
 from engine.specification import Specification
 from engine.tracking import Data, Tracker
 
 
-def record_table(tracker: Tracker, rows: Sequence[Row]) -> None:
-    """Record all rows as one table of the tracker's run: recalls in percent, seconds, bytes."""
+def record_rows(tracker: Tracker, rows: Sequence[Row], children: Sequence[Row]) -> None:
+    """Record rows as a table of a run (recalls in percent, seconds, bytes), and ``children`` as runs below it."""
     numbers = [row_metrics(row) for row in rows]
     keys = list(dict.fromkeys(key for one in numbers for key in one))
     columns: dict[str, Sequence[Any]] = {"set": [row.name for row in rows], "pairs": [row.pairs for row in rows]}
     rounded = {key: [None if key not in one else round(one[key], 3) for one in numbers] for key in keys}
     tracker.table("results", columns | rounded)
-
-
-def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
-    """Record each row as a child of the tracker's run."""
-    for row in rows:
-        record_row(tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}"), row)
+    for row in children:
+        run = tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}")
+        record_row(run, row)
 
 
 def record_row(run: Tracker, row: Row) -> None:
     """Record a row as a run, and end it."""
-    made = row.made_by[0]
-    tags = {
-        "method": row.name,
-        "pairs": row.pairs,
-        "protocol": row.protocol,
-        "commit": made.commit,
-        "device": made.device,
-    }
+    made = {"commit": row.made_by[0].commit, "device": row.made_by[0].device}
+    tags = {"method": row.name, "pairs": row.pairs, "protocol": row.protocol, **made}
     run.tags({name: value for name, value in tags.items() if value})
     run.metrics(row_metrics(row), step=0)
     run.finish("FINISHED")
 
 
-def record_experts(folder: Location, store: ExpertStore, count: int) -> None:
-    """Write the learning curves of the first ``count`` experts, where there are any, into the folder of their study."""
-    if any(curves := [store.curve(expert) for expert in range(count)]):
-        write_json(folder / EXPERTS, curves)
+def keep(tracker: Tracker, where: Location) -> None:
+    """Log a file as an artifact, from a disk or an object store."""
+    with as_file(where) as file:
+        tracker.artifact(file)
 
 
 def record_page(tracker: Tracker, folder: Location) -> Location | None:
     """Write the report of a study or a table into its folder and keep it; one that cannot be drawn ends nothing."""
     try:
         page = write_page(folder)
-        with as_file(page) as file:
-            tracker.artifact(file)
+        keep(tracker, page)
     except Exception as error:  # the table is written already
         echo(f"The report is missing, since {type(error).__name__}: {error}")
         return None

@@ -11,10 +11,9 @@ from engine.io.terminal import echo
 from engine.results.files import read_table
 from engine.results.history import BEST_SET
 from engine.results.render import row_cells
-from engine.studies.job import ARTIFACTS, EXPERIMENT, Job, local_folder, make_job
+from engine.studies.job import EXPERIMENT, Job, make_job, tracking_uri
 from engine.studies.record import study_tags
 from engine.tracking.mlflow.registry import SCHEME, kept_file, register, run_of_study, run_with, version_at
-from engine.tracking.mlflow.uri import check_uri, database_file, default_uri, follow_move
 
 CONFIGURATION = "configuration.yaml"
 
@@ -28,7 +27,7 @@ def job_of_run(run_id: str, words: Sequence[str], *, samples: int | None = None)
         ValueError: MLflow knows no such run, it keeps no configuration, or an override does not fit.
         ConnectionError: MLflow does not answer.
     """
-    uri = _uri(_storage(words))
+    uri = tracking_uri(_storage(words))
     run = run_with(uri, run_id)
     with tempfile.TemporaryDirectory(prefix="vldd-") as folder:
         study = resolve(load(str(kept_file(uri, run, CONFIGURATION, Path(folder))), words))
@@ -48,7 +47,7 @@ def set_location(text: str, storage: Location | None = None, words: Sequence[str
     if not text.startswith(SCHEME):
         return location(text, key="--set")
     storage = storage or _storage(words)
-    uri = _uri(storage)
+    uri = tracking_uri(storage)
     version = version_at(uri, text)
     target = storage / "registered" / f"{version.name}-{version.number}.safetensors"
     with tempfile.TemporaryDirectory(prefix="vldd-") as folder, atomic_path(target) as temporary:
@@ -65,7 +64,7 @@ def register_set(job: Job, name: str) -> None:
     """
     if not job.finished:
         raise ValueError(f"{job.folder}: the study is not finished, expected its set; distil it first.")
-    uri, own = _uri(job.specification.storage), read_table(job.folder)[0]
+    uri, own = tracking_uri(job.specification.storage), read_table(job.folder)[0]
     run = run_of_study(uri, EXPERIMENT, job.key)
     if run is None:
         raise ValueError(f"{job.folder}: MLflow has no run of this study, expected the one that recorded it.")
@@ -78,13 +77,3 @@ def register_set(job: Job, name: str) -> None:
 def _storage(words: Sequence[str]) -> Location:
     """Return the storage that overrides name, or the one that studies have by default."""
     return location(str(parse_overrides(words).get("storage", "runs")))
-
-
-def _uri(storage: Location) -> str:
-    """Return the tracking URI of a storage, whose database follows its folder of artifacts where both were moved."""
-    here = local_folder(storage)
-    uri = default_uri(here)
-    check_uri(uri)
-    if database := database_file(uri):
-        follow_move(database, EXPERIMENT, here / ARTIFACTS)
-    return uri

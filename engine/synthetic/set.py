@@ -91,7 +91,7 @@ class SyntheticSet(nn.Module):
 
         Both share all that they learn.
         """
-        return with_module(self, "log_rates", self.students[number - 1]) if number else self
+        return with_part(self, "log_rates", self.students[number - 1]) if number else self
 
     def all_log_rates(self) -> dict[str, Tensor]:
         """Return the logarithms of all learning rates by their names in the file."""
@@ -132,10 +132,11 @@ class SyntheticSet(nn.Module):
 Learned = TypeVar("Learned", bound=nn.Module)
 
 
-def with_module(module: Learned, name: str, other: nn.Module) -> Learned:
-    """Return a module with ``other`` in place of its part ``name``; all its other parts are shared."""
+def with_part(module: Learned, name: str, other: nn.Module | nn.Parameter) -> Learned:
+    """Return a module with ``other`` in place of its module or parameter ``name``; all its other parts are shared."""
     view = copy.copy(module)
-    view._modules = {**module._modules, name: other}
+    parts = "_parameters" if isinstance(other, nn.Parameter) else "_modules"
+    setattr(view, parts, {**getattr(module, parts), name: other})
     return view
 
 

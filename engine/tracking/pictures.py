@@ -4,6 +4,7 @@ import textwrap
 import unicodedata
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import polars
 from jaxtyping import Float, Shaped
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from torch import Tensor
 
 from engine.io.files import atomic_path
+from engine.io.terminal import echo
 from engine.synthetic.nearest import Prepare, words_of
 from engine.synthetic.set import SyntheticSet
-from engine.tracking.fonts import with_glyphs
 
 BEFORE_AFTER, CAPTIONS = "before_after.png", "captions.tsv"
 """The files of a set's pictures."""
@@ -27,6 +29,11 @@ IMAGE, GAP, GUTTER, MARGIN, TITLE, LINE = 1.5, 0.08, 0.42, 0.18, 0.2, 0.135  # i
 CAPTION_CHARACTERS, CAPTION_LINES = 26, 4
 SMALL_PX = 112
 """Below this height images are enlarged without smoothing, so that single pixels can be seen."""
+FIRST = "DejaVu Sans"
+"""The family of matplotlib itself, which has Latin, Greek, Cyrillic, Arabic and many symbols."""
+_BOXES = "Last Resort"
+"""How the name of a font begins that has a box for every character."""
+_reported: list[str] = []
 
 
 def write_set_pictures(
@@ -93,3 +100,33 @@ def _wrapped(caption: str) -> str:
     wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in shown)
     width = CAPTION_CHARACTERS // 2 if wide else CAPTION_CHARACTERS
     return "\n".join(textwrap.wrap(shown, width, max_lines=CAPTION_LINES, placeholder=" …"))
+
+
+def with_glyphs(text: str) -> list[str]:
+    """Return families of which each next one has characters of ``text`` that those before it lack, ``FIRST`` first.
+
+    Once a process, one line at the terminal says which characters no font on this machine has.
+    """
+    families, missing = [FIRST], {letter for letter in text if letter.isprintable()} - _letters(FIRST)
+    plain = {font.name for font in fontManager.ttflist if font.style == "normal" and font.weight in (400, "normal")}
+    for family in sorted(plain) if missing else ():
+        if not family.startswith(_BOXES) and (found := missing & _letters(family)):
+            families.append(family)
+            missing -= found
+    if missing and not _reported:
+        _reported.append("".join(sorted(missing)[:10]))
+        echo(
+            f"before_after.png: no font on this machine has {len(missing)} of the captions' characters (such as "
+            f"{_reported[0]}), which are drawn as boxes; captions.tsv has them, and a font such as Noto Sans CJK would."
+        )
+    return families
+
+
+@cache
+def _letters(family: str) -> frozenset[str]:
+    """Return the characters of the font that matplotlib draws a family in."""
+    try:
+        file = findfont(FontProperties(family=family), fallback_to_default=False)
+        return frozenset(map(chr, get_font(file).get_charmap()))
+    except (ValueError, OSError, RuntimeError):  # a font that was deleted, or cannot be drawn
+        return frozenset()

@@ -1,5 +1,6 @@
 """Time-lapse of a synthetic set: a small frame of its first images at each validation, and the animation of them."""
 
+import base64
 import io
 import math
 from collections.abc import Sequence
@@ -21,6 +22,15 @@ def as_image(pixels: Float[Tensor, "3 h w"]) -> Image.Image:
     """Return one image of a set; pixels outside [0, 1] are clamped, and NaN is black."""
     values = np.nan_to_num(pixels.detach().float().cpu().numpy(), nan=0.0).clip(0.0, 1.0)
     return Image.fromarray((255 * values.transpose(1, 2, 0)).round().astype(np.uint8))
+
+
+def small_webp(image: Image.Image, *, px: int, quality: int) -> str:
+    """Return an image of at most ``px`` pixels as WebP in base64, without loss where its pixels can be seen."""
+    small = image.width < px
+    image.thumbnail((px, px))
+    target = io.BytesIO()
+    image.save(target, "WEBP", lossless=small, quality=quality)
+    return base64.b64encode(target.getvalue()).decode()
 
 
 def write_frame(folder: Location, images: Float[Tensor, "n 3 h w"], *, outer_step: int) -> None:

@@ -11,7 +11,7 @@ from engine.cluster.prepare import kind_of_device, prepare
 from engine.cluster.runtime import Cluster
 from engine.data.cache import SHARD
 from engine.specification import Specification
-from engine.studies.preflight.checks import check_data
+from engine.studies.preflight.checks import check_here
 from tests.models.text.test_transformers import tiny_bert
 from tests.test_prepare import BERT, FROZEN
 from tests.tiny import tiny_job
@@ -25,7 +25,7 @@ def specification(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specificat
     monkeypatch.setenv("VLDD_WEIGHTS", str(tmp_path / "weights"))
     tiny_bert(tmp_path / "weights" / "tiny-bert")
     job = tiny_job(tmp_path / "runs", "data.train_images=840", *FROZEN, BERT)
-    check_data(job)
+    check_here(job)
     return job.specification
 
 

@@ -14,7 +14,6 @@ import torch
 from engine import build
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.experts.registry import NAMESPACE, RemoteSource, get_registry, registry_name
-from engine.cluster.experts.stale import stale_actors
 from engine.cluster.experts.train import train_experts
 from engine.cluster.runtime import Cluster
 from engine.cluster.search.trial import expert_epochs
@@ -132,7 +131,7 @@ def test_a_registry_of_other_code_is_not_asked_and_ends_when_idle(
     newer = get_registry(tmp_path)
     assert ray.get(newer.describe.remote())["pid"] != old_process
     deadline = time.monotonic() + 30
-    while old_name in (names := {actor.name for actor in stale_actors()}):
+    while old_name in (names := stale_actors()):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert registry_name(tmp_path) in names

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.config import schema
+from engine.config import schema, student
 from engine.config.strict import Strict
 from engine.distill import Distillation, outer_optimiser
 from engine.evaluation.full_data import train_on_everything
@@ -51,4 +51,4 @@ def test_defaults_agree(section: type, library: Callable[..., Any], renamed: Map
 
 
 def test_adapters_are_declared_once() -> None:
-    assert schema.Tower.model_fields["lora"].annotation == Lora | None
+    assert student.Tower.model_fields["lora"].annotation == Lora | None

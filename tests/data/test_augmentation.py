@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engine.data.augmentation import augment, crop_flip, flip
+from engine.data.augmentation import augment, crop_flip
 from engine.rng import named_generator
 
 
@@ -16,7 +16,7 @@ def test_none_is_the_batch_itself() -> None:
 
 def test_flip_mirrors_about_half_and_nothing_else() -> None:
     images = batch()
-    views = flip(images, named_generator(0, "x"))
+    views = augment(images, "flip", named_generator(0, "x"))
     same = (views == images).flatten(1).all(1)
     mirrored = (views == images.flip(-1)).flatten(1).all(1)
     assert torch.all(same ^ mirrored)

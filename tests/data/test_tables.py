@@ -6,8 +6,7 @@ from pathlib import Path
 import polars
 import pytest
 
-from engine.data.sets.table import read_records
-from engine.data.tables import read_table
+from engine.data.tables import read_records, read_table
 
 LINES = ["image,caption,split", "a.jpg,a lamp,train", "b.jpg,a ball,val", "c.jpg,a chair,test"]
 

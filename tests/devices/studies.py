@@ -62,6 +62,9 @@ MORE = {
     "lors bce": "name: lors, inner_steps: 2, loss: bce",
     "lors info_nce": "name: lors, inner_steps: 2, loss: info_nce",
     "warm-up": "name: through_training, warmup_steps: 3, inner_steps: 2, similarity: {kind: full}, loss: wbce",
+    "pyramid, views": "name: bi_trajectory, inner_steps: 2, images: pyramid, finest: 8, bound: 0.1, "
+    "views: {count: 2, crop: [0.5, 0.9], noise: 0.05}",
+    "views of mdm": "name: mdm, max_epoch: 2, views: {crop: [0.5, 1.0]}",
     "covmatch reset": "name: covmatch, reset_every: 1, init: {image: kmeans, text: noise}",
 }
 """Options of a method, on the student that is trained in full."""
@@ -104,7 +107,7 @@ def steps() -> Iterator[Row]:
                 words = (f"method={{name: {method}, num_pairs: 8, {inner}}}",)
                 yield Row(f"{scope}, {method}, {gradient}", student, words, usual)
     for name, options in MORE.items():
-        usual = name in ("init kmeans", "real pairs")
+        usual = name in ("init kmeans", "real pairs", "pyramid, views")
         yield Row(name, SCOPES["full"], (f"method={{num_pairs: 8, {options}}}",), usual)
     plain, both = "method={name: bi_trajectory, num_pairs: 8, inner_steps: 2}", SCOPES["both full"]
     augmented = (

@@ -11,7 +11,6 @@ import torch
 from engine.data.prepared import PreparedPairs
 from engine.evaluation.retrieval import retrieval_metrics
 from engine.evaluation.student import (
-    METRICS,
     StudentRecipe,
     TrainingSet,
     embed_split,
@@ -21,6 +20,7 @@ from engine.evaluation.student import (
 )
 from engine.io.paths import Paths
 from engine.models.two_tower import TwoTower
+from engine.results.row import METRICS
 from engine.rng import named_generator
 from engine.tensors import Params
 from tests.toys import TEXT_FEATURES, tiny_pairs, tiny_student

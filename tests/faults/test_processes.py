@@ -72,7 +72,7 @@ def in_mid_epoch(job: Job) -> Callable[[], bool]:
     registry = get_registry(job.specification.expert_folder())
 
     def asked() -> bool:
-        done: dict[int, float] = ray.get(registry.progress.remote())
+        done: dict[int, float] = ray.get(registry.progress.remote())[0]
         return any(epochs > 1 and 0.2 < epochs % 1 < 0.8 for epochs in done.values())
 
     return asked

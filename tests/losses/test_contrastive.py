@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from engine.losses.contrastive import LossName, bce, contrastive_loss, info_nce, kl, similarities, wbce
+from engine.losses.contrastive import SOFT, LossName, contrastive_loss, info_nce, kl, similarities, wbce
 from engine.rng import named_generator
 
 
@@ -75,7 +75,7 @@ def test_weighted_binary_cross_entropy_by_hand() -> None:
     likely = (each(2.0, 1.0) + each(0.5, 0.6) + each(3.0, 0.9)) / 3
     assert wbce(logits, target).item() == pytest.approx((likely + each(-1.0, 0.0)) / 2, rel=1e-12)
     plain = (each(2.0, 1.0) + each(-1.0, 0.0) + each(0.5, 0.6) + each(3.0, 0.9)) / 4
-    assert bce(logits, target).item() == pytest.approx(plain, rel=1e-12)
+    assert SOFT["bce"](logits, target).item() == pytest.approx(plain, rel=1e-12)
 
 
 def test_the_divergence_vanishes_where_the_logits_are_the_target() -> None:

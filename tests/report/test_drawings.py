@@ -12,10 +12,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from engine.report import curves, knobs, recall, transfer
+from engine.report import curves, knobs, recall
 from engine.report.drawings import of_studies, of_study
-from engine.report.figures import Drawing, log_ticks, new_axes, styled, svg_of
-from engine.report.pairs import draw_similarity, pair_views, similarity_caption
+from engine.report.figures import Drawing, drawing, log_ticks, new_axes, styled
+from engine.report.pairs import draw_similarity, pair_views
 from engine.report.study import Study
 from tests.report.studies import PAIRS, rows
 
@@ -45,7 +45,7 @@ def test_what_is_not_there_is_not_drawn(study: Study) -> None:
 
 
 def test_recall_against_pairs() -> None:
-    figure = recall.draw_against_pairs(rows(budgets=(5, PAIRS, 50)))
+    figure = recall.draw_against(rows(budgets=(5, PAIRS, 50)), recall.PAIRS)
     axes = figure.axes[0]
     bars = dict(zip((c.get_label() for c in axes.containers), axes.containers, strict=True))
     assert list(bars) == ["lors", "random", "herding"]
@@ -71,9 +71,9 @@ def test_recall_of_sets_with_one_budget() -> None:
 
 
 def test_recall_against_bytes_and_seconds() -> None:
-    for draw, label, first in ((recall.draw_against_bytes, "size of the stored set", 50_000),
-                               (recall.draw_against_seconds, "time to learn or choose the set", 90)):  # fmt: skip
-        axes = draw(rows()).axes[0]
+    for measure, label, first in ((recall.BYTES, "size of the stored set", 50_000),
+                                  (recall.SECONDS, "time to learn or choose the set", 90)):  # fmt: skip
+        axes = recall.draw_against(rows(), measure).axes[0]
         assert axes.get_xlabel() == label
         assert axes.containers[0].lines[0].get_xdata() == pytest.approx([first], rel=0.15)
         assert all(tick.get_text().split()[-1] in ("kB", "MB", "s", "min") for tick in axes.get_xticklabels())
@@ -88,10 +88,10 @@ def test_validations_and_losses(study: Study) -> None:
     assert [list(axis) for axis in (axes.lines[4].get_xdata(), axes.lines[4].get_ydata())] == [[2, 4, 6], [18, 20, 19]]
     assert (axes.lines[5].get_xdata()[0], axes.lines[5].get_ydata()[0]) == (4, 20)
     assert axes.get_ylabel() == "mean recall on val (%)"
-    losses = curves.draw_losses(study.best)
+    losses = curves.draw_numbers(study.best, curves.LOSS, label="loss")
     assert legend(losses) == ["loss", "loss of image"]
     assert losses.axes[0].lines[1].get_ydata() == pytest.approx([0.5, 0.25, 0.5 / 3])
-    assert curves.draw_rates(study.best).axes[0].get_yscale() == "log"
+    assert curves.draw_numbers(study.best, curves.RATE, label="rate").axes[0].get_yscale() == "log"
 
 
 def test_experts_are_drawn_with_the_segments_of_students(study: Study, drawings: dict[str, Drawing]) -> None:
@@ -175,13 +175,13 @@ def test_the_time_lapse_has_a_frame_for_each_validation(drawings: dict[str, Draw
 
 def test_a_similarity_is_a_heat_map_with_its_values() -> None:
     matrix = torch.tensor([[1.0, -0.5], [0.25, 2.0]])
-    figure = draw_similarity(matrix)
+    caption, figure = draw_similarity(matrix)
     drawn = figure.axes[0].images[0]
     assert drawn.get_array().tolist() == [[0.0, -0.5], [0.25, 1.0]]
     assert drawn.get_clim() == (-1, 1)
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("text of pair", "image of pair")
     assert figure.axes[1].get_ylabel() == "target similarity - identity"
-    assert "diagonal is 1.500 in the mean; off it from -0.500 to 0.250" in similarity_caption(matrix)
+    assert "diagonal is 1.500 in the mean; off it from -0.500 to 0.250" in caption
 
 
 def test_svg_is_text_in_the_colour_of_the_page(drawings: dict[str, Drawing]) -> None:
@@ -199,7 +199,7 @@ def test_a_name_with_markup_is_drawn_as_it_is() -> None:
     with styled():
         figure, axes = new_axes()
         axes.set_xlabel("<b>$x_2$ & 1</b>")
-        assert "<b>$x_2$ & 1</b>" in texts(svg_of(figure, "a"))
+        assert "<b>$x_2$ & 1</b>" in texts(drawing("a", "", figure).svg)
 
 
 def test_recalls_of_several_studies_are_one_figure_for_each_protocol(study: Study) -> None:
@@ -221,13 +221,13 @@ def test_transfer_is_a_map_of_sets_by_students() -> None:
     own = rows(budgets=(PAIRS,))
     other = [replace(row, name=f"{row.name}, NFNet", protocol="other", mean={"mean_recall": row.mean["mean_recall"]/2})
              for row in own if row.name in ("lors", "all pairs")]  # fmt: skip
-    cells = transfer.transfers([*own, *other])
+    cells = recall.transfers([*own, *other])
     assert {place: row.mean["mean_recall"] for place, row in cells.items()} == {
         ("lors, 14 pairs", "own student"): 20.0, ("all pairs", "own student"): 40.0,
         ("lors, 14 pairs", "NFNet"): 10.0, ("all pairs", "NFNet"): 20.0}  # fmt: skip
-    axes = transfer.draw_transfer(cells).axes[0]
+    axes = recall.draw_transfer(cells)[1].axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["own student", "NFNet"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["lors, 14 pairs", "all pairs"]
     assert [text.get_text() for text in axes.texts] == ["20.0 ± 1.0", "40.0 ± 1.0", "10.0 ± 1.0", "20.0 ± 1.0"]
     assert axes.images[0].get_array().tolist() == [[50.0, 50.0], [100.0, 100.0]]
-    assert transfer.transfers(own) == {}
+    assert recall.transfers(own) == {}

@@ -9,9 +9,8 @@ import polars
 import pytest
 
 from engine.report import tables
-from engine.report.markdown import markdown
 from engine.report.study import Study
-from engine.report.write import FORMATS, rendered, text, write_page
+from engine.report.write import FORMATS, markdown, rendered, text, write_page
 from engine.results.row import METRICS
 from tasks import cli, report
 from tests.report.studies import rows, write_study
@@ -22,8 +21,8 @@ def run(*words: str) -> int:
 
 
 def test_csv_and_parquet_hold_the_same_numbers(study: Study) -> None:
-    stored = polars.read_parquet(io.BytesIO(tables.parquet([study])))
-    again = polars.read_csv(io.BytesIO(tables.csv([study])), schema_overrides=stored.schema)
+    stored = polars.read_parquet(io.BytesIO(tables.as_file([study], "parquet")))
+    again = polars.read_csv(io.BytesIO(tables.as_file([study], "csv")), schema_overrides=stored.schema)
     assert stored.equals(again.with_columns(polars.col(polars.String).replace("", None)).with_columns(
         stored.select(polars.col(polars.String)).get_columns()))  # fmt: skip
     assert stored.filter(~polars.col("published"))["mean_recall"].to_list() == [
@@ -42,7 +41,7 @@ def test_the_frame_of_no_rows_has_the_same_columns(study: Study, unfinished: Stu
 
 
 def test_latex_has_rows_that_balance(study: Study) -> None:
-    told = tables.latex([study]).decode()
+    told = tables.latex(study)
     lines = [line for line in told.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in lines} == {9}
     assert r"lors & 14 & \textbf{20.0 $\pm$ 1.0}" in told

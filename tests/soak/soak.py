@@ -18,7 +18,7 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-from engine.cluster.experts.stale import stale_actors, stop
+from engine.cluster.experts.registry import stale_actors, stop_actor
 from engine.results.files import read_table
 from engine.studies.job import Job
 from tests.faults.conftest import Nodes
@@ -116,10 +116,10 @@ def lost(job: Job, trials: int) -> list[str]:
 def left_over(nodes: Nodes) -> list[str]:
     """Return what still runs after the command, once the detached registry is stopped."""
     ray.init(address=nodes.cluster.address, log_to_driver=False, logging_level="ERROR")
-    for one in stale_actors():
-        stop(one)
+    for name in stale_actors():
+        stop_actor(name)
     deadline = time.monotonic() + 30
-    while (alive := [name for name in VICTIMS if nodes.running(name)] + [one.name for one in stale_actors()]) and (
+    while (alive := [name for name in VICTIMS if nodes.running(name)] + [*stale_actors()]) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.5)

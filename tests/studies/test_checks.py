@@ -16,15 +16,15 @@ from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.search.tuner import Plan, plan, tune_domain
 from engine.config.load import as_yaml, load, resolve
-from engine.config.requests import Request
+from engine.config.schema import Request
 from engine.studies.job import Job, make_job
 from engine.studies.preflight.checks import (
     HEADROOM,
     PROCESS_BYTES,
     buffer_warning,
     check_cluster,
-    check_data,
     check_disk,
+    check_here,
     check_memory,
     check_study,
 )
@@ -72,7 +72,7 @@ def test_experts_that_are_trained_for_too_short_are_refused(tmp_path: Path) -> N
 def test_no_more_pairs_than_there_are(key: str, tmp_path: Path) -> None:
     job = tiny_job(tmp_path, f"{key}=[2,1000]" if key.startswith("baselines") else f"{key}=1000")
     with pytest.raises(ValueError, match=rf"^command line: {key} is 1000, expected at most 300, the number of"):
-        check_data(job)
+        check_here(job)
 
 
 def test_features_of_few_photos_are_made_at_once_where_no_cluster_could(
@@ -81,11 +81,11 @@ def test_features_of_few_photos_are_made_at_once_where_no_cluster_could(
     job = tiny_job(tmp_path, "student.image.train=frozen")
     arrays = job.specification.setup(device="cpu").arrays
     monkeypatch.setenv("RAY_ADDRESS", "far:6379")
-    check_data(job)
+    check_here(job)
     assert [array.here for array in arrays.values()] == [False] * 3
     monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where no cluster was started
-    check_data(job)
+    check_here(job)
     assert [array.here for array in arrays.values()] == [True] * 3
 
 

@@ -17,10 +17,10 @@ from engine.experts.trajectory import MemorySource
 from engine.specification import Specification
 from engine.studies.job import Job
 from engine.studies.preflight import costs
-from engine.studies.preflight.checks import check_data, check_disk
+from engine.studies.preflight.checks import check_disk, check_here
 from engine.studies.preflight.costs import Costs, seconds, time_dummy, time_prepared, timed
 from engine.studies.preflight.dry_run import describe, estimate
-from engine.studies.preflight.minutes import add_up, split_sizes
+from engine.studies.preflight.minutes import add_up
 from engine.tensors import Params
 from tests.studies.test_memory import LEARNED, SHORTCUT
 from tests.tiny import tiny_job
@@ -82,7 +82,7 @@ def test_the_driver_leaves_the_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr("engine.studies.preflight.dry_run.timed", elsewhere)
-    check_data(job)
+    check_here(job)
     check_disk(job)
     estimate(job)
     describe(job)
@@ -156,6 +156,6 @@ def test_the_estimate_is_near_the_seconds_of_the_run(train: str, tmp_path: Path)
         experts, distilled, scored = run_here(job, outer_steps=10)
     finally:
         torch.set_num_threads(before)
-    parts = add_up(job, time_prepared(job.specification), split_sizes(job))
+    parts = add_up(job, time_prepared(job.specification), build.data_set(job.study).sizes(job.specification.paths))
     for estimated, measured in ((parts.experts, experts), (parts.trials, distilled), (parts.scoring, scored)):
         assert measured / 3 < estimated < 3 * measured, (parts, experts, distilled, scored)

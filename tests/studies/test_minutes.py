@@ -39,6 +39,10 @@ def test_epochs_of_experts_and_of_all_pairs_are_counted(tmp_path: Path) -> None:
 
 def test_outer_steps_and_validations_are_counted(tmp_path: Path) -> None:
     assert counted(tmp_path, outer_step=1.0).trials == 60
+    views = "method.views={count: 3, crop: [0.5, 1.0]}"
+    other = "students=[{text: {encoder: tfidf, dim: 8}}]"
+    assert counted(tmp_path, other, views, outer_step=1.0).trials == 60 * 3
+    assert counted(tmp_path, other, views, "method.students=summed", outer_step=1.0).trials == 60 * 3 * 2
     parts = counted(tmp_path, student_step=1.0)  # of 8 pairs, which is what is timed
     three_batches = 10 * 3 * (20 / 3 / 8)
     assert parts.trials == pytest.approx(3 * three_batches)
@@ -81,6 +85,20 @@ def test_a_dry_run_estimates_minutes_and_writes_nothing(tmp_path: Path) -> None:
         duration,
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_every_student_that_the_set_is_learned_for(tmp_path: Path) -> None:
+    wide = "students=[{image: {encoder: convnet, width: 64, depth: 1, grid: 1, train: full, head: mlp}}]"
+    one, two = (describe(tiny_job(tmp_path / "runs", *words)).splitlines()[-5:] for words in ((), (wide,)))
+    assert one[0].startswith("experts:       2 x 2 epochs, 0 already there, ")
+    assert two[0].startswith("experts:       2 x 2 epochs for each of 2 students, 0 already there, ")
+    assert number(two[0]) > 2 * number(one[0]), "the trajectories of both"
+    assert number(two[3]) > 2 * number(one[3]), "the memory of the larger student"
+
+
+def number(line: str) -> float:
+    """Return the MiB that a line of a dry run tells."""
+    return float(re.search(r"([\d.]+) MiB", line)[1])  # type: ignore[index]
 
 
 def test_without_its_data_a_dry_run_says_so(tmp_path: Path) -> None:

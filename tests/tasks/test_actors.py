@@ -9,22 +9,16 @@ from pathlib import Path
 import pytest
 import ray
 
-from engine.cluster.experts.registry import get_registry, registry_name
-from engine.cluster.experts.stale import stale_actors
+from engine.cluster.experts.registry import get_registry, registry_name, stale_actors
 from tasks import actors, cli
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 
-def names() -> set[str]:
-    """Return the names of our actors."""
-    return {one.name for one in stale_actors()}
-
-
 def wait_until_gone(folder: Path) -> None:
     """Wait until the registry of a store has ended."""
     deadline = time.monotonic() + 20
-    while registry_name(folder) in names():
+    while registry_name(folder) in stale_actors():
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -34,7 +28,7 @@ def test_a_registry_that_nobody_asks_ends_by_itself(tmp_path: Path) -> None:
     for _ in range(3):
         time.sleep(1)
         assert ray.get(registry.index.remote()) == {}  # whoever asks keeps it
-    assert registry_name(tmp_path) in names()
+    assert registry_name(tmp_path) in stale_actors()
     wait_until_gone(tmp_path)
 
 

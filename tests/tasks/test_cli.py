@@ -15,7 +15,7 @@ from fsspec.exceptions import FSTimeoutError
 from tqdm import tqdm
 
 from engine.config import components
-from engine.config.annotations import words_of
+from engine.config.completion import words_of
 from engine.config.errors import fields_of
 from engine.config.spaces import spaces, tables
 from engine.io.shell import near
@@ -60,7 +60,7 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
     runs = {"dry_run", "local"}
     own = {
         "distill": runs | {"samples", "fresh", "said", "from_run"},
-        "evaluate": runs | {"set", "classes", "said"},
+        "evaluate": runs | {"set", "students", "classes", "said"},
         "coreset": runs | {"said"},
         "compare": runs | {"said"},
         "report": {"all", "published", "format", "out"},
@@ -286,7 +286,7 @@ def test_the_words_of_every_option_are_read_without_importing_it() -> None:
     code = """if True:
         import sys
         from engine.config import components
-        from engine.config.annotations import words_of
+        from engine.config.completion import words_of
         for family, (package, entry, _) in components.FAMILIES.items():
             for name in components.names(family):
                 words_of(f"{package}.{name}", entry)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import build
 from engine.config.load import load, resolve
 from engine.config.schema import Resolved
 from engine.config.spaces import spaces
@@ -15,7 +16,6 @@ from engine.models.available import encoders
 from engine.studies.job import make_job
 from engine.studies.new import TEMPLATE, _numbers
 from engine.studies.preflight.checks import check_budgets, check_study
-from engine.studies.preflight.minutes import split_sizes
 from tasks import cli, distill, new
 
 
@@ -60,7 +60,7 @@ def checked(path: str) -> Resolved:
     study = resolve(load(path))
     job = make_job(path, study)
     check_study(job)
-    check_budgets(job, split_sizes(job)["train"].pairs)
+    check_budgets(job, build.data_set(job.study).sizes(job.specification.paths)["train"].pairs)
     return study
 
 

@@ -13,7 +13,7 @@ from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 from engine.synthetic.set import SyntheticSet
-from engine.tracking import fonts
+from engine.tracking import pictures
 from engine.tracking.pictures import draw_pairs, write_set_pictures
 
 LONG = "A man in a red shirt climbs a very large granite rock face while all his friends watch from the ground below"
@@ -126,11 +126,11 @@ def test_a_page_draws_characters_in_a_font_that_has_them(tmp_path: Path, capsys:
 def test_characters_that_no_font_has_are_reported_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fonts, "_reported", [])
+    monkeypatch.setattr(pictures, "_reported", [])
     pair = synthetic(torch.zeros(2, 3, 4, 4), torch.eye(2))
     captions = ["\U00012000 only here", "\U00012001 and here"]  # cuneiform
-    few = [font for font in fonts.fontManager.ttflist if font.name in FAMILIES]
-    monkeypatch.setattr(fonts.fontManager, "ttflist", few)
+    few = [font for font in pictures.fontManager.ttflist if font.name in FAMILIES]
+    monkeypatch.setattr(pictures.fontManager, "ttflist", few)
     for _ in range(2):
         write_set_pictures(tmp_path, pair, pair, captions=captions, texts=np.eye(2, dtype=np.float32))
     told = capsys.readouterr().out

@@ -5,6 +5,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import threading
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from engine.tracking.mlflow.delivery import prepare
+from engine.tracking.mlflow.spool import Sender, Spool
 from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
 from engine.tracking.mlflow.uri import KIND, PORT, check_uri, command, database_file, default_uri, page, shown
 
@@ -102,7 +104,28 @@ def test_an_experiment_opens_as_training_of_models(storage: Path) -> None:
 def test_a_password_is_not_printed() -> None:
     uri = "postgresql://somebody:secret@host/runs"
     assert shown(uri) == "postgresql://somebody:***@host/runs"
+    assert shown("https://me:secret@host:5000/ml") == "https://me:***@host:5000/ml"
+    assert shown("http://host:5000/") == "http://host:5000/"
     assert command("server", "--backend-store-uri", uri).endswith(' server --backend-store-uri "$MLFLOW_TRACKING_URI"')
+
+
+def test_the_errors_of_a_server_do_not_hold_its_password(tmp_path: Path) -> None:
+    def hang_up(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                listener.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=hang_up, args=(listener,), daemon=True).start()
+        uri = f"http://me:secret@127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match=r"at http://me:\*\*\*@127") as told:
+            prepare(uri, experiment="e", artifacts=tmp_path, patience=1.0)
+        assert page(uri, "e")[-1].startswith("http://me:***@127")
+    assert "secret" not in str(told.value)
+    sender = Sender(Spool(tmp_path / "spool"), lambda _: None)
+    sender.stop()
+    with pytest.raises(ConnectionError, match=r"MLflow at http://me:\*\*\*@127.* did not take everything"):
+        MlflowTracker(sender, uri=uri, run_id="r", channel="r", patience=0.0).finish("FINISHED")
 
 
 @pytest.mark.parametrize("copied", [False, True])

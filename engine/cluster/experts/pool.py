@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -29,8 +28,11 @@ POLL_S = 1.0
 
 
 @dataclass
-class _Pool:
-    """The waiting experts and the failed ones; one thread serves each actor."""
+class Pool:
+    """The waiting experts and the failed ones; one thread serves each actor.
+
+    When ``stop`` is set, the actors end; every finished epoch is in the store.
+    """
 
     specification: Specification
     epochs: int
@@ -42,7 +44,18 @@ class _Pool:
     reached: dict[ExpertId, int] = field(default_factory=dict)
     failures: dict[ExpertId, Exception] = field(default_factory=dict)
 
-    def serve(self) -> None:
+    def train(self, at_once: int) -> None:
+        """Train the waiting experts in ``at_once`` actors; one that fails for good does not keep the others."""
+        with ThreadPoolExecutor(at_once) as threads:
+            serving = [threads.submit(self._serve) for _ in range(min(at_once, len(self.waiting)))]
+        for served in serving:
+            served.result()
+        if self.stop.is_set():
+            raise RuntimeError("the training of experts was stopped; repeat the command to go on.")
+        for expert, error in sorted(self.failures.items()):
+            raise error if isinstance(error, SHARED) else RuntimeError(f"expert {expert}: {error}")
+
+    def _serve(self) -> None:
         """Train experts in one actor until none waits; an actor that fails is replaced by a new one."""
         while self.waiting and not self.stop.is_set():
             actor = ExpertActor.options(**self.resources).remote(self.specification, self.resources["num_cpus"])
@@ -91,33 +104,3 @@ def _done(reference: ObjectRef) -> bool:
     if ended:
         ray.get(reference)
     return ended
-
-
-def train_in_pool(
-    specification: Specification,
-    experts: Sequence[ExpertId],
-    *,
-    epochs: int,
-    resources: dict[str, float],
-    at_once: int,
-    registry: ActorHandle,
-    stop: threading.Event,
-) -> None:
-    """Train ``experts`` up to ``epochs`` into their store; one that fails for good does not keep the others.
-
-    When ``stop`` is set, the actors end; every finished epoch is in the store.
-
-    Raises:
-        ValueError: an expert cannot be trained as it is configured.
-        FileNotFoundError: a file of the data or the weights is absent.
-        RuntimeError: an expert could not be trained, or training was stopped.
-    """
-    pool = _Pool(specification, epochs, resources, registry, stop, deque(experts))
-    with ThreadPoolExecutor(at_once) as threads:
-        serving = [threads.submit(pool.serve) for _ in experts[:at_once]]
-    for served in serving:
-        served.result()
-    if stop.is_set():
-        raise RuntimeError("the training of experts was stopped; repeat the command to go on.")
-    for expert, error in sorted(pool.failures.items()):
-        raise error if isinstance(error, SHARED) else RuntimeError(f"expert {expert}: {error}")

@@ -11,7 +11,8 @@ import platform
 import threading
 import time
 import warnings
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +21,10 @@ import ray
 import torch
 from ray import ObjectRef
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError
+from ray.util import list_named_actors
 
-from engine.cluster.experts.pool import train_in_pool
+from engine.cluster.experts.pool import Pool
 from engine.experts.lease import Holder, Lease
 from engine.experts.store import DamagedError, ExpertStore
 from engine.experts.trajectory import ExpertId
@@ -38,6 +40,9 @@ IDLE_S = 1800.0
 
 CACHE_BYTES = 512 * 2**20
 """Bytes of snapshots that one reader keeps; each stays pinned in its node's object store."""
+
+PATIENCE_S = 10.0
+"""Seconds in which a detached actor has to describe itself."""
 
 RETRIES = 3
 LOST = (RayActorError, ObjectLostError, GetTimeoutError)
@@ -73,10 +78,6 @@ class TrajectoryRegistry:
 
         An expert whose training fails does not keep the others from being stored. Of several registries of one store,
         in other clusters or of other code, one trains while the others wait. ``caller`` names this call for ``stop``.
-
-        Raises:
-            ValueError: an expert cannot be trained as it is configured, or is damaged and not to be trained again.
-            RuntimeError: an expert could not be trained, or training was stopped.
         """
         stop = self._stops.setdefault(caller, threading.Event())
         try:
@@ -87,15 +88,9 @@ class TrajectoryRegistry:
                 with lease.held(on_wait=lambda holder: self._wait(holder, stop), on_loss=stop.set):
                     self.waits_for = None
                     self.store.sweep()
-                    train_in_pool(
-                        specification,
-                        self._missing(specification, count, epochs),
-                        epochs=epochs,
-                        resources=resources,
-                        at_once=at_once,
-                        registry=ray.get_runtime_context().current_actor,
-                        stop=stop,
-                    )
+                    waiting = deque(self._missing(specification, count, epochs))
+                    registry = ray.get_runtime_context().current_actor
+                    Pool(specification, epochs, resources, registry, stop, waiting).train(at_once)
         finally:
             self.waits_for = None
             self._stops.pop(caller, None)
@@ -104,23 +99,18 @@ class TrajectoryRegistry:
     def _missing(self, specification: Specification, count: int, epochs: int) -> list[ExpertId]:
         """Return the experts to train, after forgetting damaged snapshots, or refusing them if the study says so."""
         for expert in range(count):
-            self._check(expert, retrain=specification.study.experts.damaged == "retrain")
+            if self._checked.get(expert) == self.store.written(expert):
+                continue  # its manifest is as at the last check
+            try:
+                self.store.check(expert)
+            except DamagedError as error:
+                if specification.study.experts.damaged != "retrain":
+                    raise
+                self.store.forget_from(expert, error.epoch)
+            self._checked[expert] = self.store.written(expert)
         index = self.store.index()
         self.progress_of = {e: float(max(index.get(e, (0,)))) for e in range(count)}
         return [e for e in range(count) if max(index.get(e, (-1,))) < epochs]
-
-    def _check(self, expert: ExpertId, *, retrain: bool) -> None:
-        """Compare one expert's snapshots with their checksums, unless its manifest is as at the last check."""
-        written = self.store.written(expert)
-        if self._checked.get(expert) == written:
-            return
-        try:
-            self.store.check(expert)
-        except DamagedError as error:
-            if not retrain:
-                raise
-            self.store.forget_from(expert, error.epoch)
-        self._checked[expert] = self.store.written(expert)
 
     def _wait(self, holder: Holder, stop: threading.Event) -> None:
         """Show the progress of the process that trains into the store, while this one waits for it."""
@@ -137,14 +127,10 @@ class TrajectoryRegistry:
         """Record the number of epochs that an expert has finished, with fractions."""
         self.progress_of[expert] = done
 
-    def progress(self) -> dict[ExpertId, float]:
-        """Return the number of epochs that each expert has finished, with fractions."""
-        return dict(self.progress_of)
-
-    def waiting(self) -> str | None:
-        """Return the process whose training is waited for, as part of a sentence, or None."""
+    def progress(self) -> tuple[dict[ExpertId, float], str | None]:
+        """Return the epochs that each expert has finished, with fractions, and in words what process is waited for."""
         holder = self.waits_for
-        return None if holder is None else f"process {holder.pid} on {holder.host}"
+        return dict(self.progress_of), None if holder is None else f"process {holder.pid} on {holder.host}"
 
     def index(self) -> dict[ExpertId, tuple[int, ...]]:
         """Return the epochs of each expert on disk."""
@@ -201,6 +187,24 @@ def get_registry(folder: Location, *, idle_s: float = IDLE_S) -> ActorHandle:
     )
 
 
+def stale_actors() -> dict[str, dict[str, Any] | None]:
+    """Return the descriptions of the cluster's detached actors by name, None for one that does not answer."""
+    named = list_named_actors(all_namespaces=True)
+    found: dict[str, dict[str, Any] | None] = {}
+    for name in sorted(one["name"] for one in named if one["namespace"] == NAMESPACE):
+        try:
+            found[name] = ray.get(ray.get_actor(name, namespace=NAMESPACE).describe.remote(), timeout=PATIENCE_S)
+        except (RayError, ValueError):  # dead, dying or hung
+            found[name] = None
+    return found
+
+
+def stop_actor(name: str) -> None:
+    """End a detached actor for good, with the experts that it trains; their finished epochs stay in the store."""
+    with suppress(ValueError):  # it has ended by itself
+        ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+
+
 @dataclass(frozen=True, eq=False)
 class RemoteSource:
     """Trajectories read from a registry; a snapshot is fetched once a node and shared by its processes.
@@ -223,7 +227,7 @@ class RemoteSource:
         """Return one snapshot as tensors that alias the object store; do not write to them, all readers share them."""
         params = self._cache.pop((expert, epoch), None) or self._fetched(expert, epoch)
         self._cache[expert, epoch] = params
-        while sum(_bytes(kept) for kept in self._cache.values()) > self.cache_bytes:
+        while sum(value.nbytes for kept in self._cache.values() for value in kept.values()) > self.cache_bytes:
             self._cache.popitem(last=False)
         return params
 
@@ -233,20 +237,11 @@ class RemoteSource:
             try:
                 [reference] = ray.get(registry.snapshot.remote(expert, epoch), timeout=self.timeout)
                 arrays: dict[str, np.ndarray] = ray.get(reference, timeout=self.timeout)
-                return _aliases(arrays)
+                with warnings.catch_warnings():  # the arrays are read-only and not copied
+                    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                    return {name: torch.from_numpy(array) for name, array in arrays.items()}
             except LOST:
                 if attempt == RETRIES:
                     raise
             time.sleep(2**attempt)
         raise AssertionError
-
-
-def _aliases(arrays: dict[str, np.ndarray]) -> Params:
-    """Return tensors over read-only arrays without a copy, and without torch's warning about it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _bytes(params: Params) -> int:
-    return sum(value.nbytes for value in params.values())

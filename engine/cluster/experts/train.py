@@ -15,12 +15,7 @@ from engine.specification import Specification
 
 
 def train_experts(specification: Specification, *, count: int, epochs: int, cluster: runtime.Cluster) -> None:
-    """Train the first ``count`` experts up to ``epochs``, as far as the store lacks them.
-
-    Raises:
-        ValueError: an expert cannot be trained as it is configured.
-        RuntimeError: an expert could not be trained.
-    """
+    """Train the first ``count`` experts up to ``epochs``, as far as the store lacks them."""
     registry, caller = get_registry(specification.expert_folder()), uuid.uuid4().hex
     granted = runtime.granted(specification.study.resources.expert, cluster)
     training = registry.ensure.remote(
@@ -48,9 +43,9 @@ def _watch(registry: ActorHandle, training: ray.ObjectRef, bar: tqdm) -> None:
     announced = None
     while not ray.wait([training], timeout=0.5)[0]:
         with suppress(RayActorError):
-            bar.n = sum(ray.get(registry.progress.remote()).values())
+            done, waits_for = ray.get(registry.progress.remote())
+            bar.n = sum(done.values())
             bar.refresh()
-            waits_for = ray.get(registry.waiting.remote())
             if waits_for not in (None, announced):
                 echo(f"These experts are being trained by {waits_for}; this command waits and uses them.")
             announced = waits_for

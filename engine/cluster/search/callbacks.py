@@ -14,7 +14,6 @@ from engine.io.storage import Location, check_answers, staged
 from engine.io.terminal import echo
 from engine.provenance import commit, versions
 from engine.specification import Specification
-from engine.synthetic.nearest import words_of
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tensors import MODALITIES
 from engine.tracking import Point, Tracker
@@ -113,8 +112,7 @@ class TrialReports(tune.Callback):
         best = load_set(best_file)
         images, texts, _ = read_initial_pairs(initial_file(study, self.folder / "initial"))
         setup = self.specification.setup(device="cpu")
-        captions, real = setup.datasets["train"].captions, setup.pairs["train"].texts
-        best.captions = tuple(words_of(best.texts, captions, real, prepare=setup.prepared_texts))
+        best.captions = setup.nearest_words(best.texts)
         best.metadata["made_by"] = {"commit": commit(), "versions": versions(), "weights": setup.weights}
         with staged(best_file.parent) as folder:
             (folder / "configuration.yaml").write_text(as_yaml(study), encoding="utf-8")
@@ -123,8 +121,8 @@ class TrialReports(tune.Callback):
                 folder,
                 SyntheticSet(images, texts, dict.fromkeys(MODALITIES, 1.0)),
                 best,
-                captions=captions,
-                texts=real,
+                captions=setup.datasets["train"].captions,
+                texts=setup.pairs["train"].texts,
                 prepare=setup.prepared_texts,
             )
             for name in ("configuration.yaml", best_file.name, BEFORE_AFTER, CAPTIONS):

@@ -73,16 +73,16 @@ class DistillTrial(tune.Trainable):
         self.setups = self.specification.setups()
         own = self.setups[0]
         self.memory = PeakMemory(own.device)
-        experts, *others = (self._experts(one.expert_folder()) for one in self.specification.of_each_student())
+        sources = []
+        for folder in (one.expert_folder() for one in self.specification.of_each_student()):
+            registry = get_registry(folder)
+            sources.append(RemoteSource(folder, registry, expert_epochs(self.study.experts.count, registry)))
+        experts, *others = sources
         initial = initial_pairs(self.study, own, experts, self.folder / "initial")
         self.history = replace(self.history, initial=initial_file(self.study, self.folder / "initial").name)
         further = list(zip(self.setups[1:], others, strict=True))
         self.run = build.distillation(self.study, own, experts, initial, further=further)
         self.protocol = build.protocol(self.study)
-
-    def _experts(self, store: Location) -> RemoteSource:
-        registry = get_registry(store)
-        return RemoteSource(store, registry, expert_epochs(self.study.experts.count, registry))
 
     def step(self) -> dict[str, Any]:
         """Take ``evaluate_every`` outer steps and validate one student."""
@@ -106,9 +106,9 @@ class DistillTrial(tune.Trainable):
         return {metric: -1.0, "outer_step": outer_step, "failure": reason, "refused": refused, "done": True}
 
     def _validated_steps(self) -> dict[str, Any]:
-        budget = self.study.budget
+        budget, frames = self.study.budget, self.best_file.parent / FRAMES
         if self.run.step == 0:
-            self._write_frame()
+            write_frame(frames, self.run.synthetic.images, outer_step=0)
         started = time.perf_counter()
         steps = min(budget.evaluate_every, budget.outer_steps - self.run.step)
         seen: list[tuple[float, Metrics]] = []
@@ -119,15 +119,17 @@ class DistillTrial(tune.Trainable):
         if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
             self.run.synthetic.save(self.best_file)
             self.best = {**val, "outer_step": float(self.run.step)}
+        names = {name: None for _, metrics in seen for name in metrics}  # the mean, since that of one step is noisy
+        means = {name: statistics.fmean(one[name] for _, one in seen if name in one) for name in names}
         numbers = {
             **val,
-            **averages([metrics for _, metrics in seen]),
+            **means,
             "best": self.best[budget.metric],
             "outer_step": self.run.step,
             "seconds_per_outer_step": elapsed / max(steps, 1),
             "peak_memory": self.memory.bytes(),
         }
-        self._write_frame()
+        write_frame(frames, self.run.synthetic.images, outer_step=self.run.step)
         known = {name: float(value) for name, value in numbers.items() if value is not None and math.isfinite(value)}
         self._record(replace(self.history, validations=[*self.history.validations, known]))
         return {**numbers, "steps": seen, "done": self.run.step >= budget.outer_steps}
@@ -137,35 +139,30 @@ class DistillTrial(tune.Trainable):
         self.history = history
         write_history(self.best_file.parent / HISTORY, history)
 
-    def _write_frame(self) -> None:
-        write_frame(self.best_file.parent / FRAMES, self.run.synthetic.images, outer_step=self.run.step)
-
     def validate(self) -> dict[str, float]:
         """Return the val metrics of a fresh student, trained on the present set at the set's learned rates.
 
         Where the set is learned for further students, they are the means over one of each, and the mean recall of each
         has the student's number behind its name.
         """
-        found = [self._validated(number, setup) for number, setup in enumerate(self.setups)]
+        found = []
+        for number, setup in enumerate(self.setups):
+            student, val = setup.student, setup.pairs["val"]
+            training = prepare_set(student, self.run.synthetic.of_student(number), setup.device)
+            assert training.learning_rates is not None
+            params = student_of_seed(
+                student,
+                training,
+                self.protocol,
+                learning_rates=learned_learning_rates(training.learning_rates, self.protocol),
+                seed=self.study.seed,
+                name="validate",
+                selection_split=val,
+            )
+            found.append(score(student, params, val))
         means = {f"val/{name}": statistics.fmean(one[name] for one in found) for name in found[0]}
         each = {f"val/mean_recall/{number}": one["mean_recall"] for number, one in enumerate(found)}
         return means | (each if len(found) > 1 else {})
-
-    def _validated(self, number: int, setup: build.Setup) -> dict[str, float]:
-        """Return the val metrics of one student that the set is learned for."""
-        student, val = setup.student, setup.pairs["val"]
-        training = prepare_set(student, self.run.synthetic.of_student(number), setup.device)
-        assert training.learning_rates is not None
-        params = student_of_seed(
-            student,
-            training,
-            self.protocol,
-            learning_rates=learned_learning_rates(training.learning_rates, self.protocol),
-            seed=self.study.seed,
-            name="validate",
-            selection_split=val,
-        )
-        return score(student, params, val)
 
     @property
     def best_file(self) -> Location:
@@ -205,9 +202,3 @@ def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int
     """Return the epochs of the first ``count`` experts of a registry."""
     index: dict[ExpertId, tuple[int, ...]] = ray.get(registry.index.remote())
     return {expert: epochs for expert, epochs in index.items() if expert < count}
-
-
-def averages(seen: list[Metrics]) -> Metrics:
-    """Return the mean of each metric over outer steps, since that of a single step is noisy; empty without steps."""
-    names = {name: None for metrics in seen for name in metrics}
-    return {name: statistics.fmean(metrics[name] for metrics in seen if name in metrics) for name in names}

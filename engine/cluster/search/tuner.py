@@ -10,7 +10,7 @@ from typing import Any
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, Searcher
+from ray.tune.search import BasicVariantGenerator
 
 from engine.cluster.errors import as_plain_error, died, last_line_of_traceback
 from engine.cluster.runtime import Cluster
@@ -88,6 +88,10 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
     if not resuming:
         remove_tree(state)
         remove_tree(folder / "trials")
+    if isinstance(folder, Path):
+        storage: dict[str, Any] = {"storage_path": str(folder)}
+    else:
+        storage = {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
     sampling = _sampling(study, chosen)
     analysis = tune.run(
         tune.with_resources(
@@ -95,7 +99,7 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
             tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}]),
         ),
         name=state.name,
-        **_storage(folder),
+        **storage,
         metric=study.budget.metric,
         mode="max",
         max_concurrent_trials=chosen.concurrent,
@@ -114,21 +118,26 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
     return list(tune.ResultGrid(analysis))
 
 
-def _storage(folder: Location) -> dict[str, Any]:
-    """Return the arguments of ``tune.run`` that name the folder above Tune's."""
-    if isinstance(folder, Path):
-        return {"storage_path": str(folder)}
-    return {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
-
-
 def _sampling(study: Study, chosen: Plan) -> dict[str, Any]:
-    """Return the arguments of ``tune.run`` that say what is tried: the search, or one trial with the values given."""
+    """Return the arguments of ``tune.run`` that say what is tried: the search, or one trial with the values given.
+
+    Optuna's tree-structured Parzen estimator searches; its first trial has the defaults.
+    """
     if chosen.samples == 1 or not study.search:
         return {"num_samples": 1, "search_alg": BasicVariantGenerator(), "scheduler": FIFOScheduler()}
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A choice may be a mapping, which only Optuna's own storage cannot keep.
+    warnings.filterwarnings("ignore", message="Choices for a categorical distribution", category=UserWarning)
+    # A resumed search reports results to Optuna again.
+    warnings.filterwarnings("ignore", message="The reported value is ignored because this `step=", category=UserWarning)
+    defaults = {key: domain.default for key, domain in study.search.items()}
     return {
         "config": {key: tune_domain(domain) for key, domain in study.search.items()},
         "num_samples": chosen.samples,
-        "search_alg": _searcher(study),
+        "search_alg": OptunaSearch(seed=study.seed, points_to_evaluate=[defaults]),
         "scheduler": _scheduler(study),
     }
 
@@ -157,20 +166,6 @@ def _can_resume(state: Location) -> bool:
         return False
 
 
-def _searcher(study: Study) -> Searcher:
-    """Return Optuna's tree-structured Parzen estimator, whose first trial has the defaults."""
-    import optuna
-    from ray.tune.search.optuna import OptunaSearch
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A choice may be a mapping, which only Optuna's own storage cannot keep.
-    warnings.filterwarnings("ignore", message="Choices for a categorical distribution", category=UserWarning)
-    # A resumed search reports results to Optuna again.
-    warnings.filterwarnings("ignore", message="The reported value is ignored because this `step=", category=UserWarning)
-    defaults = {key: domain.default for key, domain in study.search.items()}
-    return OptunaSearch(seed=study.seed, points_to_evaluate=[defaults])
-
-
 def _scheduler(study: Study) -> ASHAScheduler:
     """Return successive halving over outer steps, which stops no trial before a quarter of its validations.
 
@@ -192,12 +187,7 @@ def tune_domain(domain: Domain) -> Any:
 
 
 def _ranked(results: list[tune.Result], study: Study, folder: Location) -> list[Distilled]:
-    """Return the trials that have a set, best first; those that diverged later are among them.
-
-    Raises:
-        ValueError: there is none, because of an error of the user.
-        RuntimeError: there is none for another reason, which is that of the first trial.
-    """
+    """Return the trials that have a set, best first; those that diverged later are among them."""
     ended = [(result.metrics or {}, Path(result.path).name) for result in results]
     distilled = [Distilled(metrics, best_set_file(folder, name)) for metrics, name in ended if "best" in metrics]
     if distilled:
@@ -205,14 +195,11 @@ def _ranked(results: list[tune.Result], study: Study, folder: Location) -> list[
     refused = [metrics["failure"] for metrics, _ in ended if metrics.get("refused")]
     if refused:
         raise ValueError(refused[0])
-    reasons = [_reason(result) for result in results] or ["no trial was started"]
-    raise RuntimeError(f"none of {len(results)} trials gave {study.budget.metric}; the first: {reasons[0]}")
-
-
-def _reason(result: tune.Result) -> str:
-    """Return why a trial has no set."""
-    if isinstance(result.error, BaseException):
-        return str(as_plain_error(result.error))
-    if result.error is not None:
-        return last_line_of_traceback(str(result.error))  # the traceback as text: Tune could not pickle the error
-    return str((result.metrics or {}).get("failure", "it never ran."))
+    error = results[0].error if results else None
+    if isinstance(error, BaseException):
+        reason = str(as_plain_error(error))
+    elif error is not None:
+        reason = last_line_of_traceback(str(error))  # the traceback as text: Tune could not pickle the error
+    else:
+        reason = str(ended[0][0].get("failure", "it never ran.")) if ended else "no trial was started"
+    raise RuntimeError(f"none of {len(results)} trials gave {study.budget.metric}; the first: {reason}")

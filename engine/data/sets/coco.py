@@ -37,15 +37,10 @@ class DataSet(DividedPhotos):
     images: str | None = None
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split.
-
-        Raises:
-            FileNotFoundError: there are no files of captions.
-            ValueError: there are several groups of them, or one is not in COCO's format.
-        """
+        """Return the captions of every split."""
         path = only("captions", self.captions, claims(folder, list(text_files(folder))), folder)
         base = folder / (self.images or ".")
-        records = [record for file in _group(path) for record in read_captions(file, base)]
+        records = [record for file in _group(path) for record in _records(file, base)]
         annotation = arranged(self, path, records, base)
         not_his = f"{annotation.divided}; these are not Karpathy's splits" * bool(annotation.divided)
         return replace(annotation, divided=not_his)
@@ -64,14 +59,9 @@ def _group(path: Path) -> list[Path]:
     return [file for name in dict.fromkeys(names) if os.path.isfile(file := path.with_name(name))]
 
 
-def read_captions(path: Path, base: Path) -> Iterator[Record]:
+def _records(path: Path, base: Path) -> Iterator[Record]:
     """Yield a record for each annotation of ``{"images": [{"id", "file_name"}], "annotations": [{"image_id",
-    "caption"}]}``.
-
-    The photos may lie in any folder of ``base``; names are relative to ``base``.
-
-    Raises:
-        ValueError: a key is missing, or an annotation is of no image in the file.
+    "caption"}]}``, with the name of its photo, which may lie in any folder of ``base``, relative to ``base``.
     """
     content = read_json(path)
     names = {}
@@ -80,14 +70,13 @@ def read_captions(path: Path, base: Path) -> Iterator[Record]:
         names[_number(entry, "id", where)] = image_name(entry, "file_name", where)
     below = os.path.relpath(find_images(base, None, list(names.values())), base)
     for index, entry in enumerate(list_of(content, "annotations", path)):
-        where = f"annotations[{index}] of {path.name}"
-        image = names.get(_number(entry, "image_id", f"{path}: annotations[{index}]"))
+        where = f"{path}: annotations[{index}]"
+        image = names.get(_number(entry, "image_id", where))
         if image is None:
-            raise ValueError(
-                f"{path}: annotations[{index}]: 'image_id' is {shown(entry['image_id'])}, expected the id of an image."
-            )
-        caption = optional_caption(entry.get("caption"), "caption", f"{path}: annotations[{index}]")
-        yield Record(where, str(PurePosixPath(below) / image), caption, split_in(path.stem))
+            raise ValueError(f"{where}: 'image_id' is {shown(entry['image_id'])}, expected the id of an image.")
+        caption = optional_caption(entry.get("caption"), "caption", where)
+        name = str(PurePosixPath(below) / image)
+        yield Record(f"annotations[{index}] of {path.name}", name, caption, split_in(path.stem))
 
 
 def _number(entry: Any, key: str, where: str) -> int | str:

@@ -38,16 +38,11 @@ class DataSet(DividedPhotos):
     images: str | None = None
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return captions by the splits of the lists; without lists, by those of a hash.
-
-        Raises:
-            FileNotFoundError: there is no file of captions.
-            ValueError: there are several, or a line of it cannot be read.
-        """
+        """Return captions by the splits of the lists; without lists, by those of a hash."""
         path = only("captions", self.captions, claims(folder, list(text_files(folder))), folder)
-        records, mended = read_captions(path)
+        records, mended = _read(path)
         images = find_images(folder, self.images, [record.image for record in records])
-        records, unlisted, strange = listed_records(records, split_lists(folder, {record.image for record in records}))
+        records, unlisted, strange = _split_by_lists(records, folder)
         lemmas = [f"{file.name} (captions of lemmas)" for file in sorted(path.parent.glob("*.lemma.token*"))]
         return arranged(self, path, records, images, left_out=[*mended, *strange, *lemmas], unlisted=unlisted)
 
@@ -62,12 +57,8 @@ def claims(folder: Path, files: Sequence[Path]) -> list[dict[str, str]]:
     ]
 
 
-def read_captions(path: Path) -> tuple[list[Record], list[str]]:
-    """Return a record for each row of a token file or of ``results.csv``, and a sentence about mended rows.
-
-    Raises:
-        ValueError: a row cannot be read.
-    """
+def _read(path: Path) -> tuple[list[Record], list[str]]:
+    """Return a record for each row of a token file or of ``results.csv``, and a sentence about mended rows."""
     try:
         lines = [line.rstrip("\n") for line in io.StringIO(decoded(path.read_bytes()), newline=None)]
     except ValueError as error:
@@ -90,31 +81,21 @@ def read_captions(path: Path) -> tuple[list[Record], list[str]]:
     return records, [f"the second '|' is not there in {counted(mended, 'row')}, mended"] * bool(mended)
 
 
-def split_lists(folder: Path, photos: set[str]) -> dict[Path, tuple[str, list[str]]]:
-    """Return the split and the photos of each list: a text whose name holds a split and whose first line is a photo.
+def _split_by_lists(records: Sequence[Record], folder: Path) -> tuple[list[Record], list[str], list[str]]:
+    """Return the records with the splits of the lists, the photos in no list, and a sentence about strange names.
 
-    Photos may be listed without ``.jpg``.
+    A list is a text whose name holds a split and whose first line is a photo; photos may be listed without ``.jpg``.
     """
-    found = {}
+    photos = {record.image for record in records}
+    splits: dict[str, list[str]] = {}
     for file in text_files(folder):
         split = split_in(file.stem)
         if split and file.suffix.lower() == ".txt" and {line := first_line(file).strip(), f"{line}.jpg"} & photos:
             lines = [line.strip() for line in decoded(file.read_bytes()).splitlines() if line.strip()]
-            found[file] = split, [line if line in photos else f"{line}.jpg" for line in lines]
-    return found
-
-
-def listed_records(
-    records: Sequence[Record], lists: dict[Path, tuple[str, list[str]]]
-) -> tuple[list[Record], list[str], list[str]]:
-    """Return the records with the splits of ``lists``, the photos in no list, and a sentence about strange names."""
-    if not lists:
+            for name in dict.fromkeys(line if line in photos else f"{line}.jpg" for line in lines):
+                splits.setdefault(name, []).append(split)
+    if not splits:
         return list(records), [], []
-    splits: dict[str, list[str]] = {}
-    for split, names in lists.values():
-        for name in dict.fromkeys(names):
-            splits.setdefault(name, []).append(split)
-    photos = {record.image for record in records}
     unlisted, strange = sorted(photos - splits.keys()), sorted(splits.keys() - photos)
     sentence = [counted(strange, "name in the lists of splits that no caption has")] * bool(strange)
     return [r._replace(split=split) for r in records for split in splits.get(r.image, ())], unlisted, sentence

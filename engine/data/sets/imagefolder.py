@@ -1,15 +1,15 @@
 """Hugging Face's image folder: photos beside a ``metadata.csv`` or ``metadata.jsonl`` of ``file_name, text`` rows."""
 
 import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data.folder import DividedPhotos, arranged
 from engine.data.peek import only, text_files
-from engine.data.records import Annotation, Record, captions_of, image_name
+from engine.data.records import Annotation, Record
 from engine.data.splits import by_folder
-from engine.data.tables import columns, read_table
+from engine.data.tables import columns, read_records
 
 PHOTO, CAPTION = "file_name", ("text", "caption")
 
@@ -28,37 +28,20 @@ class DataSet(DividedPhotos):
     metadata: str | None = None
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split.
-
-        Raises:
-            FileNotFoundError: there is no file of captions.
-            ValueError: there are several kinds of them, or one cannot be read, or some photos alone are in folders of
-                splits.
-        """
+        """Return the captions of every split."""
         files = list(text_files(folder))
         name = self.metadata or only("metadata", None, claims(folder, files), folder).name
         chosen = [file for file in files if file.name == name] or [folder / name]
-        records = [record for file in chosen for record in read_metadata(file, folder)]
+        records = list[Record]()
+        for file in chosen:
+            if not file.is_file():
+                raise FileNotFoundError(f"data.metadata: there is no file {file}.")
+            below, there = os.path.relpath(file.parent, folder), columns(file)
+            caption = next((name for name in CAPTION if name in there), CAPTION[0])
+            records += read_records(file, (PHOTO, caption), folder=below)
         return arranged(self, folder / name, by_folder(records, folder), folder)
 
 
 def claims(folder: Path, files: Sequence[Path]) -> list[dict[str, str]]:
     """Return the option for each name among ``files`` of a table with a column ``file_name``."""
     return [{"metadata": name} for name in sorted({file.name for file in files if PHOTO in columns(file)})]
-
-
-def read_metadata(path: Path, folder: Path) -> Iterator[Record]:
-    """Yield a record for each row; photos are named relative to ``folder``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or a column or a value is missing.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"data.metadata: there is no file {path}.")
-    below, there = os.path.relpath(path.parent, folder), columns(path)
-    caption = next((name for name in CAPTION if name in there), CAPTION[0])
-    for number, row in enumerate(read_table(path, (PHOTO, caption)), start=1):
-        where = f"{path}: row {number}"
-        image = image_name(row, PHOTO, where, folder=below)
-        yield Record(f"row {number}", image, captions_of(row, caption, where), None)

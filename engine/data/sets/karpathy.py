@@ -4,7 +4,6 @@ import os.path
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from engine.data.folder import Photos, find_images, present
 from engine.data.peek import head, named
@@ -21,9 +20,6 @@ from engine.data.records import (
 )
 from engine.io.files import read_json
 from engine.io.sentences import listed, shown
-
-ANNOTATION_FOLDERS = (".", "ann_file", "annotations")
-ENTRY_KEYS = ("filename", "filepath", "split", "sentences")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +41,10 @@ class DataSet(Photos):
     restval: bool = True
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split.
-
-        Raises:
-            FileNotFoundError: there are no annotations.
-            ValueError: they are ambiguous or in neither layout.
-        """
-        path = find_annotation(folder, self.annotations)
+        """Return the captions of every split."""
+        path = _annotations(folder, self.annotations)
         flat = path.name.endswith("_train.json")
-        records = list(read_flat(path) if flat else read_karpathy(path, restval=self.restval))
+        records = list(_flat_records(path) if flat else _karpathy_records(path, restval=self.restval))
         images = find_images(folder, self.images, [record.image for record in records])
         records, absent = present(records, images, self.missing)
         known = "train, val or test" if flat else "train, val, test or restval"
@@ -72,27 +63,20 @@ def claims(folder: Path, files: Sequence[Path]) -> list[dict[str, str]]:
     return found
 
 
-def find_annotation(folder: Path, name: str | None) -> Path:
-    """Return the annotation file ``name``; None: the only one in ``folder`` (the train file of a flat list).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: there are several files and ``name`` is None.
-    """
+def _annotations(folder: Path, name: str | None) -> Path:
+    """Return the annotation file ``name``; None: the only one in ``folder`` (the train file of a flat list)."""
+    folders = [folder / below for below in (".", "ann_file", "annotations")]
     if name is not None:
-        found = [folder / below / name for below in ANNOTATION_FOLDERS if os.path.isfile(folder / below / name)]
+        found = [below / name for below in folders if os.path.isfile(below / name)]
         if not found:
             raise FileNotFoundError(f"data.annotations: there is no file {name!r} in {folder}.")
         return found[0]
     found = [
-        path
-        for below in ANNOTATION_FOLDERS
-        for pattern in ("dataset_*.json", "*_train.json")
-        for path in sorted((folder / below).glob(pattern))
+        path for below in folders for like in ("dataset_*", "*_train") for path in sorted(below.glob(f"{like}.json"))
     ]
     if not found:
-        others = [str(path.relative_to(folder)) for b in ANNOTATION_FOLDERS for path in sorted((folder / b).glob("*"))]
-        there = listed([shown(name) for name in others if name.lower().endswith(".json")]) or "none"
+        others = [path for below in folders for path in sorted(below.glob("*")) if path.name.lower().endswith(".json")]
+        there = listed([shown(str(path.relative_to(folder))) for path in others]) or "none"
         raise FileNotFoundError(
             f"{folder}: expected a dataset_*.json or *_train.json with the captions, but the JSON files are {there}."
         )
@@ -102,47 +86,33 @@ def find_annotation(folder: Path, name: str | None) -> Path:
     return found[0]
 
 
-def read_karpathy(path: Path, *, restval: bool) -> Iterator[Record]:
+def _karpathy_records(path: Path, *, restval: bool) -> Iterator[Record]:
     """Yield the entries of ``{"images": [{"filename", "filepath"?, "split", "sentences": [{"raw"}]}]}``.
 
     Those of COCO's ``restval`` become train, or are left out.
-
-    Raises:
-        ValueError: a key is missing or misspelt, or a value is not as it should be.
     """
-    for index, entry in enumerate(_listed_in(path)):
+    content = read_json(path)
+    check_keys(content if isinstance(content, dict) else (), ("images",), path)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise ValueError(f"{path}: expected an object with a list 'images', the Karpathy layout.")
+    for index, entry in enumerate(content["images"]):
         where = f"{path}: images[{index}]"
-        check_keys(entry if isinstance(entry, dict) else (), ENTRY_KEYS, where)
+        check_keys(entry if isinstance(entry, dict) else (), ("filename", "filepath", "split", "sentences"), where)
         split = text_of(entry, "split", where)
         folder = text_of(entry, "filepath", where) if entry.get("filepath") else ""
         name = image_name(entry, "filename", where, folder=folder)
-        captions = []
+        captions: list[str] = []
         for sentence in list_of(entry, "sentences", where):
             check_keys(sentence if isinstance(sentence, dict) else (), ("raw",), where)
-            captions.append(captions_of(sentence, "raw", where))
+            captions += captions_of(sentence, "raw", where)
         if restval or split != "restval":
-            split = "train" if split == "restval" else split
-            yield Record(f"images[{index}]", name, [text for texts in captions for text in texts], split)
+            yield Record(f"images[{index}]", name, captions, "train" if split == "restval" else split)
 
 
-def _listed_in(path: Path) -> list[Any]:
-    """Return the list of a file of Karpathy's layout."""
-    content = read_json(path)
-    if isinstance(content, dict):
-        check_keys(content, ("images",), path)
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise ValueError(f"{path}: expected an object with a list 'images', the Karpathy layout.")
-    return content["images"]
+def _flat_records(train: Path) -> Iterator[Record]:
+    """Yield the rows ``{"image", "caption"}`` of the three files of a flat list, of which ``train`` is the first.
 
-
-def read_flat(train: Path) -> Iterator[Record]:
-    """Yield the rows of the three files of a flat list, of which ``train`` is the first.
-
-    A row is ``{"image", "caption"}``, where a caption is a text or a list of texts.
-
-    Raises:
-        FileNotFoundError: the val or test file is missing.
-        ValueError: a file is not a list of such rows.
+    A caption is a text or a list of texts.
     """
     for split in SPLITS:
         path = train.with_name(train.name.removesuffix("train.json") + f"{split}.json")

@@ -21,12 +21,7 @@ class DataSet(DividedPhotos):
     """
 
     def annotation(self, folder: Path) -> Annotation:
-        """Return the captions of every split.
-
-        Raises:
-            FileNotFoundError: no photo has a text beside it.
-            ValueError: a text is not in UTF-8, or some photos alone are in folders of splits.
-        """
+        """Return the captions of every split."""
         photos, texts = _photos_and_texts(folder)
         records = []
         for photo in photos:

@@ -41,8 +41,17 @@ class DataSet:
 
     def load(self, paths: Paths) -> dict[str, PairDataset]:
         """Draw train, val and test, or read them from the cache."""
-        scenes = split_scenes(self._images, seed=self.seed)
-        return {split: self._dataset(paths, split, chosen) for split, chosen in scenes.items()}
+        datasets = {}
+        for split, scenes in split_scenes(self._images, seed=self.seed).items():
+            rng = _numpy_generator(self.seed, f"shapes/{split}/captions")
+            captions = [text for one in scenes for text in wording.captions_of(one, count=CAPTIONS_PER_IMAGE, rng=rng)]
+            datasets[split] = PairDataset(
+                images=_drawn(paths, scenes, image_px=self.image_px, name=f"{self.seed}/shapes/{split}/images"),
+                image_names=tuple(_name(split, index) for index in range(len(scenes))),
+                captions=tuple(captions),
+                caption_image=np.repeat(np.arange(len(scenes), dtype=np.int64), CAPTIONS_PER_IMAGE),
+            )
+        return datasets
 
     def sizes(self, paths: Paths) -> dict[str, Size]:
         """Return the size of each split without drawing an image."""
@@ -67,16 +76,6 @@ class DataSet:
         """The number of images of each split."""
         return {"train": self.train_images, "val": self.val_images, "test": self.test_images}
 
-    def _dataset(self, paths: Paths, split: str, scenes: Sequence[scene.Scene]) -> PairDataset:
-        rng = _numpy_generator(self.seed, f"shapes/{split}/captions")
-        captions = [text for one in scenes for text in wording.captions_of(one, count=CAPTIONS_PER_IMAGE, rng=rng)]
-        return PairDataset(
-            images=_drawn(paths, scenes, image_px=self.image_px, name=f"{self.seed}/shapes/{split}/images"),
-            image_names=tuple(_name(split, index) for index in range(len(scenes))),
-            captions=tuple(captions),
-            caption_image=np.repeat(np.arange(len(scenes), dtype=np.int64), CAPTIONS_PER_IMAGE),
-        )
-
 
 def _name(split: str, index: int) -> str:
     """Return the name of an image."""
@@ -88,8 +87,11 @@ def split_scenes(sizes: dict[str, int], *, seed: int) -> dict[str, list[scene.Sc
 
     Splits are filled from the last to the first, so that val and test do not change when train grows.
     """
-    scenes = iter(scene.distinct_scenes(sum(sizes.values()), _numpy_generator(seed, "shapes/scenes")))
-    dealt = {split: [next(scenes) for _ in range(sizes[split])] for split in reversed(sizes)}
+    rng, scenes = _numpy_generator(seed, "shapes/scenes"), dict[scene.Scene, None]()
+    while len(scenes) < sum(sizes.values()):
+        scenes[scene.draw_scene(rng)] = None
+    rest = iter(scenes)
+    dealt = {split: [next(rest) for _ in range(sizes[split])] for split in reversed(sizes)}
     return {split: dealt[split] for split in sizes}
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from engine.data.folder import DividedPhotos, find_images, present
 from engine.data.peek import named
-from engine.data.records import Annotation, Record, annotated, captions_of, image_name, text_of
+from engine.data.records import Annotation, annotated
 from engine.data.splits import divided
-from engine.data.tables import COLUMNS, columns, read_table
+from engine.data.tables import COLUMNS, columns, read_records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,27 +31,11 @@ class DataSet(DividedPhotos):
         images = find_images(folder, None, [record.image for record in records])
         records, absent = present(records, images, self.missing)
         if all(record.split is None for record in records):
-            records, words = divided(records, path, self.fractions, seed=self.seed)
+            val, test = self.val_fraction, self.test_fraction
+            records, words = divided(records, path, val=val, test=test, seed=self.seed)
         return replace(annotated(path, records), images=images, absent=absent, divided=words)
 
 
 def claims(folder: Path, files: Sequence[Path]) -> list[dict[str, str]]:
     """Return the option for each table with the columns ``image`` and ``caption`` among ``files``."""
     return [{"table": named(file, folder)} for file in files if {*COLUMNS[:2]} <= columns(file)]
-
-
-def read_records(path: Path) -> list[Record]:
-    """Read and check the rows of a table.
-
-    Raises:
-        FileNotFoundError: the table is missing.
-        ValueError: it cannot be parsed, a column is missing, or a value is missing or not a text.
-    """
-    rows = read_table(path)
-    given = any("split" in row for row in rows)
-    records = []
-    for number, row in enumerate(rows, start=1):
-        where = f"{path}: row {number}"
-        image, captions = image_name(row, "image", where), captions_of(row, "caption", where)
-        records.append(Record(f"row {number}", image, captions, text_of(row, "split", where) if given else None))
-    return records

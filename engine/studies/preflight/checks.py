@@ -1,4 +1,4 @@
-"""Checks of a study before it starts: each raises one sentence for what would otherwise fail late."""
+"""Checks of a study before it starts: each raises a ValueError of one sentence for what would otherwise fail late."""
 
 import math
 import shutil
@@ -17,7 +17,7 @@ from engine.io.terminal import format_bytes
 from engine.resources import how_many_fit
 from engine.rewording import text_space
 from engine.studies.job import Job
-from engine.studies.preflight.requirements import epochs_read, largest_budget, snapshot_bytes
+from engine.studies.preflight.requirements import epochs_read, largest, snapshot_bytes
 
 HEADROOM = 0.9
 """Share of its memory that a trial's process and outer step may take: allocators reserve more than is in use."""
@@ -31,11 +31,7 @@ CHECKPOINTS = 2
 
 
 def check_study(job: Job) -> None:
-    """Check the configuration alone.
-
-    Raises:
-        ValueError: experts are trained too short for the method, or in a way that the student does not allow.
-    """
+    """Check the configuration alone: the training of experts suits method and student, and students differ."""
     build.expert_recipe(job.study)
     given, read = job.study.experts.epochs, epochs_read(job.study)
     if given is not None and given < read:
@@ -52,15 +48,15 @@ def check_study(job: Job) -> None:
             raise ConfigError(f"students.{number} is the same student as another one, expected different students.")
 
 
-def check_data(job: Job) -> None:
-    """Load the data and build the student on the CPU before Ray starts, and compare them with the configuration.
+def check_here(job: Job) -> None:
+    """Check the study before Ray starts: load its data and build its students on the CPU, and compare these with it.
 
     What frozen networks make of few data is made here, if no GPU and no running cluster could make it.
 
     Raises:
-        ValueError: something cannot be read or built, or the study needs more pairs than there are.
         FileNotFoundError: the data or the weights are missing.
     """
+    check_study(job)
     setups = job.specification.setups(device="cpu")
     check_budgets(job, len(setups[0].datasets["train"]))
     arrays = [array for setup in setups for array in setup.arrays.values()]
@@ -71,12 +67,8 @@ def check_data(job: Job) -> None:
 
 
 def check_budgets(job: Job, pairs: int) -> None:
-    """Check that the study needs no more than ``pairs`` training pairs.
-
-    Raises:
-        ValueError: it does.
-    """
-    wanted = {"method.num_pairs": largest_budget(job.study)}
+    """Check that the study needs no more than ``pairs`` training pairs."""
+    wanted = {"method.num_pairs": largest(job.study, "method.num_pairs")}
     if job.study.baselines.coresets and job.study.baselines.pairs:
         wanted["baselines.pairs"] = max(job.study.baselines.pairs)
     for key, number in wanted.items():
@@ -86,11 +78,7 @@ def check_budgets(job: Job, pairs: int) -> None:
 
 
 def check_cluster(job: Job, cluster: Cluster) -> None:
-    """Check that the cluster is large enough for each kind of task, and computes in the study's precision.
-
-    Raises:
-        ValueError: it is not, or does not.
-    """
+    """Check that the cluster is large enough for each kind of task, and computes in the study's precision."""
     for task, request in job.study.resources:
         without = not granted(request, cluster)["gpu"]
         if job.study.precision == "tf32" and without:
@@ -105,9 +93,6 @@ def check_disk(job: Job, checkpoint: int | None = 0) -> None:
     """Check that missing trajectories, and ``CHECKPOINTS`` of ``checkpoint`` bytes a trial, fit on the storage's disk.
 
     An object store is not checked, and an unknown ``checkpoint`` (None) counts as 0.
-
-    Raises:
-        ValueError: they do not fit.
     """
     storage, folder = job.specification.storage, job.folder
     if not isinstance(storage, Path) or not isinstance(folder, Path):
@@ -147,32 +132,29 @@ def check_memory(job: Job, step: int | None, resources: Mapping[str, float], nod
 
     A trial has its share of the smallest GPU, or without one its share of a node's memory beside other trials.
     Nothing is checked where the bytes of the step or of the device are unknown.
-
-    Raises:
-        ValueError: it does not fit.
     """
-    able = (node for node in nodes if all(getattr(node, f"{name}s") >= amount for name, amount in resources.items()))
-    rooms = [_room(job, resources, node) for node in able]
+    cpu, gpu = resources["cpu"], resources["gpu"]
+    rooms = []
+    for node in nodes:
+        if node.cpus < cpu or node.gpus < gpu:
+            continue
+        if gpu:
+            room = min(1.0, gpu) * min(node.gpu_bytes, default=math.inf)
+            where = f"the {format_bytes(room)} that resources.trial.gpu = {gpu:g} gives of a GPU of {node.name}"
+        else:
+            beside = int(max(1, min(job.samples, how_many_fit({"cpu": cpu}, {"cpu": node.cpus}))))
+            room = node.memory_bytes / beside
+            where = f"the {format_bytes(room)} that each of {beside} trials at once has of the memory of {node.name}"
+        rooms.append((room, where))
     if step is None or not rooms:
         return
     room, where = min(rooms)
     if step + PROCESS_BYTES > HEADROOM * room:
         raise ConfigError(
-            f"method.num_pairs is {largest_budget(job.study)}, of which an outer step takes {format_bytes(step)} "
-            f"beside the {format_bytes(PROCESS_BYTES)} of its process, expected at most {HEADROOM:.0%} of {where}; "
-            f"{_remedies(job, resources)}."
+            f"method.num_pairs is {largest(job.study, 'method.num_pairs')}, of which an outer step takes "
+            f"{format_bytes(step)} beside the {format_bytes(PROCESS_BYTES)} of its process, expected at most "
+            f"{HEADROOM:.0%} of {where}; {_remedies(job, resources)}."
         )
-
-
-def _room(job: Job, resources: Mapping[str, float], node: Node) -> tuple[float, str]:
-    """Return the bytes that a trial has on a node, and a description of them."""
-    cpu, gpu = resources["cpu"], resources["gpu"]
-    if gpu:
-        room = min(1.0, gpu) * min(node.gpu_bytes, default=math.inf)
-        return room, f"the {format_bytes(room)} that resources.trial.gpu = {gpu:g} gives of a GPU of {node.name}"
-    beside = int(max(1, min(job.samples, how_many_fit({"cpu": cpu}, {"cpu": node.cpus}))))
-    room = node.memory_bytes / beside
-    return room, f"the {format_bytes(room)} that each of {beside} trials at once has of the memory of {node.name}"
 
 
 def _remedies(job: Job, resources: Mapping[str, float]) -> str:

@@ -22,7 +22,6 @@ from engine.evaluation.protocol import real_set
 from engine.evaluation.retrieval import retrieval_metrics
 from engine.evaluation.student import embed_split, train_student
 from engine.experts.train import train_epoch
-from engine.models.text import TextEncoder
 from engine.rng import named_generator
 from engine.specification import Specification
 from engine.studies.preflight.dummy_inputs import captions, dummy_run, dummy_setup, with_method
@@ -60,7 +59,25 @@ def time_dummy(specification: Specification) -> Costs:
     study, paths, device = specification.study, specification.paths, build.default_device()
     encoder = build.build_text_encoder(study, paths)
     setup = dummy_setup(study, paths, encoder, device)
-    return replace(_time_steps(study, setup), **_time_caches(study, setup, encoder))
+    steps = _time_steps(study, setup)
+    pixels, photo, many = int(study.data.options["image_px"]), BytesIO(), captions(1024)
+    Image.linear_gradient("L").resize((500, 375)).convert("RGB").save(photo, "JPEG")
+    noise = torch.rand(16, 3, pixels, pixels, generator=named_generator(0, "dummy/images")).to(device)
+
+    def decode() -> None:
+        Image.open(photo).convert("RGB").resize((pixels, pixels), Image.Resampling.BICUBIC)
+
+    def fit() -> None:
+        encoder.fit(many)
+        encoder.embed(many[:1])  # some encoders fit only now
+
+    image, caption = seconds(lambda _: decode, 1), 0.0  # an encoder that is trained has no cache
+    if study.student.image.train == "frozen":
+        with torch.no_grad():
+            image += seconds(lambda n: lambda: setup.student.image.prepare(noise[:n]), len(noise)) / len(noise)
+    if study.student.text.train == "frozen":
+        caption = seconds(lambda _: fit, 1) / len(many) + seconds(lambda n: lambda: encoder.embed(many[:n]), 64) / 64
+    return replace(steps, image_cached=image, caption_cached=caption)
 
 
 def timed(measure: Callable[[Specification], Costs], specification: Specification) -> Costs:
@@ -150,25 +167,3 @@ def _smaller(study: Resolved, pairs: int) -> Resolved:
     if "inner_steps" in options:
         changes["inner_steps"] = math.ceil(pairs / min(pairs, pairs_per_step(build.method(study))))
     return with_method(study, num_pairs=number, **changes)
-
-
-def _time_caches(study: Resolved, setup: Setup, encoder: TextEncoder) -> dict[str, float]:
-    """Time filling the caches of one image and one caption; an encoder that is trained has none."""
-    pixels, photo, many = int(study.data.options["image_px"]), BytesIO(), captions(1024)
-    Image.linear_gradient("L").resize((500, 375)).convert("RGB").save(photo, "JPEG")
-    noise = torch.rand(16, 3, pixels, pixels, generator=named_generator(0, "dummy/images")).to(setup.device)
-
-    def decode() -> None:
-        Image.open(photo).convert("RGB").resize((pixels, pixels), Image.Resampling.BICUBIC)
-
-    def fit() -> None:
-        encoder.fit(many)
-        encoder.embed(many[:1])  # some encoders fit only now
-
-    image, caption = seconds(lambda _: decode, 1), 0.0
-    if study.student.image.train == "frozen":
-        with torch.no_grad():
-            image += seconds(lambda n: lambda: setup.student.image.prepare(noise[:n]), len(noise)) / len(noise)
-    if study.student.text.train == "frozen":
-        caption = seconds(lambda _: fit, 1) / len(many) + seconds(lambda n: lambda: encoder.embed(many[:n]), 64) / 64
-    return {"image_cached": image, "caption_cached": caption}

@@ -1,22 +1,23 @@
 """Estimates before a study starts: a line in front of a distillation, and the text of ``--dry-run``."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
 from engine import build
+from engine.build import Setup
 from engine.config.load import as_yaml
 from engine.data.pairs import Size
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_bytes, format_minutes
-from engine.models.two_tower import TwoTower
 from engine.studies.job import Job
 from engine.studies.preflight.checks import check_budgets, check_study
 from engine.studies.preflight.costs import time_dummy, time_prepared, timed
 from engine.studies.preflight.dummy_inputs import dummy_setup
 from engine.studies.preflight.memory import TrialBytes, trial_bytes
-from engine.studies.preflight.minutes import add_up, here, split_sizes, workers
+from engine.studies.preflight.minutes import add_up, here, workers
 from engine.studies.preflight.requirements import parameter_counts, snapshot_bytes
 
 
@@ -47,41 +48,54 @@ def estimate(job: Job) -> Estimate:
         ValueError: the method learns something that has no learning rate in the study.
     """
     setups = job.specification.setups(device="cpu")
-    setup = setups[0]
-    sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in setup.datasets.items()}
+    sizes = {split: Size(dataset.num_images, len(dataset)) for split, dataset in setups[0].datasets.items()}
     made = all(array.here for one in setups for array in one.arrays.values())
     trial, minutes = bytes_ahead(job), None
     with suppress(RuntimeError, TypeError):  # the method itself fails on dummy experts: no reason to stop
         costs = timed(time_prepared if made else time_dummy, job.specification)
         minutes = add_up(job, costs, sizes).minutes(workers(job.study))
-    return Estimate(minutes, sum(_trajectory_bytes(job, one.student) for one in setups), trial)
+    return Estimate(minutes, _trajectory_bytes(job, setups), trial)
 
 
 def bytes_ahead(job: Job) -> TrialBytes:
     """Return the bytes of the job's trial, from random inputs where its own are not made yet."""
-    setups, paths = job.specification.setups(device="cpu"), job.specification.paths
-    if not all(array.here for setup in setups for array in setup.arrays.values()):
-        studies = job.study.of_each_student()
-        setups = [dummy_setup(s, paths, build.build_text_encoder(s, paths), torch.device("cpu")) for s in studies]
-    return trial_bytes(job, setups)
+    setups = job.specification.setups(device="cpu")
+    made = all(array.here for setup in setups for array in setup.arrays.values())
+    return trial_bytes(job, setups if made else _dummy_setups(job))
+
+
+def _dummy_setups(job: Job) -> list[Setup]:
+    """Return random data with each student that the set is learned for, on the CPU."""
+    studies, paths = job.study.of_each_student(), job.specification.paths
+    return [dummy_setup(s, paths, build.build_text_encoder(s, paths), torch.device("cpu")) for s in studies]
 
 
 def describe(job: Job) -> str:
     """Return the resolved configuration and what would be run, with estimates from random data; nothing is written.
 
+    What is cached and trials that end early are unknown.
+
     Raises:
         ValueError: the study cannot be run as it is configured.
     """
     check_study(job)
-    sizes = _sizes(job)
-    if not isinstance(sizes, str):
-        check_budgets(job, sizes["train"].pairs)
     study, count, epochs = job.study, job.expert_count, job.expert_epochs
-    index = ExpertStore(job.specification.expert_folder()).index()
-    there = sum(max(index.get(expert, (-1,))) >= epochs for expert in range(count))
-    encoder = build.build_text_encoder(study, job.specification.paths)
-    setup = dummy_setup(study, job.specification.paths, encoder, torch.device("cpu"))
-    parameters, trajectories = parameter_counts(setup.student), format_bytes(_trajectory_bytes(job, setup.student))
+    try:
+        sizes = build.data_set(study).sizes(job.specification.paths)
+    except FileNotFoundError as error:
+        time = f"not estimated: {str(error).rstrip('.')}"
+    else:
+        check_budgets(job, sizes["train"].pairs)
+        parts, at_once = add_up(job, timed(time_dummy, job.specification), sizes), workers(study)
+        time = (
+            f"about {format_minutes(parts.minutes(at_once))} on {here()} ({parts.shares(at_once)}; "
+            "less what is cached already)"
+        )
+    stores = [ExpertStore(one.expert_folder()).index() for one in job.specification.of_each_student()]
+    there = sum(max(index.get(expert, (-1,))) >= epochs for index in stores for expert in range(count))
+    each = f" for each of {len(stores)} students" if len(stores) > 1 else ""
+    setups = _dummy_setups(job)
+    parameters, trajectories = parameter_counts(setups[0].student), format_bytes(_trajectory_bytes(job, setups))
     searched = f"a search over {', '.join(study.search)}" if job.samples > 1 else "one trial at the defaults"
     lines = [
         as_yaml(study).rstrip(),
@@ -89,36 +103,17 @@ def describe(job: Job) -> str:
         f"study:         {job.folder}" + (" (finished)" if job.finished else ""),
         f"student:       {sum(parameters.values()):,} trained parameters "
         f"(image {parameters['image']:,}, text {parameters['text']:,})",
-        f"experts:       {count} x {epochs} epochs, {there} already there, {trajectories} of trajectories",
+        f"experts:       {count} x {epochs} epochs{each}, {there} already there, {trajectories} of trajectories",
         f"trials:        {job.samples} x {study.budget.outer_steps} outer steps, {searched}",
         f"mlflow:        {job.mlflow_uri}",
-        f"memory:        {_memory(trial_bytes(job, [setup]).step)} in an outer step",
-        f"time:          {_time(job, sizes)}",
+        f"memory:        {_memory(trial_bytes(job, setups).step)} in an outer step",
+        f"time:          {time}",
     ]
     return "\n".join(lines)
 
 
-def _sizes(job: Job) -> dict[str, Size] | str:
-    """Return the size of each split, or why it is not known."""
-    try:
-        return split_sizes(job)
-    except FileNotFoundError as error:
-        return str(error).rstrip(".")
-
-
-def _time(job: Job, sizes: dict[str, Size] | str) -> str:
-    """Return the estimated time with its parts; what is cached and trials that end early are unknown."""
-    if isinstance(sizes, str):
-        return f"not estimated: {sizes}"
-    parts, at_once = add_up(job, timed(time_dummy, job.specification), sizes), workers(job.study)
-    return (
-        f"about {format_minutes(parts.minutes(at_once))} on {here()} ({parts.shares(at_once)}; "
-        "less what is cached already)"
-    )
-
-
-def _trajectory_bytes(job: Job, student: TwoTower) -> int:
-    return job.expert_count * (job.expert_epochs + 1) * snapshot_bytes(student)
+def _trajectory_bytes(job: Job, setups: Sequence[Setup]) -> int:
+    return job.expert_count * (job.expert_epochs + 1) * sum(snapshot_bytes(one.student) for one in setups)
 
 
 def _memory(step: int | None) -> str:

@@ -19,7 +19,7 @@ from engine.experts.trajectory import ExpertId
 from engine.io.paths import Paths
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.rng import named_generator
-from engine.studies.preflight.requirements import BATCH_SIZES, largest_budget
+from engine.studies.preflight.requirements import BATCH_SIZES, largest
 from engine.tensors import Params
 
 PAIRS = 1024
@@ -47,12 +47,13 @@ class MovingExpert:
 def dummy_setup(study: Resolved, paths: Paths, encoder: TextEncoder, device: torch.device) -> Setup:
     """Build the study's student on ``device``, with random pairs as all three splits; no photo is read.
 
-    All images are views of one, so that a large set takes no memory. ``encoder`` need not be fitted.
+    Texts are unit vectors, or token ids where the text encoder is trained. All images are views of one, so that a large
+    set takes no memory. ``encoder`` need not be fitted.
     """
     set_policy(study.precision, device)
     student = build.build_student(study, paths, encoder=encoder).to(device)
     batches = (study.method.options.get(name) or 0 for name in BATCH_SIZES)
-    number, pixels = max(PAIRS, largest_budget(study), *batches), int(study.data.options["image_px"])
+    number, pixels = max(PAIRS, largest(study, "method.num_pairs"), *batches), int(study.data.options["image_px"])
     draws = np.random.default_rng(0)
     image = draws.integers(0, 256, (1, 3, pixels, pixels), dtype=np.uint8)
     images = np.broadcast_to(image, (number, *image.shape[1:]))
@@ -62,20 +63,16 @@ def dummy_setup(study: Resolved, paths: Paths, encoder: TextEncoder, device: tor
         with torch.no_grad():
             width = student.image.prepare(torch.zeros(1, *image.shape[1:], device=device)).shape[1]
         inputs = draws.normal(size=(number, width)).astype(np.float32)
-    texts = _random_texts(study, encoder)
+    if study.student.text.train == "frozen":
+        rows = torch.randn(256, encoder.dim, generator=named_generator(0, "dummy/texts"))
+        texts = normalize(rows, dim=1).numpy()
+    else:
+        tokens = cast(TrainableTextEncoder, encoder).tokens(captions(256))
+        texts = tokens[:, (tokens >= 0).any(axis=0)]
     pairs = PreparedPairs(inputs, texts[np.arange(number) % len(texts)], np.arange(number))
     dataset = PairDataset(images, names, names, np.arange(number))
     random = PairsOnDemand(SPLITS, lambda split: pairs)
     return Setup(dict.fromkeys(SPLITS, dataset), random, student, device, encoder.key, texts[:1])
-
-
-def _random_texts(study: Resolved, encoder: TextEncoder) -> np.ndarray:
-    """Return inputs of the text tower: unit vectors, or token ids where its encoder is trained."""
-    if study.student.text.train != "frozen":
-        tokens = cast(TrainableTextEncoder, encoder).tokens(captions(256))
-        return tokens[:, (tokens >= 0).any(axis=0)]
-    rows = torch.randn(256, encoder.dim, generator=named_generator(0, "dummy/texts"))
-    return normalize(rows, dim=1).numpy()
 
 
 def captions(number: int) -> list[str]:

@@ -102,9 +102,6 @@ def trial_bytes(job: Job, setups: Sequence[Setup]) -> TrialBytes:
     The step includes the student, the set and its optimiser. It uses all pairs. Of many inner steps few are taken,
     enough to use every pair once, then one more, whose difference (at least a copy of the parameters) counts for each
     of the others.
-
-    Raises:
-        ValueError: the method learns something that has no learning rate in the study.
     """
     study = heaviest(job.study) if job.samples > 1 else job.study
     found = [_bytes_with(study, setup) for setup in setups]
@@ -166,12 +163,9 @@ def _weightless_run(study: Resolved, setup: Setup, *, inner_steps: int) -> Disti
     for module, longer in ((two.state, three.state), (two.average, three.average)):
         if module is None or longer is None:
             continue
-        for value, other in zip(_tensors_of(module), _tensors_of(longer), strict=True):
+        tensors, others = ([*one.parameters(), *one.buffers()] for one in (module, longer))
+        for value, other in zip(tensors, others, strict=True):
             shape = [a + (b - a) * (method.num_pairs - 2) for a, b in zip(value.shape, other.shape, strict=True)]
             value.data = torch.empty(shape, dtype=value.dtype, device=META)
     two.method = build.method(with_method(study, num_pairs=method.num_pairs, **changes))
     return stepped(two)
-
-
-def _tensors_of(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine import build
-from engine.config.requests import Request
-from engine.config.schema import Resolved
+from engine.config.schema import Request, Resolved
 from engine.data.pairs import Size
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_minutes
@@ -42,16 +40,6 @@ class Parts:
         return ", ".join(f"{name} {format_minutes(getattr(self, name) / at_once / 60)}" for name in names)
 
 
-def split_sizes(job: Job) -> dict[str, Size]:
-    """Return the sizes of the splits without reading an image.
-
-    Raises:
-        FileNotFoundError: the data are not here.
-        ValueError: they are not usable.
-    """
-    return build.data_set(job.study).sizes(job.specification.paths)
-
-
 def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:
     """Return the seconds of each part: the costs times the counts of the study."""
     study, baselines, budget, own = job.study, job.study.baselines, job.study.budget, job.study.method.num_pairs
@@ -66,7 +54,9 @@ def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:
     )
     eval_points = 0 if study.protocol.select_epoch == "last" else 10
     validations = math.ceil(budget.outer_steps / budget.evaluate_every)
-    trial = budget.outer_steps * costs.outer_step
+    passes = study.method.views.count if study.method.views else 1
+    passes *= 1 + len(study.students) if study.method.students == "summed" else 1
+    trial = budget.outer_steps * passes * costs.outer_step
     trial += validations * (1 + len(study.students)) * (_student(study, own, costs) + (eval_points + 1) * val)
 
     def scored(number: int, *, learned: int) -> float:
@@ -106,27 +96,22 @@ def _epochs_missing(job: Job) -> int:
     return missing
 
 
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def here() -> str:
     """Return the CPUs and GPUs of this machine as text."""
     gpus = f" and {torch.cuda.device_count()} GPUs" if torch.cuda.is_available() else ""
-    return f"{_cpus()} CPUs{gpus}"
+    return f"{len(os.sched_getaffinity(0))} CPUs{gpus}"
 
 
 def workers(study: Resolved) -> int:
     """Return the number that divides the work of a study: the CPUs, or the trials that the GPUs have room for."""
-    return _at_once(study.resources.trial) if torch.cuda.is_available() else _cpus()
+    return _at_once(study.resources.trial) if torch.cuda.is_available() else len(os.sched_getaffinity(0))
 
 
 def _at_once(request: Request) -> int:
     """Return how many tasks of a request this machine runs at once."""
-    gpus = torch.cuda.device_count()
-    wanted = {"cpu": request.cpu, "gpu": request.gpu if gpus else 0.0}
-    fit = how_many_fit(wanted, {"cpu": _cpus(), "gpu": gpus})
-    return int(max(1, fit if math.isfinite(fit) else _cpus()))
+    cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    fit = how_many_fit({"cpu": request.cpu, "gpu": request.gpu if gpus else 0.0}, {"cpu": cpus, "gpu": gpus})
+    return int(max(1, fit if math.isfinite(fit) else cpus))
 
 
 def _rounds(number: int, request: Request) -> float:

@@ -1,6 +1,7 @@
 """Requirements of a study's trials: experts, epochs, pairs, and the bytes of a snapshot."""
 
 from itertools import product
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -19,10 +20,10 @@ BATCH_SIZES = ("inner_batch", "batch", "real_batch")
 """Options of methods that hold a number of pairs."""
 
 
-def experts_read(study: Resolved) -> int:
-    """Return the largest number of experts that a trial can read."""
-    domain = study.search.get("experts.count")
-    return study.experts.count if domain is None else int(max(probes(domain)))
+def largest(study: Resolved, key: str) -> int:
+    """Return the largest integer that a trial can have for ``key``, which may be searched."""
+    domain = study.search.get(key)
+    return int(attrgetter(key)(study) if domain is None else max(probes(domain)))
 
 
 def epochs_read(study: Resolved) -> int:
@@ -37,12 +38,6 @@ def epochs_read(study: Resolved) -> int:
         if {last({key: value}) for value in values} != {last({})}
     ]
     return max(last(dict(combination)) for combination in product(*matter))
-
-
-def largest_budget(study: Resolved) -> int:
-    """Return the largest number of synthetic pairs that a trial can learn."""
-    domain = study.search.get("method.num_pairs")
-    return study.method.num_pairs if domain is None else int(max(probes(domain)))
 
 
 def heaviest(study: Resolved) -> Resolved:

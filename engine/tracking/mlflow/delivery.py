@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from engine.io.files import exclusive
 from engine.io.patience import within
-from engine.tracking.mlflow.entities import dataset, log_all, log_params, log_table, metrics, move_artifact, numbers
+from engine.tracking.mlflow.entities import dataset, log_all, log_metrics, log_params, log_table, move_artifact
 from engine.tracking.mlflow.spool import Record, RejectedError, Spool
 from engine.tracking.mlflow.uri import (
     KIND,
@@ -65,16 +65,13 @@ def prepare(uri: str, *, experiment: str, artifacts: Path, patience: float = PAT
     because MLflow's migration fails when two run at once.
 
     Raises:
-        ValueError: MLflow rejects the URI or the experiment, the experiment is deleted, its folder of artifacts is
-            gone, or the database is of another version of MLflow.
-        ConnectionError: MLflow does not answer within ``patience`` seconds.
+        ValueError, ConnectionError: as ``retried`` does, or the experiment is deleted, or its folder of artifacts gone.
     """
     location = None if is_server(uri) else artifacts.resolve().as_uri()
-    alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if database := database_file(uri):
-        alone = exclusive(database.with_name(f".{database.name}.lock"))
-    with alone:
+    database = database_file(uri)
+    with contextlib.ExitStack() as alone:
         if database:
+            alone.enter_context(exclusive(database.with_name(f".{database.name}.lock")))
             follow_move(database, experiment, artifacts)
         found = retried(patience, uri, lambda: _experiment_id(MlflowClient(uri), experiment, location))
     unquoted = Path(uri.removeprefix("sqlite:///")).parent
@@ -92,8 +89,7 @@ def _experiment_id(client: MlflowClient, name: str, artifact_location: str | Non
                 folder.mkdir(parents=True, exist_ok=True)
             return str(client.create_experiment(name, artifact_location=artifact_location, tags=KIND))
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process may have created it meanwhile
-            if found is None:
+            if (found := client.get_experiment_by_name(name)) is None:  # else another process has just created it
                 raise
     if found.lifecycle_stage == "deleted":
         raise ValueError(f"experiment: {name!r} is deleted in MLflow, expected one to write to; restore or rename it.")
@@ -114,11 +110,8 @@ def open_run(
 ) -> str:
     """Return the id of the newest run with the tags ``key``, or of a new one if there is none or ``fresh`` is set.
 
-    The run gets the tags ``key``, its description ``note``, and the source and user of this process.
-
-    Raises:
-        ValueError: MLflow rejects the run.
-        ConnectionError: MLflow does not answer within ``patience`` seconds.
+    The run gets the tags ``key``, its description ``note``, and the source and user of this process. Errors are those
+    of ``retried``.
     """
     tags = {**resolve_tags(), **key, "mlflow.note.content": note}
 
@@ -173,9 +166,10 @@ class Delivery:
                 case "tags":
                     log_all(client, run, "tags", [RunTag(name, value) for name, value in content["values"].items()])
                 case "metrics":
-                    log_all(client, run, "metrics", [metric for record in group for metric in metrics(record)])
+                    points = [(one.content["step"], one.time, one.content["values"]) for one in group]
+                    log_metrics(client, run, points)
                 case "curve":
-                    log_all(client, run, "metrics", [one for point in content["points"] for one in numbers(*point)])
+                    log_metrics(client, run, content["points"])
                 case "data":
                     client.log_inputs(run, datasets=[dataset(**content)])
                 case "table":
@@ -192,8 +186,7 @@ class Delivery:
         if "parent" not in content:
             return channel
         tags = {CHILD_TAG: content["key"], PARENT_TAG: content["parent"]}
-        found = find_run(client, self.experiment_id, tags)
-        if found is not None:
+        if found := find_run(client, self.experiment_id, tags):
             return found
         study = client.get_run(content["parent"])  # MLflow rejects this when the study was deleted
         tags |= {name: value for name, value in study.data.tags.items() if name.startswith(INHERITED)}
@@ -207,6 +200,10 @@ def retried(patience: float, uri: str, call: Callable[[], T]) -> T:
     """Return the result of ``call``, which is repeated for ``patience`` seconds while MLflow does not answer.
 
     A database is only asked whether it answers; making or migrating its schema takes as long as it takes.
+
+    Raises:
+        ValueError: MLflow rejects the call, or its database is of another version.
+        ConnectionError: MLflow does not answer within ``patience`` seconds.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -271,7 +268,8 @@ def _sorted_errors(*, final: frozenset[str]) -> Iterator[None]:
 
 
 def _in_short(error: Exception) -> str:
-    """Return the first sentence of an error's text, or the system error inside it where a connection failed."""
+    """Return the first sentence of an error's text without passwords, or the system error of a failed connection."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = re.sub(r"(//[^/\s:@]*):[^/\s@]*@", r"\1:***@", text)
     reason = re.search(r"\[Errno [-\d]+\] [^\"')]+", text)
     return (reason.group() if reason else text.split(". ")[0][:200]).rstrip(".")

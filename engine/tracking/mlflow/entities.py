@@ -3,15 +3,13 @@
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_ARTIFACTS
-
-from engine.tracking.mlflow.spool import Record
 
 BATCH = {"params": 100, "tags": 100, "metrics": 1000}
 """MLflow's limits for one call."""
@@ -20,20 +18,17 @@ BATCH = {"params": 100, "tags": 100, "metrics": 1000}
 def log_params(client: MlflowClient, run: str, values: Mapping[str, str]) -> None:
     """Log new parameters; one that differs from its first value becomes a tag, because MLflow keeps the first."""
     known = client.get_run(run).data.params
-    new = [Param(name, value) for name, value in values.items() if name not in known]
     changed = [RunTag(f"resumed.{name}", value) for name, value in values.items() if known.get(name, value) != value]
-    log_all(client, run, "params", new)
+    log_all(client, run, "params", [Param(name, value) for name, value in values.items() if name not in known])
     log_all(client, run, "tags", changed)
 
 
-def metrics(record: Record) -> list[Metric]:
-    """Return the numbers of a record of one step as metrics at the time of the record."""
-    return numbers(record.content["step"], record.time, record.content["values"])
-
-
-def numbers(step: int, when: int, values: Mapping[str, float | None]) -> list[Metric]:
-    """Return the numbers of one step as metrics; ``when`` is in ms since 1970."""
-    return [Metric(name, math.nan if value is None else value, when, step) for name, value in values.items()]
+def log_metrics(client: MlflowClient, run: str, points: Iterable[tuple[int, int, Mapping[str, float | None]]]) -> None:
+    """Log numbers of many steps, each with its step and its time in ms since 1970; None is NaN."""
+    metrics = []
+    for step, when, values in points:
+        metrics += [Metric(name, math.nan if value is None else value, when, step) for name, value in values.items()]
+    log_all(client, run, "metrics", metrics)
 
 
 def dataset(*, name: str, digest: str, source: str, counts: Mapping[str, int]) -> DatasetInput:
@@ -46,9 +41,8 @@ def log_all(
     client: MlflowClient, run: str, kind: Literal["params", "tags", "metrics"], entities: Sequence[Any]
 ) -> None:
     """Log any number of entities, in calls as large as MLflow takes them."""
-    size = BATCH[kind]
-    for start in range(0, len(entities), size):
-        client.log_batch(run, **{kind: entities[start : start + size]})
+    for start in range(0, len(entities), BATCH[kind]):
+        client.log_batch(run, **{kind: entities[start : start + BATCH[kind]]})
 
 
 def log_table(client: MlflowClient, run: str, *, name: str, columns: Sequence[str], data: Sequence[Any]) -> None:

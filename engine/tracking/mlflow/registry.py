@@ -1,4 +1,7 @@
-"""Sets in MLflow's registry of models, and files that a run keeps."""
+"""Sets in MLflow's registry of models, and files that a run keeps.
+
+Where MLflow does not answer, each function raises ConnectionError.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -42,19 +45,17 @@ def register(uri: str, name: str, run: Run, file: str, *, tags: Mapping[str, obj
 
     Raises:
         ValueError: MLflow cannot hold the name, or the run keeps no such file.
-        ConnectionError: MLflow does not answer.
     """
     if not ADDRESS.fullmatch(f"{SCHEME}{name}"):
         raise ValueError(f"--register is {name!r}, expected {EXPECTED}.")
 
     def registered(client: MlflowClient) -> Version:
-        _check_kept(client, uri, run, file)
+        _check_kept(client, run, file)
         known = client.search_model_versions(f"name='{name}'")
         if not known and not client.search_registered_models(f"name='{name}'"):
             client.create_registered_model(name, description="A distilled set of vldistill: vldistill evaluate --set.")
+        texts, source = {key: str(value) for key, value in tags.items()}, f"runs:/{run.run_id}/{file}"
         same = [one for one in known if one.run_id == run.run_id]
-        texts = {key: str(value) for key, value in tags.items()}
-        source = f"runs:/{run.run_id}/{file}"
         new = same[0] if same else client.create_model_version(name, source, run.run_id, tags=texts, description=note)
         return Version(name, str(new.version), run.run_id)
 
@@ -66,7 +67,6 @@ def version_at(uri: str, address: str) -> Version:
 
     Raises:
         ValueError: it is no such address, or MLflow has no such version.
-        ConnectionError: MLflow does not answer.
     """
     found = ADDRESS.fullmatch(address)
     if found is None:
@@ -77,11 +77,8 @@ def version_at(uri: str, address: str) -> Version:
         versions = sorted(client.search_model_versions(f"name='{name}'"), key=lambda one: int(one.version))
         chosen = versions[-1:] if wanted == "latest" else [one for one in versions if str(one.version) == wanted]
         if not chosen:
-            there = (
-                f"its versions are {', '.join(str(one.version) for one in versions)}"
-                if versions
-                else "no set has this name"
-            )
+            there = ", ".join(str(one.version) for one in versions)
+            there = f"its versions are {there}" if versions else "no set has this name"
             raise ValueError(f"--set is {address!r}, but {there} in MLflow at {shown(uri)}.")
         return Version(name, str(chosen[0].version), str(chosen[0].run_id))
 
@@ -93,7 +90,6 @@ def run_with(uri: str, run_id: str) -> Run:
 
     Raises:
         ValueError: MLflow knows no such run.
-        ConnectionError: MLflow does not answer.
     """
 
     def found(client: MlflowClient) -> Run:
@@ -109,11 +105,7 @@ def run_with(uri: str, run_id: str) -> Run:
 
 
 def run_of_study(uri: str, experiment: str, key: str) -> Run | None:
-    """Return the newest run of the study ``key``, or None.
-
-    Raises:
-        ConnectionError: MLflow does not answer.
-    """
+    """Return the newest run of the study ``key``, or None."""
 
     def found(client: MlflowClient) -> str | None:
         there = client.get_experiment_by_name(experiment)
@@ -128,17 +120,16 @@ def kept_file(uri: str, run: Run, file: str, folder: Path) -> Path:
 
     Raises:
         ValueError: the run keeps no such file.
-        ConnectionError: MLflow does not answer.
     """
 
     def copied(client: MlflowClient) -> Path:
-        _check_kept(client, uri, run, file)
+        _check_kept(client, run, file)
         return Path(client.download_artifacts(run.run_id, file, str(folder)))
 
     return _asked(uri, copied)
 
 
-def _check_kept(client: MlflowClient, uri: str, run: Run, file: str) -> None:
+def _check_kept(client: MlflowClient, run: Run, file: str) -> None:
     if file not in [one.path for one in client.list_artifacts(run.run_id)]:
         above = f"; it belongs to the run {run.parent}" if run.parent else ""
         raise ValueError(f"run {run.run_id!r} ({run.name}) keeps no {file}, expected the run of a whole study{above}.")

@@ -57,30 +57,23 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.path = folder / "spool.db"
+        self.folder, self.path = folder, folder / "spool.db"
         with closing(self._connect()) as connection:
             connection.executescript(SCHEMA)
 
     def append(self, channel: str, operation: str, **content: Any) -> None:
         """Add a record; it is on the disk when the call returns."""
-        self._execute(
-            "INSERT INTO record (time, channel, operation, content) VALUES (?, ?, ?, ?)",
-            *(int(time.time() * 1000), channel, operation, json.dumps(content)),
-        )
+        insert = "INSERT INTO record (time, channel, operation, content) VALUES (?, ?, ?, ?)"
+        self._execute(insert, int(time.time() * 1000), channel, operation, json.dumps(content))
 
     def next_group(self) -> list[Record]:
         """Return the oldest waiting record; if it holds metrics, with those that follow it in its channel.
 
         A group of several records has at most ``GROUP_VALUES`` numbers. The list is empty when no record waits.
         """
-        waiting = self._select(
-            "outcome IS NULL AND channel = (SELECT channel FROM record WHERE outcome IS NULL ORDER BY number LIMIT 1) "
-            f"ORDER BY number LIMIT {GROUP_VALUES}"
-        )
-        group: list[Record] = []
-        values = 0
-        for record in waiting:
+        oldest = "SELECT channel FROM record WHERE outcome IS NULL ORDER BY number LIMIT 1"
+        group, values = list[Record](), 0
+        for record in self._select(f"outcome IS NULL AND channel = ({oldest}) ORDER BY number LIMIT {GROUP_VALUES}"):
             values += len(record.content["values"]) if record.operation == "metrics" else GROUP_VALUES
             if group and values > GROUP_VALUES:
                 break
@@ -89,11 +82,8 @@ class Spool:
 
     def settle(self, group: Sequence[Record], outcome: str = "") -> None:
         """Mark a group of ``next_group`` as delivered or, with a reason as ``outcome``, as rejected."""
-        last = group[-1]
-        self._execute(
-            "UPDATE record SET outcome = ? WHERE channel = ? AND number <= ? AND outcome IS NULL",
-            *(outcome, last.channel, last.number),
-        )
+        settle = "UPDATE record SET outcome = ? WHERE channel = ? AND number <= ? AND outcome IS NULL"
+        self._execute(settle, outcome, group[-1].channel, group[-1].number)
 
     def history(self, channel: str, operation: str) -> list[Record]:
         """Return all records of one operation of ``channel``, waiting or settled, oldest first."""
@@ -115,10 +105,7 @@ class Spool:
 
     def _select(self, condition: str, *values: Any) -> list[Record]:
         rows = self._execute(f"SELECT number, time, channel, operation, content FROM record WHERE {condition}", *values)
-        return [
-            Record(number, when, channel, operation, json.loads(content))
-            for number, when, channel, operation, content in rows
-        ]
+        return [Record(one, at, channel, kind, json.loads(content)) for one, at, channel, kind, content in rows]
 
     def _execute(self, statement: str, *values: Any) -> list[Any]:
         with closing(self._connect()) as connection, connection:
@@ -141,8 +128,7 @@ class Sender:
         self.trouble: Exception | None = None
         self._deliver = deliver
         self._rejected_before = spool.rejected()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine-tracking", daemon=True)
         self._thread.start()
         atexit.register(self.stop)

@@ -17,7 +17,7 @@ from engine.io.files import digest
 from engine.tracking import Data, Point, Status
 from engine.tracking.mlflow.delivery import Delivery, open_run, prepare
 from engine.tracking.mlflow.spool import Sender, Spool
-from engine.tracking.mlflow.uri import PATIENCE_S, database_file
+from engine.tracking.mlflow.uri import PATIENCE_S, database_file, shown
 
 STUDY_TAG = "vldistill.study"
 LONGEST_NAME, LONGEST_TEXT = 250, 6000
@@ -37,15 +37,13 @@ class RunIdentity:
 class MlflowTracker:
     """One run in MLflow; every call is on the disk when it returns, and in MLflow soon after.
 
-    A study and its children share one spool folder and one sender, both in the process that opened the study.
+    A study and its children share one spool folder and one sender, both in the process that opened the study. A name
+    that MLflow cannot hold, and a number that is not one, is a ValueError.
     """
 
     def __init__(self, sender: Sender, *, uri: str, run_id: str, channel: str, patience: float) -> None:
-        self.uri = uri
-        self.run_id = run_id
-        self.patience = patience
-        self._sender = sender
-        self._channel = channel
+        self.uri, self.run_id, self.patience = uri, run_id, patience
+        self._sender, self._channel = sender, channel
         self._monitor: Any = None  # of this machine, where it is wished
         self._recorded: dict[tuple[str, int], float | None] = {}
         for record in sender.spool.history(channel, "metrics"):
@@ -82,8 +80,7 @@ class MlflowTracker:
         key, note = {STUDY_TAG: identity.key}, _text(identity.note)
         run_id = open_run(uri, experiment_id, identity.name, key=key, note=note, fresh=fresh, patience=wait)
         database = database_file(uri)
-        moves_along = database is not None and database.parent.resolve() == spool.parent.resolve()
-        place = database.name if database is not None and moves_along else uri
+        place = database.name if database and database.parent.resolve() == spool.parent.resolve() else uri
         records = Spool(spool.resolve() / digest(place, identity.experiment, identity.key))
         sender = Sender(records, Delivery(records, uri, experiment_id))
         tracker = cls(sender, uri=uri, run_id=run_id, channel=run_id, patience=patience)
@@ -110,42 +107,26 @@ class MlflowTracker:
         """Record settings under dotted names; a value is cut at MLflow's limit of 6000 characters.
 
         If a value differs from an earlier session's, it is kept as the tag ``resumed.<name>``.
-
-        Raises:
-            ValueError: MLflow cannot hold a name.
         """
         self._sender.put(self._channel, "params", values=_flattened("parameter", values))
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        """Record labels under dotted names; a later value replaces an earlier one.
-
-        Raises:
-            ValueError: MLflow cannot hold a name.
-        """
+        """Record labels under dotted names; a later value replaces an earlier one."""
         self._sender.put(self._channel, "tags", values=_flattened("tag", values))
 
     def metrics(self, values: Mapping[str, SupportsFloat], step: int) -> None:
         """Record numbers of one step; a number that is already recorded with the same value is not recorded again.
 
         MLflow shows numbers that are not finite as NaN.
-
-        Raises:
-            ValueError: MLflow cannot hold a name, or a value is not one number.
         """
-        new = self._new(values, int(step))
-        if new:
+        if new := self._new(values, int(step)):
             self._sender.put(self._channel, "metrics", step=int(step), values=new)
             self._remember(int(step), new)
 
     def curve(self, points: Sequence[Point]) -> None:
-        """Record numbers of many steps as ``metrics`` does, in one record, each with the time of its step.
-
-        Raises:
-            ValueError: MLflow cannot hold a name, or a value is not one number.
-        """
+        """Record numbers of many steps as ``metrics`` does, in one record, each with the time of its step."""
         new = [(point.step, int(1000 * point.time), self._new(point.values, point.step)) for point in points]
-        new = [(step, when, values) for step, when, values in new if values]
-        if new:
+        if new := [point for point in new if point[2]]:
             self._sender.put(self._channel, "curve", points=new)
             for step, _, values in new:
                 self._remember(step, values)
@@ -162,9 +143,17 @@ class MlflowTracker:
 
     def _new(self, values: Mapping[str, SupportsFloat], step: int) -> dict[str, float | None]:
         """Return the numbers that are not yet recorded with these values."""
-        numbers = {_check_name("metric", name): _number(name, value) for name, value in values.items()}
-        unknown = object()
-        return {name: value for name, value in numbers.items() if self._recorded.get((name, step), unknown) != value}
+        new: dict[str, float | None] = {}
+        for name, value in values.items():
+            _check_name("metric", name)
+            try:
+                number = float(value)
+            except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor of several elements
+                raise ValueError(f"metric {name}: got {value!r}, expected one number.") from error
+            stored = number if math.isfinite(number) else None
+            if (name, step) not in self._recorded or self._recorded[name, step] != stored:
+                new[name] = stored
+        return new
 
     def _remember(self, step: int, values: Mapping[str, float | None]) -> None:
         self._recorded.update({(name, step): value for name, value in values.items()})
@@ -202,8 +191,9 @@ class MlflowTracker:
         self._sender.stop()
         if not delivered:
             raise ConnectionError(
-                f"MLflow at {self.uri} did not take everything within {self.patience:g} s ({self._sender.trouble}); "
-                f"the rest waits in {self._sender.spool.folder} and is sent when the study is opened again."
+                f"MLflow at {shown(self.uri)} did not take everything within {self.patience:g} s "
+                f"({self._sender.trouble}); the rest waits in {self._sender.spool.folder} and is sent when the study "
+                "is opened again."
             )
         if reasons := self._sender.rejections():
             raise ValueError(
@@ -216,14 +206,6 @@ def _check_name(kind: str, name: str) -> str:
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME or os.path.normpath(name) != name or name[0] in "./":
         raise ValueError(f"{kind}: got {name!r}, expected at most 250 letters, digits and any of '_-./: ' (no '@').")
     return name
-
-
-def _number(name: str, value: SupportsFloat) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor of several elements
-        raise ValueError(f"metric {name}: got {value!r}, expected one number.") from error
-    return number if math.isfinite(number) else None
 
 
 def _flattened(kind: str, values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -76,7 +76,7 @@ def check_uri(uri: str) -> None:
 def shown(uri: str) -> str:
     """Return a URI without its password."""
     try:
-        return uri if is_server(uri) else make_url(uri).render_as_string() if make_url(uri).password else uri
+        return make_url(uri).render_as_string() if make_url(uri).password else uri
     except ArgumentError:
         return uri
 
@@ -97,7 +97,7 @@ def page(uri: str, experiment: str) -> list[str]:
     database = database_file(uri)
     if database and not database.is_file():
         return []
-    server, lines = uri.rstrip("/"), []
+    server, lines = shown(uri).rstrip("/"), []
     if not is_server(uri):
         port = next(number for number in range(PORT, PORT + 1000) if _is_free(number))
         server = f"http://127.0.0.1:{port}"
@@ -110,12 +110,10 @@ def page(uri: str, experiment: str) -> list[str]:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as own:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, for ports closed a moment ago
-        try:
-            own.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+    try:
+        socket.create_server(("127.0.0.1", port)).close()  # may take a port that was closed a moment ago, as servers do
+    except OSError:
+        return False
     return True
 
 
@@ -130,27 +128,22 @@ def follow_move(database: Path, experiment: str, artifacts: Path) -> None:
     """
     if not database.is_file() or database.parent.resolve() != artifacts.parent.resolve():
         return
+    new = artifacts.resolve().as_uri()
+    experiments = "SELECT experiment_id, artifact_location FROM experiments WHERE name = ?"
+    move = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+    move_runs = "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE substr(artifact_uri, 1, ?) = ?"
     try:
         with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection, connection:
-            _follow_move(connection, experiment, artifacts)
+            for number, old in connection.execute(experiments, [experiment]).fetchall():
+                folder = local_folder(old)
+                same = folder is not None and folder.exists() and artifacts.exists() and folder.samefile(artifacts)
+                if old == new or folder is None or folder.name != artifacts.name or same:
+                    continue
+                connection.execute(move, [new, number])
+                connection.execute(move_runs, [new, len(old) + 1, len(old) + 1, f"{old}/"])
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
             raise TimeoutError(f"{database}: another process keeps this database locked") from error
-
-
-def _follow_move(connection: sqlite3.Connection, experiment: str, artifacts: Path) -> None:
-    new = artifacts.resolve().as_uri()
-    known = connection.execute("SELECT experiment_id, artifact_location FROM experiments WHERE name = ?", [experiment])
-    for number, old in known.fetchall():
-        folder = local_folder(old)
-        same = folder is not None and folder.exists() and artifacts.exists() and folder.samefile(artifacts)
-        if old == new or folder is None or folder.name != artifacts.name or same:
-            continue
-        connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", [new, number])
-        connection.execute(
-            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE substr(artifact_uri, 1, ?) = ?",
-            [new, len(old) + 1, len(old) + 1, f"{old}/"],
-        )
 
 
 def local_folder(uri: str) -> Path | None:

@@ -1,0 +1,54 @@
+"""The images that a method sees of a set: learned as pixels or as a pyramid, whole or in random views."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from engine.recipes import Views
+from engine.synthetic.pyramid import Pyramid, bilinear
+from engine.synthetic.set import SyntheticSet, with_part
+
+WithSet = TypeVar("WithSet", bound=nn.Module)
+
+
+@contextmanager
+def shown(state: WithSet, pyramid: Pyramid | None, views: Views | None, generator: Generator) -> Iterator[WithSet]:
+    """Give ``state`` with the images that a method shall see, and take their gradient back to what is learned.
+
+    ``state.synthetic`` is the set. Without a pyramid and without views it is given as it is. Else its images are a leaf
+    of their own while the context is open; all other parameters are shared.
+    """
+    if pyramid is None and views is None:
+        yield state
+        return
+    synthetic: SyntheticSet = state.synthetic  # type: ignore[assignment]  # as State declares it
+    images = synthetic.images if pyramid is None else pyramid()
+    seen = images if views is None else random_views(images, views, generator)
+    leaf = nn.Parameter(seen.detach())
+    yield with_part(state, "synthetic", with_part(synthetic, "images", leaf))
+    if leaf.grad is not None and seen.requires_grad:
+        seen.backward(leaf.grad)
+
+
+def random_views(images: Float[Tensor, "n 3 h w"], views: Views, generator: Generator) -> Float[Tensor, "n 3 h w"]:
+    """Return a random crop of each image, enlarged bilinearly to the image's size, with Gaussian noise.
+
+    A crop keeps the image's proportions and a share of its area that is uniform in ``views.crop``; at [1, 1] images
+    stay as they are. No image is mirrored, because captions say "left". Differentiable, and by matrix products alone,
+    which repeat bitwise on a GPU where the gradient of a sampled grid does not. ``generator`` lives on the CPU.
+    """
+    count, _, height, width = images.shape
+    smallest, largest = views.crop
+    if smallest < 1:
+        side = (smallest + (largest - smallest) * torch.rand(count, generator=generator)).sqrt()
+        first = (1 - side) * torch.rand(2, count, generator=generator)
+        rows = bilinear(height, height, first[0], side).to(images)
+        columns = bilinear(width, width, first[1], side).to(images)
+        images = rows[:, None] @ images @ columns[:, None].mT
+    if views.noise:
+        images = images + views.noise * torch.randn(images.shape, generator=generator).to(images)
+    return images
