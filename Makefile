@@ -3,7 +3,7 @@ PIP = .venv/bin/python -m pip
 INSTALL = $(PIP) install --quiet --constraint constraints.txt --editable
 PINS = pyproject.toml constraints.txt
 
-.PHONY: demo demo-photos test test-cluster lint format install clean test-faults soak
+.PHONY: demo demo-photos docs test test-cluster lint format install clean test-faults soak
 
 demo: .venv/.runtime
 	.venv/bin/python tasks/distill.py
@@ -17,6 +17,10 @@ demo-photos: .venv/.runtime
 WORKERS ?= 2
 test: lint
 	.venv/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --durations=20 $(PYTEST)
+
+# Pages of all modules from their docstrings; a warning is an error.
+docs: .venv/.test
+	.venv/bin/python -W error::UserWarning docs/api.py build/api
 
 # What is killed on purpose: ten to twenty-two minutes on two cores.
 test-faults: .venv/.test

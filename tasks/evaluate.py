@@ -12,6 +12,8 @@ PARSER = cli.TaskParser(
         *cli.SPACE_EXAMPLES,
         ("flickr8k_100 --set my_set.safetensors", "a set in a file"),
         ("flickr8k_100 --set models:/my_set/1", "a registered set, by its version"),
+        ("--classes backdrop", "zero-shot classification of the drawn scenes, too"),
+        ("my_photos.yaml --classes breeds.yaml", "and of photos of your own"),
         ("flickr8k_100 --students vit.yaml wider.yaml", "the study's own set, with other students"),
     ],
 )
@@ -27,6 +29,11 @@ PARSER.add_argument(
     metavar="YAML",
     help="score it with other students too: files of changes of the space, such as student.image: {...}",
 )
+PARSER.add_argument(
+    "--classes",
+    metavar="NAME",
+    help="classify test by prompts, too: a YAML file with labels and classes, or backdrop, shape or colour of shapes",
+)
 PARSER.add_row_flags()
 
 
@@ -37,7 +44,7 @@ def main(args: Namespace) -> cli.Answer:
         return 0
     from engine.studies.evaluate import score_file
 
-    return score_file(job, args.set, students=args.students, local=args.local)
+    return score_file(job, args.set, students=args.students, classes=args.classes, local=args.local)
 
 
 if __name__ == "__main__":

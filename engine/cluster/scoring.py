@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import ray
+import torch
 from ray import ObjectRef
 
 from engine import build
@@ -14,16 +15,19 @@ from engine.build import Setup
 from engine.cluster.runtime import use_resources
 from engine.config import components
 from engine.coresets import load_warmup, save_warmup
+from engine.data.classes import Classes
 from engine.evaluation.full_data import FullDataRecipe, train_on_everything
-from engine.evaluation.protocol import evaluate, prepare_set, real_set
+from engine.evaluation.protocol import evaluate, prepare_set, real_set, student_of_seed
 from engine.evaluation.student import TrainingSet
+from engine.evaluation.zero_shot import zero_shot
 from engine.io.files import digest, read_json, write_json
 from engine.io.storage import Location
 from engine.provenance import numbers_digest, provenance
 from engine.rewording import captions_as_texts, known_student, reworded
 from engine.rng import named_generator
 from engine.specification import Specification
-from engine.synthetic.set import load_set
+from engine.synthetic.set import SyntheticSet, load_set
+from engine.tensors import Modality
 
 Result = dict[str, Any]
 """A score as JSON holds it.
@@ -82,10 +86,38 @@ def score_coreset(specification: Specification, name: str, num_pairs: int) -> Re
 def score_set(specification: Specification, path: Location) -> Result:
     """Score the synthetic set in a file; its texts are reworded for another text encoder than it was learned with."""
     setup = specification.setup()
-    synthetic = reworded(specification.study, setup, specification.paths, load_set(path))
-    synthetic = synthetic.of_student(known_student(synthetic.metadata, specification.study))
+    synthetic = _set_for(specification, setup, path)
     training = prepare_set(setup.student, synthetic, setup.device)
     return {**_scored(specification, setup, training), "size": synthetic.size_bytes()}
+
+
+def _set_for(specification: Specification, setup: Setup, path: Location) -> SyntheticSet:
+    """Return the set in a file, with texts and learning rates for the study's student."""
+    synthetic = reworded(specification.study, setup, specification.paths, load_set(path))
+    return synthetic.of_student(known_student(synthetic.metadata, specification.study))
+
+
+def score_classes(
+    specification: Specification, path: Location, classes: Classes, learning_rates: dict[Modality, float]
+) -> Result:
+    """Score the set in a file by zero-shot classification of test: by the students that ``score_set`` has trained.
+
+    They are trained again, by the rates that were chosen for them.
+    """
+    study, setup = specification.study, specification.setup()
+    protocol, test = build.protocol(study), setup.pairs["test"]
+    training = prepare_set(setup.student, _set_for(specification, setup, path), setup.device)
+    rows, belongs = classes.among(setup.datasets["test"].image_names)
+    said = [(number, text) for number, texts in enumerate(classes.prompts.values()) for text in texts]
+    prompts = captions_as_texts(study, setup, specification.paths, [text for _, text in said]).to(setup.device)
+    images, prompt_class = test.image_rows(rows, setup.device), torch.tensor([number for number, _ in said])
+    split = test if protocol.select_epoch == "best_on_test" else setup.pairs["val"]
+    students = (
+        student_of_seed(setup.student, training, protocol, learning_rates=learning_rates, seed=study.seed,
+                        name=str(index), selection_split=split) for index in range(protocol.seeds)
+    )  # fmt: skip
+    sides = {"prompt_class": prompt_class.to(setup.device), "belongs": belongs.to(setup.device)}
+    return {"seeds": [zero_shot(setup.student, params, images, prompts, **sides) for params in students]}
 
 
 def score_captions(specification: Specification, path: Location) -> Result:

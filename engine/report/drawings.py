@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from engine.report import curves, knobs, recall
+from engine.report import curves, knobs, pair_map, recall
 from engine.report.facts import metric
 from engine.report.figures import Drawing, counted, drawing, styled
 from engine.report.pairs import audit_figures, draw_similarity, pairs_figure, time_lapse_figure
 from engine.report.study import Study
+from engine.results.pair_map import read_map
 from engine.results.row import Row
 from engine.synthetic.set import load_set
 
@@ -20,6 +21,8 @@ def of_study(study: Study) -> list[Drawing]:
         matrix = load_set(study.set_file).similarity() if study.set_file else None
         if matrix is not None:
             found.append(drawing("similarity", *draw_similarity(matrix.detach())))
+        if there := read_map(study.folder):
+            found.append(drawing("pair-map", pair_map.caption(there), pair_map.draw_map(there)))
         if cells := recall.transfers(study.rows):
             found.append(drawing("transfer", *recall.draw_transfer(cells)))
     return [one for one in found if one is not None]

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from engine.results.row import METRICS, Row
+from engine.results.row import CLASS_METRICS, METRICS, Row
 
 WIDTH = 120
 MISSING = "-"
@@ -24,7 +24,8 @@ _RULE = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # a lin
 
 def render_text(rows: Sequence[Row]) -> str:
     """Return an aligned table of at most 120 columns, with protocols, notes and provenance below."""
-    return "\n".join([text_table(rows, SHORT), *wrapped(remarks(rows))]) + "\n"
+    classified = [title for key, title in CLASS_METRICS.items() if any(key in row.mean for row in rows)]
+    return "\n".join([text_table(rows, [*SHORT, *classified]), *wrapped(remarks(rows))]) + "\n"
 
 
 def render_markdown(rows: Sequence[Row]) -> str:
@@ -101,7 +102,7 @@ def cells_below(titles: Sequence[str], rows: Sequence[Row]) -> list[list[str]]:
 def row_cells(row: Row) -> dict[str, str]:
     """Return the text of every column of a row by its title."""
     cells = {"set": row.name, "pairs": str(row.pairs), "seeds": str(row.seeds)}
-    for key, title in METRICS.items():
+    for key, title in (METRICS | CLASS_METRICS).items():
         mean, spread = row.mean.get(key, math.nan), row.std.get(key, math.nan)
         said = f"{mean:.1f}±{spread:.1f}" if math.isfinite(spread) else f"{mean:.1f}"
         cells[title] = said if math.isfinite(mean) else MISSING

@@ -9,6 +9,10 @@ METRICS = {f"{side}{k}": f"{side}@{k}" for side in ("IR", "TR") for k in (1, 5, 
 """The metrics of a score, and their titles in tables."""
 
 
+CLASS_METRICS = {"top1": "top-1", "top5": "top-5"}
+"""Metrics of rows that were scored by zero-shot classification too."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Code, libraries, device, precision and weights that computed a score; None and empty if that was not recorded.
@@ -73,7 +77,7 @@ class Row:
     made_by: Sequence[Provenance] = field(default_factory=lambda: [Provenance()])
 
     def __post_init__(self) -> None:
-        unknown = [key for key in (*self.mean, *self.std, *self.by_student) if key not in METRICS]
+        unknown = [key for key in (*self.mean, *self.std, *self.by_student) if key not in {**METRICS, **CLASS_METRICS}]
         if unknown:
             raise ValueError(f"row {self.name!r}: got the metric {unknown[0]!r}, expected one of {', '.join(METRICS)}.")
 
@@ -84,7 +88,9 @@ class Row:
         Standard deviations divide by n - 1; a single student has none.
         """
         assert scores, "a row needs the scores of at least one student"
-        columns = {key: [float(score[key]) for score in scores] for key in METRICS if key in scores[0]}
+        columns = {
+            key: [float(score[key]) for score in scores] for key in (*METRICS, *CLASS_METRICS) if key in scores[0]
+        }
         mean = {key: statistics.fmean(values) for key, values in columns.items()}
         std = {key: statistics.stdev(values) for key, values in columns.items() if len(values) > 1}
         students = {key: [values] for key, values in columns.items()}

@@ -30,6 +30,7 @@ from engine.studies.auditing import record_audit
 from engine.studies.baselines import Baselines, finished_sentence, make_scorer, score_row
 from engine.studies.executor import Executor
 from engine.studies.job import Job, conclude, tracked
+from engine.studies.mapping import record_map
 from engine.studies.preflight.checks import buffer_warning, check_cluster, check_disk, check_here, check_memory
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
@@ -135,6 +136,7 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     if any(curves := [store.curve(expert) for expert in range(job.expert_count)]):
         write_json(job.folder / EXPERTS, curves)
     record_audit(tracker, job, ours, [score.result() for score in baselines.full])
+    record_map(job)
     write_table(job.folder, rows)  # ends the study
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from engine.build import data_set
 from engine.cluster.errors import one_sentence_errors
-from engine.cluster.scoring import score_set, waited
+from engine.cluster.scoring import score_classes, score_set, waited
 from engine.cluster.search.trial import BEST_SET
+from engine.config.classes import read_classes
 from engine.config.comparison import given_students
+from engine.data.classes import Classes
+from engine.io.files import digest
 from engine.io.storage import Location
 from engine.io.terminal import echo
 from engine.results.render import render_text
@@ -16,22 +21,31 @@ from engine.rewording import reworded
 from engine.studies.baselines import make_scorer, score_row
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import start
-from engine.studies.job import Job, make_job
+from engine.studies.job import EXPERIMENT, Job, make_job, open_run
+from engine.studies.record import record_row, study_data, study_tags
 from engine.studies.registered import set_location
 from engine.synthetic.folder import set_digest
 from engine.synthetic.set import SyntheticSet, load_set
+from engine.tracking.mlflow.tracker import RunIdentity
 
 
-def score_file(job: Job, path: str | None, *, students: Sequence[str] = (), local: bool) -> list[Row]:
+def score_file(
+    job: Job, path: str | None, *, students: Sequence[str] = (), classes: str | None = None, local: bool
+) -> list[Row]:
     """Score a set, in a file, a folder or MLflow's registry, under the job's protocol; print its row and return it.
 
     Without ``path``, the set is the one that the job has distilled. With ``students``, YAML files of changes of the
-    study, the set is scored with each of these too, and every student has rows of random pairs and of all pairs.
+    study, the set is scored with each of these too, and every student has rows of random pairs and of all pairs. With
+    ``classes``, the name of what the data are classified by or the path of a YAML file, the set is scored by zero-shot
+    classification too, and has a run in MLflow.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The shape of its images or texts does not fit a student.
+        ValueError: The shape of its images or texts does not fit a student, or there are no such classes.
     """
+    if classes is not None and students:
+        raise ValueError(f"--classes is {classes!r}, expected it without --students.")
+    known = None if classes is None else classes_named(job, classes)
     file = set_location(path, job.specification.storage) if path else job.folder / BEST_SET
     if students:
         others = given_students(job.study, students, pairs=len(load_set(file)))
@@ -40,8 +54,14 @@ def score_file(job: Job, path: str | None, *, students: Sequence[str] = (), loca
             fitting_set(one, file)
         rows = [row for name, one in jobs.items() for row in rows_of_student(name, one, {file.stem: file}, local=local)]
     else:
-        rows = [set_row(job, file, file.stem, local=local)]
+        rows = [set_row(job, file, file.stem, local=local, classes=known)]
     echo(f"\n{render_text(rows)}")
+    if known:
+        key = digest("classes/1", job.key, set_digest(file), repr(known))
+        run = open_run(job, RunIdentity(EXPERIMENT, f"{rows[0].name}, {known.name}", key, rows[0].note))
+        run.tags(study_tags(job.study) | {"classes": known.name})
+        run.data(study_data(job.specification))
+        record_row(run, rows[0])
     return rows
 
 
@@ -52,14 +72,45 @@ def rows_of_student(student: str, job: Job, sets: Mapping[str, Location], *, loc
     return [replace(row, name=f"{row.name}, {student}") for row in rows]
 
 
-def set_row(job: Job, file: Location, name: str, *, local: bool) -> Row:
-    """Score a synthetic set as ``score_file`` does, and return its row; a note says whether its texts were reworded."""
+def classes_named(job: Job, name: str) -> Classes:
+    """Return the classes of test in the YAML file ``name``, or those that the data set knows by this name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be used, the data set knows no such classes, or no image of test has a class.
+    """
+    own = getattr(data_set(job.study), "classes", None)
+    if Path(name).suffix in (".yaml", ".yml"):
+        found = read_classes(Path(name))
+    elif own is None:
+        raise ValueError(
+            f"--classes is {name!r}, but data.name={job.study.data.name} knows no classes of its own, expected the "
+            "path of a YAML file with labels and classes."
+        )
+    else:
+        found = own(name)
+    found.among(job.specification.setup(device="cpu").datasets["test"].image_names)
+    return found
+
+
+def set_row(job: Job, file: Location, name: str, *, local: bool, classes: Classes | None = None) -> Row:
+    """Score a synthetic set as ``score_file`` does, and return its row.
+
+    A note says whether its texts were reworded, and what its accuracies are of.
+    """
     synthetic = fitting_set(job, file)
     job, cluster = start(job, local=local)
-    scorer = make_scorer(job, cluster)
+    scorer, notes = make_scorer(job, cluster), [synthetic.metadata.get("reworded", "")]
     with one_sentence_errors():
         result = waited(scorer.submit(score_set, file, key=f"set/{set_digest(file)}"))
-    return score_row(job, name, len(synthetic), result, note=synthetic.metadata.get("reworded", ""))
+        if classes:
+            names = job.specification.setup(device="cpu").datasets["test"].image_names
+            notes.append(classes.sentence(names))
+            key = f"classes/{set_digest(file)}/{digest(repr(classes))}"
+            more = waited(scorer.submit(score_classes, file, classes, result["learning_rates"], key=key))
+            seeds = [one | other for one, other in zip(result["seeds"], more["seeds"], strict=True)]
+            result = {**result, "seeds": seeds}
+    return score_row(job, name, len(synthetic), result, note="; ".join(filter(None, notes)))
 
 
 def fitting_set(job: Job, file: Location) -> SyntheticSet:

@@ -126,6 +126,18 @@ def local_folder(storage: Location) -> Path:
     return storage if isinstance(storage, Path) else Path("runs").absolute()
 
 
+def open_run(job: Job, identity: RunIdentity, *, fresh: bool = False) -> MlflowTracker:
+    """Open a run at the top of the job's MLflow.
+
+    Raises:
+        ConnectionError: MLflow does not answer.
+    """
+    here = local_folder(job.specification.storage)
+    return MlflowTracker.open_study(
+        job.mlflow_uri, identity, artifacts=here / ARTIFACTS, spool=here / "spool", fresh=fresh
+    )
+
+
 def tracking_uri(storage: Location) -> str:
     """Return the tracking URI of a storage, whose database follows its folder of artifacts where both were moved."""
     here = local_folder(storage)
@@ -142,14 +154,7 @@ def tracked(job: Job, *, fresh: bool = False) -> Iterator[Tracker]:
 
     The run ends FINISHED, KILLED after Ctrl-C or SIGTERM, and FAILED after any other error.
     """
-    here = local_folder(job.specification.storage)
-    tracker = MlflowTracker.open_study(
-        job.mlflow_uri,
-        RunIdentity(EXPERIMENT, job.name, job.key, job.study.note),
-        artifacts=here / ARTIFACTS,
-        spool=here / "spool",
-        fresh=fresh,
-    )
+    tracker = open_run(job, RunIdentity(EXPERIMENT, job.name, job.key, job.study.note), fresh=fresh)
     try:
         with TemporaryDirectory() as folder:
             configuration = Path(folder) / "configuration.yaml"

@@ -22,12 +22,17 @@ def record_rows(tracker: Tracker, rows: Sequence[Row], children: Sequence[Row]) 
     rounded = {key: [None if key not in one else round(one[key], 3) for one in numbers] for key in keys}
     tracker.table("results", columns | rounded)
     for row in children:
-        child = tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}")
-        made = {"commit": row.made_by[0].commit, "device": row.made_by[0].device}
-        tags = {"method": row.name, "pairs": row.pairs, "protocol": row.protocol, **made}
-        child.tags({name: value for name, value in tags.items() if value})
-        child.metrics(row_metrics(row), step=0)
-        child.finish("FINISHED")
+        run = tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}")
+        record_row(run, row)
+
+
+def record_row(run: Tracker, row: Row) -> None:
+    """Record a row as a run, and end it."""
+    made = {"commit": row.made_by[0].commit, "device": row.made_by[0].device}
+    tags = {"method": row.name, "pairs": row.pairs, "protocol": row.protocol, **made}
+    run.tags({name: value for name, value in tags.items() if value})
+    run.metrics(row_metrics(row), step=0)
+    run.finish("FINISHED")
 
 
 def keep(tracker: Tracker, where: Location) -> None:

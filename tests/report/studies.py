@@ -13,6 +13,7 @@ from engine.report.study import EXPERTS
 from engine.results.audit import Audit, Group, Nearest, Recalls, Share, Shown, write_audit
 from engine.results.files import write_table
 from engine.results.history import BEST_SET, FRAMES, HISTORY, History, write_history
+from engine.results.pair_map import PairMap, Side, write_map
 from engine.results.row import METRICS, Provenance, Row
 from engine.results.statistics import with_recovery
 from engine.rng import named_generator
@@ -82,6 +83,8 @@ def write_study(folder: Path, *, finished: bool = True, trials: int = 5, **chang
         learned.save(folder / BEST_SET)
         write_table(folder, rows())
         write_audit(folder, audit())
+        sides = (Side(pairs=[((0.1, 0.2), (-0.3, 0.4))] * count, cosine=0.5) for count in (20, PAIRS))
+        write_map(folder, PairMap(student="a student", variance=(40.0, 20.0), real=next(sides), synthetic=next(sides)))
         losses = ((2.0, 1.0, 0.5), (2.5, 1.5, 1.0))
         curves = [
             {epoch: {"loss": loss, "val/mean_recall": 5.0 * epoch - expert} for epoch, loss in enumerate(one, start=1)}

@@ -37,7 +37,7 @@ def legend(figure: Figure) -> list[str]:
 def test_a_study_has_all_figures_that_its_data_hold(drawings: dict[str, Drawing]) -> None:
     assert list(drawings) == ["pairs", "time-lapse", "copies", "retrieval", "recall-pairs", "recall-bytes",
                               "recall-seconds", "experts", "validations", "losses", "rates", "slices", "importances",
-                              "similarity"]  # fmt: skip
+                              "similarity", "pair-map"]  # fmt: skip
 
 
 def test_what_is_not_there_is_not_drawn(study: Study) -> None:

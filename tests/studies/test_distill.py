@@ -77,6 +77,7 @@ def test_mlflow_has_a_run_for_each_row_of_the_table(finished: Finished) -> None:
 def test_a_finished_study_has_its_report(finished: Finished) -> None:
     page = (finished.job.folder / "report.html").read_text(encoding="utf-8")
     own = finished.rows[0]
+    assert "of a student of all pairs (expert 0 after 2 epochs): 300 real pairs of train" in page
     recall = f"{own.mean['mean_recall']:.1f} ± {own.std['mean_recall']:.1f}"
     assert {recall, "trial 1", "trial 2"} <= set(re.findall(">([^<]+)<", page))
     study = read_study(finished.job.folder)
@@ -84,7 +85,7 @@ def test_a_finished_study_has_its_report(finished: Finished) -> None:
     drawn = [one.name for one in of_study(study)]
     assert drawn[:4] == ["pairs", "time-lapse", "copies", "retrieval"]
     assert drawn[4:8] == ["recall-sets", "recall-bytes", "recall-seconds", "experts"]
-    assert drawn[8:] == ["validations", "losses", "rates", "slices"]
+    assert drawn[8:] == ["validations", "losses", "rates", "slices", "pair-map"]
     assert study.audit is not None
     assert study.audit.recalls is not None
     assert study.audit.recalls.queries == 100

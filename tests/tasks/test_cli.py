@@ -60,7 +60,7 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
     runs = {"dry_run", "local"}
     own = {
         "distill": runs | {"samples", "fresh", "said", "from_run"},
-        "evaluate": runs | {"set", "students", "said"},
+        "evaluate": runs | {"set", "students", "classes", "said"},
         "coreset": runs | {"said"},
         "compare": runs | {"said"},
         "report": {"all", "published", "format", "out"},

@@ -15,12 +15,13 @@ from annotated_types import Ge
 from tqdm import tqdm
 
 from engine.data.cache import cached_array
+from engine.data.classes import Classes
 from engine.data.pairs import PairDataset, Size
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.ranges import Count
 from engine.rng import draw_seed, named_generator
-from engine.shapes import drawing, scene, wording
+from engine.shapes import classes, drawing, scene, wording
 
 CAPTIONS_PER_IMAGE = 5
 
@@ -41,13 +42,12 @@ class DataSet:
     def load(self, paths: Paths) -> dict[str, PairDataset]:
         """Draw train, val and test, or read them from the cache."""
         datasets = {}
-        sizes = {split: size.images for split, size in self.sizes(paths).items()}
-        for split, scenes in split_scenes(sizes, seed=self.seed).items():
+        for split, scenes in split_scenes(self._images, seed=self.seed).items():
             rng = _numpy_generator(self.seed, f"shapes/{split}/captions")
             captions = [text for one in scenes for text in wording.captions_of(one, count=CAPTIONS_PER_IMAGE, rng=rng)]
             datasets[split] = PairDataset(
                 images=_drawn(paths, scenes, image_px=self.image_px, name=f"{self.seed}/shapes/{split}/images"),
-                image_names=tuple(f"{split}/{index:05d}" for index in range(len(scenes))),
+                image_names=tuple(_name(split, index) for index in range(len(scenes))),
                 captions=tuple(captions),
                 caption_image=np.repeat(np.arange(len(scenes), dtype=np.int64), CAPTIONS_PER_IMAGE),
             )
@@ -55,8 +55,31 @@ class DataSet:
 
     def sizes(self, paths: Paths) -> dict[str, Size]:
         """Return the size of each split without drawing an image."""
-        images = {"train": self.train_images, "val": self.val_images, "test": self.test_images}
-        return {split: Size(number, CAPTIONS_PER_IMAGE * number) for split, number in images.items()}
+        return {split: Size(number, CAPTIONS_PER_IMAGE * number) for split, number in self._images.items()}
+
+    def classes(self, attribute: str) -> Classes:
+        """Return the classes of test by what its scenes show: ``backdrop``, ``shape`` or ``colour``.
+
+        Raises:
+            ValueError: the attribute is another one.
+        """
+        if attribute not in classes.PROMPTS:
+            raise ValueError(
+                f"--classes is {attribute!r}, expected {', '.join(classes.PROMPTS)} of shapes, or a YAML file."
+            )
+        test = enumerate(split_scenes(self._images, seed=self.seed)["test"])
+        found = {_name("test", index): classes.classes_of(one, attribute) for index, one in test}
+        return Classes(attribute, classes.PROMPTS[attribute], found)
+
+    @property
+    def _images(self) -> dict[str, int]:
+        """The number of images of each split."""
+        return {"train": self.train_images, "val": self.val_images, "test": self.test_images}
+
+
+def _name(split: str, index: int) -> str:
+    """Return the name of an image."""
+    return f"{split}/{index:05d}"
 
 
 def split_scenes(sizes: dict[str, int], *, seed: int) -> dict[str, list[scene.Scene]]:
