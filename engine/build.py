@@ -1,6 +1,6 @@
 """Building the library's objects (data, student, method, run) from a resolved configuration."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, partial
 from typing import Protocol, cast, runtime_checkable
@@ -8,7 +8,6 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from engine.config import components
 from engine.config.load import recorded, resolve
@@ -34,7 +33,7 @@ from engine.models.two_tower import TwoTower, make_tower
 from engine.prepare import Place, Setup, full_name, image_arrays, is_network, text_arrays, text_inputs
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
-from engine.synthetic.initialisation import SeedPairs, initial_tensors
+from engine.synthetic.initialisation import SeedPairs, initial_tensors, joint_features
 from engine.synthetic.pyramid import learned_as_pyramid
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
@@ -218,6 +217,11 @@ def method(study: Study) -> Method:
             f"students has the length {len(study.students)}, expected none: {study.method.name} keeps the parameters "
             "of one student."
         )
+    if study.method.views and study.method.views.count > 1 and "one_pass" in chosen.needs:
+        raise ValueError(
+            f"method.views.count is {study.method.views.count}, expected 1: {study.method.name} trains a student of "
+            "its own in each pass."
+        )
     for modality in MODALITIES if "frozen_encoders" in chosen.needs else ():
         train = getattr(study.student, modality).train
         if train != "frozen":
@@ -227,29 +231,13 @@ def method(study: Study) -> Method:
     return chosen
 
 
-@torch.no_grad()
-def _joint_features(setup: Setup, experts: ExpertSource, *, epoch: int, chunk: int = 8192) -> Iterator[Tensor]:
-    """Yield both embeddings of every training pair side by side, by the first expert's snapshot of ``epoch``.
-
-    Captions of one image in one chunk share its embedding.
-    """
-    snapshot = experts.load(min(experts.index()), epoch)
-    params = {name: value.to(setup.device) for name, value in snapshot.items()}
-    student, pairs = setup.student, setup.pairs["train"]
-    for rows in torch.arange(len(pairs)).split(chunk):
-        images, owners = pairs.images_of(rows).unique(return_inverse=True)
-        seen = [student.image.apply(params, pairs.image_rows(part, setup.device)) for part in images.split(256)]
-        texts = student.text.apply(params, student.text.prepare(pairs.text_rows(rows, setup.device)))
-        yield torch.cat([normalize(torch.cat(seen), dim=-1)[owners], normalize(texts, dim=-1)], dim=1).cpu()
-
-
 def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> Initial:
     """Draw the images and texts that the study's run starts from, with the generator that its state is drawn from."""
     chosen, generator = method(study), named_generator(study.seed, "init")
     seeds = SeedPairs(
         setup.datasets["train"],
         setup.pairs["train"].texts,
-        partial(_joint_features, setup, experts, epoch=chosen.epochs()[-1]),
+        partial(joint_features, setup.student, setup.pairs["train"], experts, epoch=chosen.epochs()[-1]),
         setup.prepared_texts,
     )
     return *initial_tensors(chosen.init, seeds, chosen.num_pairs, generator), generator
@@ -274,11 +262,13 @@ def distillation(
     images, texts, generator = initial or initial_pairs(study, setup, experts)
     state = chosen.initial_state(images, texts, sources, generator.clone_state()).to(setup.device)
     state.synthetic.add_students(len(others)).to(setup.device)
+    if study.method.bound is not None and "image" not in {entry["name"] for entry in chosen.param_groups(state)}:
+        raise ValueError(f"method.bound is {study.method.bound:g}, expected null, since method.learn.images is false.")
     named = {"students"} if study.students else set[str]()
     state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *named})
     groups, pyramid = chosen.param_groups(state), None
     if study.method.images == "pyramid":
-        pyramid, groups = learned_as_pyramid(groups, state.synthetic.images, finest=study.method.finest)
+        pyramid, groups = learned_as_pyramid(groups, state.synthetic.images, images, finest=study.method.finest)
     given = study.optimiser
     optimiser = outer_optimiser(groups, given.learning_rates, name=given.name, momentum=given.momentum)
     return Distillation(

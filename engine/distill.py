@@ -20,7 +20,7 @@ from engine.recipes import Views
 from engine.rng import named_generator
 from engine.synthetic.pyramid import Pyramid
 from engine.synthetic.set import SyntheticSet
-from engine.synthetic.shown import shown
+from engine.synthetic.shown import shown, with_images
 from engine.tensors import check_finite
 
 FORMAT_VERSION = 2
@@ -67,8 +67,12 @@ class Distillation:
     bound: float | None = None
 
     def __post_init__(self) -> None:
-        self._start = None if self.bound is None else self.state.synthetic.images.detach().clone()
+        self.start_images()
         self.average = None if self.ema is None else deepcopy(self.state.synthetic).requires_grad_(False)
+
+    def start_images(self) -> None:
+        """Keep the present images as those that ``bound`` is about."""
+        self._start = None if self.bound is None else self.state.synthetic.images.detach().clone()
 
     @property
     def synthetic(self) -> SyntheticSet:
@@ -110,15 +114,20 @@ class Distillation:
         if self.further and not self.every_student:
             drawn = torch.randint(len(every), (), generator=named_generator(self.seed, f"student/{self.step}"))
             numbers = [int(drawn)]
+        learned, state = None, self.state
+        if self.pyramid is not None:
+            learned = self.pyramid()
+            state = with_images(state, learned)
         for number in numbers:
             for part in range(passes):
                 name = f"{self.step}/{part}" if part else str(self.step)
-                of_student = self.state.of_student(number)
-                with shown(of_student, self.pyramid, self.views, named_generator(self.seed, f"view/{name}")) as state:
-                    found = self.method.backward(state, every[number], named_generator(self.seed, f"outer/{name}"))
+                with shown(state.of_student(number), self.views, named_generator(self.seed, f"view/{name}")) as seen:
+                    found = self.method.backward(seen, every[number], named_generator(self.seed, f"outer/{name}"))
                 for key, value in found.items():
                     own = key.replace("inner_lr/", f"inner_lr/{number}/") if number else key
                     totals[own] = totals.get(own, 0.0) + value / passes
+        if learned is not None:
+            learned.backward(state.synthetic.images.grad)
         if passes > 1:
             for entry in self.optimiser.param_groups:
                 for parameter in entry["params"]:
@@ -180,7 +189,7 @@ class Distillation:
             "metadata": json.dumps(self.state.synthetic.metadata, sort_keys=True),
         }
 
-    def _sets(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the state and of the average by their names in a checkpoint (aliases)."""
         tensors = {f"state.{name}": value for name, value in self.state.state_dict().items()}
         if self.pyramid is not None:
@@ -191,7 +200,7 @@ class Distillation:
 
     def save(self, path: Path) -> None:
         """Write the state, the average, the optimiser and the step as one safetensors file, atomically."""
-        tensors = self._sets()
+        tensors = self.tensors()
         for index, entries in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{entry}": torch.as_tensor(value) for entry, value in entries.items()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -226,7 +235,7 @@ class Distillation:
             if name.startswith("optimiser."):
                 _, index, entry = name.split(".")
                 states.setdefault(int(index), {})[entry] = tensors[name]
-        for name, value in self._sets().items():
+        for name, value in self.tensors().items():
             value.copy_(tensors[name])
         groups = self.optimiser.state_dict()["param_groups"]  # hyper-parameters stay those of this run
         self.optimiser.load_state_dict({"state": states, "param_groups": groups})
@@ -239,7 +248,7 @@ class Distillation:
         """
         moved = {name.split(".")[1] for name in tensors if name.startswith("optimiser.")}
         learned = [value for entry in self.optimiser.param_groups for value in entry["params"]]
-        expected = self._sets()
+        expected = self.tensors()
         for index, value in enumerate(learned):
             for entry in _ENTRIES[type(self.optimiser)] if str(index) in moved else ():
                 expected[f"optimiser.{index}.{entry}"] = torch.zeros(()) if entry == "step" else value

@@ -27,7 +27,7 @@ PARSER.add_argument(
     nargs="+",
     default=[],
     metavar="YAML",
-    help="score it with other students too: files of changes of the space, such as student.image: {...}",
+    help="score it with other students too: files of changes of the student, such as student.image: {...}",
 )
 PARSER.add_argument(
     "--classes",
@@ -40,6 +40,10 @@ PARSER.add_row_flags()
 def main(args: Namespace) -> cli.Answer:
     """Score the set, or describe the study with ``--dry-run``."""
     job = cli.read_job(args)
+    if args.students:
+        from engine.config.comparison import given_students
+
+        given_students(job.study, args.students, pairs=1)  # a mistake is told before anything else happens
     if cli.described(args, job):
         return 0
     from engine.studies.evaluate import score_file

@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import ray
 import torch
 from ray import ObjectRef
+from torch import Tensor
 
 from engine import build
 from engine.build import Setup
@@ -110,14 +111,18 @@ def score_classes(
     rows, belongs = classes.among(setup.datasets["test"].image_names)
     said = [(number, text) for number, texts in enumerate(classes.prompts.values()) for text in texts]
     prompts = captions_as_texts(study, setup, specification.paths, [text for _, text in said]).to(setup.device)
-    images, prompt_class = test.image_rows(rows, setup.device), torch.tensor([number for number, _ in said])
+    prompt_class = torch.tensor([number for number, _ in said])
     split = test if protocol.select_epoch == "best_on_test" else setup.pairs["val"]
     students = (
         student_of_seed(setup.student, training, protocol, learning_rates=learning_rates, seed=study.seed,
                         name=str(index), selection_split=split) for index in range(protocol.seeds)
     )  # fmt: skip
     sides = {"prompt_class": prompt_class.to(setup.device), "belongs": belongs.to(setup.device)}
-    return {"seeds": [zero_shot(setup.student, params, images, prompts, **sides) for params in students]}
+
+    def images() -> Iterator[Tensor]:
+        return (test.image_rows(part, setup.device) for part in rows.split(256))
+
+    return {"seeds": [zero_shot(setup.student, params, images(), prompts, **sides) for params in students]}
 
 
 def score_captions(specification: Specification, path: Location) -> Result:

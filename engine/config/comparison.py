@@ -13,6 +13,7 @@ from engine.config.published import PublishedTable
 from engine.config.schema import Resolved
 from engine.config.spaces import parse_yaml, read_space, tables
 from engine.config.strict import Strict, require
+from engine.io.sentences import shown
 from engine.ranges import Count
 
 Overrides = dict[str, Any]
@@ -117,10 +118,10 @@ def transfer_studies(comparison: Comparison, overrides: Overrides) -> Iterator[t
 def given_students(study: Resolved, files: Sequence[str], *, pairs: int) -> dict[str, Resolved]:
     """Return the study of each student, its own first, by names: with random pairs and all pairs as its baselines.
 
-    Each of ``files`` is a YAML file of changes of the study, such as ``student.image: {...}``, named by its stem.
+    Each of ``files`` is a YAML file of changes of the student, such as ``student.image: {...}``, named by its stem.
 
     Raises:
-        ConfigError: a file cannot be read, a change does not fit, or two students have one name.
+        ConfigError: a file cannot be read, changes something else or what does not fit, or two students have one name.
     """
     shared = {**_FEW_BASELINES, "baselines.pairs": [pairs], "search": {}}
     studies = {"own student": resolve(change(study, shared, place="the own student"))}
@@ -128,6 +129,9 @@ def given_students(study: Resolved, files: Sequence[str], *, pairs: int) -> dict
         if (name := Path(file).stem) in studies:
             raise ConfigError(f"command line: --students names two students {name!r}, expected files of other names.")
         place, changes = read_space(Path(file))
+        for key in changes:
+            if not (isinstance(key, str) and (key == "student" or key.startswith("student."))):
+                raise ConfigError(f"{place}: it has the key {shown(key)}, expected student or keys inside of student.")
         studies[name] = resolve(change(study, {**shared, **changes}, place=place))
     return studies
 

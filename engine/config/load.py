@@ -244,7 +244,8 @@ def _checked_domain(study: Resolved, key: str, domain: Domain) -> Domain:
             expected = first.expected if first.key == key else f"what {first.key} can take, {first.expected}"
             place = study._given.of([f"search.{key}"])
             raise ConfigError(f"{place}: search.{key} holds {shown(value)}, expected {expected}.") from error
-        taken.append(_get(tried.model_dump(), key))
+        found = _get(tried.model_dump(), key)  # which lacks options of every method at their defaults
+        taken.append(getattr(tried.method, key.removeprefix("method."), None) if found is None else found)
     if not isinstance(domain, Choice):
         return domain
     default = taken[next(index for index, value in enumerate(domain.values) if value == domain.default)]

@@ -75,9 +75,9 @@ class MethodChoice(Component):
     """The method: ``name`` is a file of ``engine/methods``; every method has the options below.
 
     ``images`` selects what is learned of each image: its pixels, or a pyramid of layers of 1, 2, 4 ... ``finest``
-    pixels a side (None: up to the image's). ``bound`` keeps every pixel that close to where it started. ``views`` are
-    random crops that the method sees in place of the whole images. ``students`` says whether an outer step is that of
-    one of several students, drawn, or of all, summed.
+    pixels a side (None: up to the image's). ``bound`` keeps every learned pixel that close to where it started.
+    ``views`` are random crops that the method sees in place of the whole images. ``students`` says whether an outer
+    step is that of one of several students, drawn, or of all, summed.
     """
 
     name: Name
@@ -91,8 +91,10 @@ class MethodChoice(Component):
     def check(self) -> None:
         require(self.images == "pyramid" or self.finest is None, "finest", "images", value=self.finest,
                 expected="null, since images is pixels and only a pyramid has layers")  # fmt: skip
+        require(self.images == "pixels" or self.bound is None, "bound", "images", value=self.bound,
+                expected="null, since images is pyramid and its layers have no bound")  # fmt: skip
         require(self.views is None or self.views.crop[0] <= self.views.crop[1], "views.crop",
-                value=self.views and self.views.crop, expected="the smaller share first")  # fmt: skip
+                value=self.views and list(self.views.crop), expected="the smaller share first")  # fmt: skip
 
     @model_serializer(mode="wrap")
     def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -240,6 +242,8 @@ class Study(Strict):
     _given: Given = PrivateAttr(default_factory=Given)
 
     def check(self) -> None:
+        require(bool(self.students) or self.method.students == "drawn", "method.students", "students",
+                value=self.method.students, expected="drawn, since students names no further student")  # fmt: skip
         for key, domain in self.search.items():
             require(searchable(key), f"search.{key}", value=spell(domain),
                      expected=f"{SEARCHED}: all trials share data, student, experts and protocol")  # fmt: skip

@@ -89,9 +89,10 @@ class Method(Protocol):
     """A way to learn a synthetic set: a frozen dataclass of hyper-parameters; all that changes is in its ``State``."""
 
     needs: ClassVar[frozenset[str]]
-    """A subset of {"experts", "pairs", "frozen_encoders", "one_student"}.
+    """A subset of {"experts", "pairs", "frozen_encoders", "one_student", "one_pass"}.
 
-    ``frozen_encoders`` is a student that trains only its heads; with ``one_student`` no further ones may be named.
+    ``frozen_encoders`` is a student that trains only its heads; with ``one_student`` no further ones may be named, and
+    with ``one_pass`` an outer step calls ``backward`` once, since that changes more than gradients.
     """
 
     num_pairs: int

@@ -108,16 +108,26 @@ def ridge_projector(source: Float[Tensor, "n f"], target: Float[Tensor, "n g"], 
 def real_projectors(pairs: PreparedPairs, ridge: float, *, chunk: int = 8192) -> dict[str, Tensor]:
     """Return mean and scale of the features of each side over all pairs, and both projectors, in float32 on the CPU.
 
-    The scale is the root of the mean square of centred features. Sums are over ``chunk`` pairs at a time, in float64.
+    The scale is the root of the mean square of centred features. Products are of ``chunk`` rows at a time in float32,
+    each image once for all its captions, and are added up in float64.
     """
-    width = pairs.images.shape[1]
-    total = torch.zeros(width + pairs.texts.shape[1], dtype=torch.float64)
+    width, height = pairs.images.shape[1], pairs.texts.shape[1]
+    total = torch.zeros(width + height, dtype=torch.float64)
     gram = torch.zeros(len(total), len(total), dtype=torch.float64)
-    for rows in np.array_split(np.arange(len(pairs)), max(1, len(pairs) // chunk)):
-        sides = pairs.images[pairs.caption_image[rows]], pairs.texts[rows]
-        both = torch.cat([torch.from_numpy(np.array(side)).double() for side in sides], dim=1)
-        total += both.sum(dim=0)
-        gram += both.T @ both
+    owners = torch.from_numpy(np.array(pairs.caption_image))
+    of_image = torch.zeros(len(pairs.images), height)  # the sum of the texts of each image
+    for rows in torch.arange(len(pairs)).split(chunk):
+        texts = torch.from_numpy(np.array(pairs.texts[rows.numpy()])).float()
+        of_image.index_add_(0, owners[rows], texts)
+        total[width:] += texts.sum(dim=0).double()
+        gram[width:, width:] += (texts.T @ texts).double()
+    for rows in torch.arange(len(pairs.images)).split(chunk):
+        images = torch.from_numpy(np.array(pairs.images[rows.numpy()])).float()
+        captions = torch.bincount(owners, minlength=len(pairs.images))[rows, None].float()
+        total[:width] += (captions * images).sum(dim=0).double()
+        gram[:width, :width] += ((captions * images).T @ images).double()
+        gram[:width, width:] += (images.T @ of_image[rows]).double()
+    gram[width:, :width] = gram[:width, width:].T
     mean = total / len(pairs)
     gram = gram / len(pairs) - torch.outer(mean, mean)
     found: dict[str, Tensor] = {}

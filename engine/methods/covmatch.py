@@ -68,7 +68,7 @@ class Method:
         CovMatch, NeurIPS 2025: rho 2 (100 pairs) or 1, weight 0.1 to 0.6, resets every 50 steps.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"one_student", "pairs"})
+    needs: ClassVar[frozenset[str]] = frozenset({"one_pass", "one_student", "pairs"})
 
     num_pairs: Count
     rho: Positive = 2.0

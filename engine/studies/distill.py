@@ -136,8 +136,8 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     if any(curves := [store.curve(expert) for expert in range(job.expert_count)]):
         write_json(job.folder / EXPERTS, curves)
     record_audit(tracker, job, ours, [score.result() for score in baselines.full])
-    record_map(job)
     write_table(job.folder, rows)  # ends the study
+    record_map(job)
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": time.perf_counter() - started}, step=0)

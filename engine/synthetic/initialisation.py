@@ -1,6 +1,6 @@
 """Initialisation of a synthetic set: real pairs, the nearest pairs to joint cluster centres, or noise."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from engine.data.pairs import PairDataset, one_an_image
+from engine.data.prepared import PreparedPairs
+from engine.experts.trajectory import ExpertSource
+from engine.models.two_tower import TwoTower
 from engine.rng import draw_seed
 
 Start = Literal["real", "kmeans", "noise"]
@@ -39,6 +43,24 @@ class SeedPairs:
     texts: np.ndarray
     joint_features: Callable[[], Rows]
     prepare: Callable[[Tensor], Tensor] | None = None
+
+
+@torch.no_grad()
+def joint_features(
+    student: TwoTower, pairs: PreparedPairs, experts: ExpertSource, *, epoch: int, chunk: int = 8192
+) -> Iterator[Float[Tensor, "b f"]]:
+    """Yield both embeddings of every training pair side by side, by the first expert's snapshot of ``epoch``.
+
+    Captions of one image in one chunk share its embedding.
+    """
+    device = student.device
+    snapshot = experts.load(min(experts.index()), epoch)
+    params = {name: value.to(device) for name, value in snapshot.items()}
+    for rows in torch.arange(len(pairs)).split(chunk):
+        images, owners = pairs.images_of(rows).unique(return_inverse=True)
+        seen = [student.image.apply(params, pairs.image_rows(part, device)) for part in images.split(256)]
+        texts = student.text.apply(params, student.text.prepare(pairs.text_rows(rows, device)))
+        yield torch.cat([normalize(torch.cat(seen), dim=-1)[owners], normalize(texts, dim=-1)], dim=1).cpu()
 
 
 def random_pairs(dataset: PairDataset, num_pairs: int, generator: torch.Generator) -> Int64[Tensor, " n"]:

@@ -15,9 +15,9 @@ _DARKEST = 1 / 512
 class Pyramid(nn.Module):
     """``n`` square images, each the sigmoid of its start's logits plus layers of 1, 2, 4 ... ``finest`` pixels a side.
 
-    Layers begin at zero, so that the first images are those given, to 1/512. Each is enlarged bilinearly, and its three
-    colours are mixed by the square root of the colour covariance of all start images, scaled to the largest row of 1:
-    one step of a layer then moves the colours together, as those of photos do.
+    Layers begin at zero, so that the first images are those given, to 1/512, where these lie in [0, 1]. Each is
+    enlarged bilinearly, and its three colours are mixed by the square root of the colour covariance of all start
+    images, scaled to the largest row of 1: one step of a layer then moves the colours together, as in photos.
 
     References:
         The parametrisation of linear gradient matching, arXiv 2511.16674. There the image is in the layers from the
@@ -32,33 +32,37 @@ class Pyramid(nn.Module):
         super().__init__()
         start = images.detach().float().clamp(_DARKEST, 1 - _DARKEST).logit()
         size = images.shape[-1]
-        finest = min(finest or size, size)
+        finest = finest or size
         sides = [*takewhile(lambda side: side < finest, (2**power for power in range(32))), finest]
         self.register_buffer("start", start, persistent=False)
         self.register_buffer("colours", colour_mixing(start), persistent=False)
         self.layers = nn.ParameterList(torch.zeros(len(images), 3, side, side) for side in sides)
+        for number, side in enumerate(sides):
+            enlarge = bilinear(side, size, torch.zeros(1), torch.ones(1))[0]
+            self.register_buffer(f"enlarge_{number}", enlarge, persistent=False)
 
     def forward(self) -> Float[Tensor, "n 3 s s"]:
         """Return the images, differentiable in the layers."""
-        size = self.start.shape[-1]
         total = torch.zeros_like(self.start)
-        for layer in self.layers:
-            enlarge = bilinear(layer.shape[-1], size, torch.zeros(1), torch.ones(1))[0].to(layer)
+        for number, layer in enumerate(self.layers):
+            enlarge = self.get_buffer(f"enlarge_{number}")
             total = total + enlarge @ layer @ enlarge.mT
         return (self.start + torch.einsum("cd,ndhw->nchw", self.colours, total)).sigmoid()
 
 
 def learned_as_pyramid(
-    groups: Sequence[Mapping[str, Any]], images: nn.Parameter, *, finest: int | None
+    groups: Sequence[Mapping[str, Any]], images: nn.Parameter, start: Float[Tensor, "n 3 s s"], *, finest: int | None
 ) -> tuple[Pyramid, list[dict[str, Any]]]:
-    """Return a pyramid of ``images``, which become what it shows, and parameter groups that have its layers for them.
+    """Return a pyramid of ``start``, which ``images`` then show, and parameter groups that have its layers for them.
 
     Raises:
-        ValueError: none of ``groups`` is called "image", since images are not learned.
+        ValueError: none of ``groups`` is called "image", since images are not learned; or ``finest`` is above the side.
     """
     if "image" not in {entry["name"] for entry in groups}:
         raise ValueError("method.images is 'pyramid', expected 'pixels', since method.learn.images is false.")
-    pyramid = Pyramid(images, finest=finest).to(images.device)
+    if (finest or 1) > (side := start.shape[-1]):
+        raise ValueError(f"method.finest is {finest}, expected at most the {side} pixels of the images.")
+    pyramid = Pyramid(start, finest=finest).to(images.device)
     images.detach().copy_(pyramid().detach())
     layers = {"params": list(pyramid.parameters())}
     return pyramid, [{**entry, **(layers if entry["name"] == "image" else {})} for entry in groups]
@@ -67,7 +71,7 @@ def learned_as_pyramid(
 def colour_mixing(logits: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "3 3"]:
     """Return the symmetric square root of the covariance of colours, scaled so that its longest row has length 1."""
     colours = logits.cpu().double().transpose(0, 1).flatten(1)
-    values, vectors = torch.linalg.eigh(torch.cov(colours) + 1e-6 * torch.eye(3, dtype=torch.float64))
+    values, vectors = torch.linalg.eigh(torch.cov(colours, correction=0) + 1e-6 * torch.eye(3, dtype=torch.float64))
     root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
     return (root / root.norm(dim=1).max()).to(logits)
 

@@ -9,29 +9,33 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from engine.recipes import Views
-from engine.synthetic.pyramid import Pyramid, bilinear
+from engine.synthetic.pyramid import bilinear
 from engine.synthetic.set import SyntheticSet, with_part
 
 WithSet = TypeVar("WithSet", bound=nn.Module)
 
 
-@contextmanager
-def shown(state: WithSet, pyramid: Pyramid | None, views: Views | None, generator: Generator) -> Iterator[WithSet]:
-    """Give ``state`` with the images that a method shall see, and take their gradient back to what is learned.
+def with_images(state: WithSet, images: Float[Tensor, "n 3 h w"]) -> WithSet:
+    """Return ``state``, which has a set ``synthetic``, with a leaf of these images; all other parameters are shared."""
+    synthetic: SyntheticSet = state.synthetic  # type: ignore[assignment]  # as State declares it
+    return with_part(state, "synthetic", with_part(synthetic, "images", nn.Parameter(images.detach())))
 
-    ``state.synthetic`` is the set. Without a pyramid and without views it is given as it is. Else its images are a leaf
-    of their own while the context is open; all other parameters are shared.
+
+@contextmanager
+def shown(state: WithSet, views: Views | None, generator: Generator) -> Iterator[WithSet]:
+    """Give ``state`` with views of its set's images, and add the gradient of what was seen to that of the images.
+
+    Without views it is given as it is.
     """
-    if pyramid is None and views is None:
+    if views is None:
         yield state
         return
-    synthetic: SyntheticSet = state.synthetic  # type: ignore[assignment]  # as State declares it
-    images = synthetic.images if pyramid is None else pyramid()
-    seen = images if views is None else random_views(images, views, generator)
-    leaf = nn.Parameter(seen.detach())
-    yield with_part(state, "synthetic", with_part(synthetic, "images", leaf))
-    if leaf.grad is not None and seen.requires_grad:
-        seen.backward(leaf.grad)
+    seen = random_views(state.synthetic.images, views, generator)  # type: ignore[union-attr, arg-type]
+    given = with_images(state, seen)
+    yield given
+    gradient = given.synthetic.images.grad  # type: ignore[union-attr]
+    if gradient is not None:
+        seen.backward(gradient)
 
 
 def random_views(images: Float[Tensor, "n 3 h w"], views: Views, generator: Generator) -> Float[Tensor, "n 3 h w"]:

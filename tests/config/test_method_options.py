@@ -1,11 +1,12 @@
 """The options of every method: what fits, what does not, and that they leave studies as they were where not used."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from engine.config.errors import ConfigError
-from engine.config.load import load, resolve
+from engine.config.load import as_yaml, load, resolve
 from tests.devices.studies import SPACE
 
 BAD = {
@@ -18,6 +19,7 @@ BAD = {
     "method.finest=8": r"method\.finest is 8, expected null, since images is pixels",
     "method.images=waves": r"method\.images is 'waves', expected .*pixels.*pyramid",
     "method.bound=0": r"method\.bound is 0",
+    "method.students=summed": r"method\.students is 'summed', expected drawn, since students names no further student",
     "method.students=all": r"method\.students is 'all', expected .*drawn.*summed",
 }
 
@@ -43,3 +45,26 @@ def test_options_go_through_a_file_and_back() -> None:
     assert again.method == study.method
     assert study.method.views is not None
     assert study.method.views.crop == (0.5, 0.9)
+
+
+def test_a_pyramid_has_no_bound() -> None:
+    with pytest.raises(ConfigError, match=r"method\.bound is 0\.1, expected null, since images is pyramid"):
+        resolve(load(SPACE, ["method.images=pyramid", "method.bound=0.1"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("images", ("pixels", "pyramid")),
+        ("bound", (None, 0.1)),
+        ("views", (None, {"count": 2, "crop": [0.5, 1.0], "noise": 0.0})),
+        ("num_pairs", (8, 4)),
+    ],
+)
+def test_each_can_be_searched_and_written(key: str, values: tuple[object, ...], tmp_path: Path) -> None:
+    words = json.dumps({f"method.{key}": {"choice": values, "default": values[0]}})
+    study = resolve(load(SPACE, [f"search={words}"]))
+    domain = study.search[f"method.{key}"]
+    assert [json.loads(json.dumps(value)) for value in domain.values] == [json.loads(json.dumps(v)) for v in values]
+    (tmp_path / "again.yaml").write_text(as_yaml(study), encoding="utf-8")
+    assert resolve(load(tmp_path / "again.yaml")).identity == study.identity

@@ -62,9 +62,9 @@ MORE = {
     "lors bce": "name: lors, inner_steps: 2, loss: bce",
     "lors info_nce": "name: lors, inner_steps: 2, loss: info_nce",
     "warm-up": "name: through_training, warmup_steps: 3, inner_steps: 2, similarity: {kind: full}, loss: wbce",
-    "pyramid, views": "name: bi_trajectory, inner_steps: 2, images: pyramid, finest: 8, bound: 0.1, "
+    "pyramid, views": "name: bi_trajectory, inner_steps: 2, images: pyramid, finest: 8, "
     "views: {count: 2, crop: [0.5, 0.9], noise: 0.05}",
-    "views of mdm": "name: mdm, max_epoch: 2, views: {crop: [0.5, 1.0]}",
+    "views of mdm": "name: mdm, max_epoch: 2, bound: 0.1, views: {crop: [0.5, 1.0]}",
     "covmatch reset": "name: covmatch, reset_every: 1, init: {image: kmeans, text: noise}",
 }
 """Options of a method, on the student that is trained in full."""

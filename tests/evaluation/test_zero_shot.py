@@ -31,7 +31,9 @@ def test_an_image_is_of_the_class_whose_prompts_are_nearest() -> None:
     belongs = torch.rand(300, 7, generator=drawn) < 0.2
     belongs[torch.arange(300), torch.randint(7, (300,), generator=drawn)] = True
     places = torch.tensor([c for c, of_class in enumerate(prompts) for _ in of_class])
-    found = zero_shot(flat_model(WIDTH), PARAMS, images, torch.cat(prompts), prompt_class=places, belongs=belongs)
+    found = zero_shot(
+        flat_model(WIDTH), PARAMS, images.split(128), torch.cat(prompts), prompt_class=places, belongs=belongs
+    )
     assert found == pytest.approx({f"top{k}": accuracy(images, prompts, belongs, k) for k in (1, 5)})
     assert 0 < found["top1"] < found["top5"] < 100
 
@@ -42,5 +44,5 @@ def test_an_image_is_of_the_class_whose_prompts_are_nearest() -> None:
 def test_ties_and_what_is_not_finite_are_wrong(image: list[float], top1: float) -> None:
     prompts, belongs = torch.eye(3)[:2], torch.tensor([[True, False]])
     places = torch.arange(2)
-    found = zero_shot(flat_model(3), PARAMS, torch.tensor([image]), prompts, prompt_class=places, belongs=belongs)
+    found = zero_shot(flat_model(3), PARAMS, [torch.tensor([image])], prompts, prompt_class=places, belongs=belongs)
     assert found == {"top1": top1}, "with two classes there is no top-5"

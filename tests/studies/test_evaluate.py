@@ -34,7 +34,7 @@ def test_a_set_of_an_unknown_text_encoder_is_named(
 
 def test_a_set_is_scored_with_each_student_beside_random_and_all_pairs(finished: Finished, tmp_path: Path) -> None:
     other = tmp_path / "wider.yaml"
-    other.write_text("student.image.width: 16\nprotocol.seeds: 1\n", encoding="utf-8")
+    other.write_text("student.image.width: 16\n", encoding="utf-8")
     rows = score_file(finished.job, None, students=[str(other)], local=True)
     names = [
         f"{row}, {student}" for student in ("own student", "wider") for row in ("synthetic_set", "random", "all pairs")
@@ -56,6 +56,11 @@ def test_students_of_one_name_or_without_a_file_are_refused(finished: Finished, 
     ):
         with pytest.raises(ConfigError, match=told):
             given_students(study, [str(tmp_path / file) for file in files], pairs=8)
-    (tmp_path / "one.yaml").write_text("student.image.wide: 16", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"one\.yaml: student\.image\.wide"):
-        given_students(study, [str(tmp_path / "one.yaml")], pairs=8)
+    for content, told in (
+        ("student.image.wide: 16", r"one\.yaml: student\.image\.wide"),
+        ("seed: 4", r"one\.yaml: it has the key 'seed', expected student or keys inside of student"),
+        ("1: 2", r"one\.yaml: it has the key 1, expected student"),
+    ):
+        (tmp_path / "one.yaml").write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigError, match=told):
+            given_students(study, [str(tmp_path / "one.yaml")], pairs=8)

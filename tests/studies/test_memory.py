@@ -57,6 +57,8 @@ STEPS = [
     ("method={name: bi_trajectory, num_pairs: 200}", FROZEN),  # more than the encoder takes at once
     ("method={name: lors, num_pairs: 24, similarity: {kind: full}, gradient: stored, loss: kl}", FROZEN),
     ("method={name: mdm, num_pairs: 24}", TRAINED),
+    ("method={name: mdm, num_pairs: 24, images: pyramid}", FROZEN),
+    ("method={name: bi_trajectory, num_pairs: 24, bound: 0.1, views: {count: 2, noise: 0.1}}", FROZEN),
     ("method={name: bi_trajectory, num_pairs: 24, inner_steps: 4, gradient: exact}", TRAINED),
     ("method={name: bi_trajectory, num_pairs: 24, inner_steps: 4, gradient: stored}", TRAINED),
 ]
@@ -74,7 +76,9 @@ def test_the_optimiser_and_its_average_count(words: tuple[str, ...], tmp_path: P
     assert step_bytes(job) == pytest.approx(real_bytes(job), rel=0.02)
 
 
-@pytest.mark.parametrize("words", [("optimiser.ema=0.9",), ("optimiser.name=sgd", "optimiser.momentum=0.5")], ids=str)
+@pytest.mark.parametrize(
+    "words", [("optimiser.ema=0.9", "method.images=pyramid"), ("optimiser.name=sgd", "optimiser.momentum=0.5")], ids=str
+)
 def test_a_checkpoint_has_the_bytes_of_its_files(words: tuple[str, ...], tmp_path: Path) -> None:
     job = job_of(tmp_path, "method.num_pairs=200", *words)
     setup = setup_of(job)

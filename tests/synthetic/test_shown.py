@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.nn.functional import interpolate
 
 from engine.methods import State
 from engine.recipes import Views
 from engine.rng import named_generator
-from engine.synthetic.pyramid import Pyramid, bilinear, colour_mixing
+from engine.synthetic.pyramid import Pyramid, bilinear, colour_mixing, learned_as_pyramid
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.shown import random_views, shown
 
@@ -96,22 +96,29 @@ def test_bilinear_reads_as_interpolate_does() -> None:
     assert torch.allclose(read, interpolate(row[None, None], size=20, mode="linear")[0, 0], atol=1e-6)
 
 
-def test_gradients_of_what_was_seen_reach_what_is_learned() -> None:
+def test_gradients_of_what_was_seen_reach_the_images() -> None:
     images = photos(2, 8).float()
     state = State(SyntheticSet(images, torch.zeros(2, 3), {"image": 0.1, "text": 0.1}))
     weights = torch.randn(2, 3, 8, 8, generator=named_generator(0, "weights"))
-    with shown(state, None, None, named_generator(0, "view")) as same:
+    with shown(state, None, named_generator(0, "view")) as same:
         assert same is state
     views = Views(crop=(0.5, 0.8))
-    with shown(state, None, views, named_generator(0, "view")) as seen:
+    with shown(state, views, named_generator(0, "view")) as seen:
         assert seen.synthetic.texts is state.synthetic.texts
         (seen.synthetic.images * weights).sum().backward()
-    learned = state.synthetic.images.grad
     direct = images.clone().requires_grad_()
     (random_views(direct, views, named_generator(0, "view")) * weights).sum().backward()
-    assert torch.equal(learned, direct.grad)
-    pyramid = Pyramid(images)
-    with shown(state, pyramid, None, named_generator(0, "view")) as seen:
-        (seen.synthetic.images * weights).sum().backward()
-    assert all(layer.grad is not None and layer.grad.abs().sum() > 0 for layer in pyramid.layers)
-    assert torch.equal(state.synthetic.images.grad, learned)  # pixels are not what is learned
+    assert torch.equal(state.synthetic.images.grad, direct.grad)
+
+
+def test_a_pyramid_is_learned_in_the_place_of_pixels() -> None:
+    start, images = photos(2, 8).float(), nn.Parameter(torch.zeros(2, 3, 8, 8))
+    pyramid, groups = learned_as_pyramid(
+        [{"name": "image", "params": [images]}, {"name": "text"}], images, start, finest=4
+    )
+    assert groups == [{"name": "image", "params": list(pyramid.parameters())}, {"name": "text"}]
+    assert torch.equal(images, pyramid())
+    with pytest.raises(ValueError, match=r"method\.images is 'pyramid', .* since method\.learn\.images is false"):
+        learned_as_pyramid([{"name": "text"}], images, start, finest=None)
+    with pytest.raises(ValueError, match=r"method\.finest is 9, expected at most the 8 pixels"):
+        learned_as_pyramid([{"name": "image"}], images, start, finest=9)

@@ -7,13 +7,13 @@ stay real, and only what meets a tensor of the device ``meta`` loses its numbers
 
 import math
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx.experimental import _config as masks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -147,12 +147,9 @@ def stepped(run: Distillation) -> Distillation:
 
 
 def _saved(run: Distillation) -> list[Tensor]:
-    """Return the tensors that ``Distillation.save`` writes: of the state, the average and the optimiser."""
-    modules: Iterable[nn.Module] = (run.state,) if run.average is None else (run.state, run.average)
+    """Return the tensors that ``Distillation.save`` writes: of the state, a pyramid, the average and the optimiser."""
     moments = [value for state in run.optimiser.state.values() for value in state.values()]
-    return [value for module in modules for value in module.state_dict().values()] + [
-        value for value in moments if isinstance(value, Tensor)
-    ]
+    return [*run.tensors().values(), *(value for value in moments if isinstance(value, Tensor))]
 
 
 def _weightless_run(study: Resolved, setup: Setup, *, inner_steps: int) -> Distillation:
@@ -160,12 +157,14 @@ def _weightless_run(study: Resolved, setup: Setup, *, inner_steps: int) -> Disti
     method = build.method(study)
     changes = {"inner_steps": inner_steps} if hasattr(method, "inner_steps") else {}
     two, three = (dummy_run(with_method(study, num_pairs=number, **changes), setup) for number in (2, 3))
-    for module, longer in ((two.state, three.state), (two.average, three.average)):
+    pairs = ((two.state, three.state), (two.average, three.average), (two.pyramid, three.pyramid))
+    for module, longer in pairs:
         if module is None or longer is None:
             continue
         tensors, others = ([*one.parameters(), *one.buffers()] for one in (module, longer))
         for value, other in zip(tensors, others, strict=True):
             shape = [a + (b - a) * (method.num_pairs - 2) for a, b in zip(value.shape, other.shape, strict=True)]
             value.data = torch.empty(shape, dtype=value.dtype, device=META)
+    two.start_images()
     two.method = build.method(with_method(study, num_pairs=method.num_pairs, **changes))
     return stepped(two)
