@@ -40,8 +40,8 @@ TOP = (
     "seed, storage, student, students"
 )
 METHOD = (
-    "distance, gradient, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, max_start, name, "
-    "num_pairs, real_batch, real_weight, shortcut, span, text_max_start"
+    "bound, distance, finest, gradient, images, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, "
+    "max_start, name, num_pairs, real_batch, real_weight, shortcut, span, students, text_max_start, views"
 )
 SHARED = "experts.count or a key inside of method or optimiser: all trials share data, student, experts and protocol"
 KINDS = "{<kind>: [...], default: ...} where the kind is one of choice, uniform, loguniform, int, logint"

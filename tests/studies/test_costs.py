@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine import build
-from engine.config.components import names
+from engine.config.components import find, names
 from engine.evaluation.protocol import evaluate, prepare_set
 from engine.experts.train import train_expert
 from engine.experts.trajectory import MemorySource
@@ -26,7 +26,10 @@ from tests.studies.test_memory import LEARNED, SHORTCUT
 from tests.tiny import tiny_job
 
 METHODS = [
-    (name, train) for name in names("method") for train in ("full", "frozen") if (name, train) != ("repblend", "full")
+    (name, train)
+    for name in names("method")
+    for train in ("full", "frozen")
+    if train == "frozen" or "frozen_encoders" not in find("method", name).needs  # type: ignore[attr-defined]
 ]
 
 

@@ -23,8 +23,8 @@ def log_params(client: MlflowClient, run: str, values: Mapping[str, str]) -> Non
     log_all(client, run, "tags", changed)
 
 
-def log_metrics(client: MlflowClient, run: str, points: Iterable[tuple[int, int, Mapping[str, float | None]]]) -> None:
-    """Log numbers of many steps, each with its step and its time in ms since 1970; None is NaN."""
+def log_metrics(client: MlflowClient, run: str, points: Iterable[Sequence[Any]]) -> None:
+    """Log numbers of many points, each of its step, its time in ms since 1970 and its values by name; None is NaN."""
     metrics = []
     for step, when, values in points:
         metrics += [Metric(name, math.nan if value is None else value, when, step) for name, value in values.items()]
