@@ -17,7 +17,7 @@ CUTOFFS = (1, 5)
 def zero_shot(
     student: TwoTower,
     params: Params,
-    images: Iterable[Float[Tensor, "b ..."]],
+    images: Iterable[Tensor],
     prompts: Float[Tensor, "p ..."],
     *,
     prompt_class: Int64[Tensor, " p"],

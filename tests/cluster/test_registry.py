@@ -13,7 +13,7 @@ import torch
 
 from engine import build
 from engine.cluster.errors import one_sentence_errors
-from engine.cluster.experts.registry import NAMESPACE, RemoteSource, get_registry, registry_name
+from engine.cluster.experts.registry import NAMESPACE, RemoteSource, get_registry, registry_name, stale_actors
 from engine.cluster.experts.train import train_experts
 from engine.cluster.runtime import Cluster
 from engine.cluster.search.trial import expert_epochs
