@@ -19,13 +19,12 @@ from engine.io.signals import handle_sigterm, was_terminated
 from engine.io.terminal import tolerate_any_text
 
 if TYPE_CHECKING:
-    from engine.results.row import Row
     from engine.studies.job import Job
 
 DEFAULT_SPACE = "shapes_100"
 EXIT_INTERRUPTED, EXIT_READER_GONE, EXIT_TERMINATED = 130, 141, 143
 
-Answer: TypeAlias = "int | Sequence[Row]"
+Answer: TypeAlias = int | Sequence[Any]
 """What a task returns: its exit code, or the rows of the table that it has printed."""
 Examples = Sequence[tuple[str, str]]
 """Words behind the name of a task, and what they do."""
