@@ -43,7 +43,7 @@ def main(args: Namespace) -> cli.Answer:
     if args.students:
         from engine.config.comparison import given_students
 
-        given_students(job.study, args.students, pairs=1)  # a mistake is told before anything else happens
+        given_students(job.study, args.students, pairs=1)  # so that --dry-run reports mistakes in the files, too
     if cli.described(args, job):
         return 0
     from engine.studies.evaluate import score_file

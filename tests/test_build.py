@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from engine import build
-from engine.config.load import ConfigError, Study, load, resolve
+from engine.config.components import names
+from engine.config.load import ConfigError, Study, change, load, resolve
 from engine.evaluation.protocol import evaluate, prepare_set
 from engine.experts.train import train_expert
 from engine.experts.trajectory import MemorySource
@@ -115,3 +116,51 @@ def test_one_tower_may_be_frozen_without_a_head(
         given.student, training, build.protocol(chosen), seed=0, val=given.pairs["val"], test=given.pairs["test"]
     )
     assert all(score["mean_recall"] > 0 for score in scores.seeds)
+
+
+@pytest.fixture
+def heads(paths: Paths) -> tuple[Study, build.Setup, MemorySource]:
+    """Return a study of frozen encoders with its setup and one expert of six epochs."""
+    frozen = study("student.image.train=frozen", "search={}", "optimiser.similarity_lr=0.01")
+    given = build.build_setup(frozen, paths)
+    return (
+        frozen,
+        given,
+        MemorySource([dict(train_expert(given.student, given.pairs["train"], seed=0, name="0", epochs=6))]),
+    )
+
+
+@pytest.mark.parametrize("method", names("method"))
+def test_every_method_takes_pyramids_and_views(method: str, heads: tuple[Study, build.Setup, MemorySource]) -> None:
+    base, given, experts = heads
+    short = {"max_epoch": 3} if method == "mdm" else {}
+    options = {"name": method, "num_pairs": 6, "images": "pyramid", "finest": 4, "views": {"crop": [0.5, 0.9]}, **short}
+    run = build.distillation(resolve(change(base, {"method": options}, place="test")), given, experts)
+    before = run.synthetic.images.detach().clone()
+    run.run(2)
+    assert run.pyramid is not None
+    assert [layer.shape[-1] for layer in run.pyramid.layers] == [1, 2, 4]
+    assert all(layer.abs().sum() > 0 for layer in run.pyramid.layers)
+    assert torch.equal(run.state.synthetic.images, run.pyramid())
+    assert not torch.equal(run.state.synthetic.images, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"name": "covmatch", "views": {"count": 2}}, r"method\.views\.count is 2, expected 1: covmatch trains"),
+        ({"name": "lors", "learn": {"images": False}, "bound": 0.1}, r"method\.bound is 0\.1, expected null, since"),
+        ({"name": "lors", "learn": {"images": False}, "images": "pyramid"}, r"method\.images is 'pyramid', expected"),
+        (
+            {"name": "lors", "images": "pyramid", "finest": 500},
+            r"method\.finest is 500, expected at most the \d+ pixels",
+        ),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    options: dict[str, object], told: str, heads: tuple[Study, build.Setup, MemorySource]
+) -> None:
+    base, given, experts = heads
+    chosen = resolve(change(base, {"method": {"num_pairs": 6, **options}}, place="test"))
+    with pytest.raises(ValueError, match=told):
+        build.distillation(chosen, given, experts)

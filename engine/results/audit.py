@@ -1,16 +1,13 @@
 """What a synthetic set kept and lost of its data: an audit as a file, in sentences and as a table."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter, ValidationError
-
-from engine.io.files import read_json, write_json
 from engine.io.storage import Location
+from engine.results.kept import read_kept, write_kept
 from engine.results.render import markdown_table
 
 AUDIT = "audit.json"
-FORMAT_VERSION = 1
 DRAWS = 50
 """Draws of random captions that shares and coverage are compared with."""
 LEGEND = (
@@ -137,7 +134,7 @@ class Audit:
 
 def write_audit(folder: Location, audit: Audit) -> None:
     """Write an audit as JSON into the folder of its set."""
-    write_json(folder / AUDIT, {"format_version": FORMAT_VERSION, **asdict(audit)})
+    write_kept(folder / AUDIT, audit)
 
 
 def read_audit(folder: Location) -> Audit | None:
@@ -146,16 +143,4 @@ def read_audit(folder: Location) -> Audit | None:
     Raises:
         ValueError: the file is damaged, or of another format version.
     """
-    file = folder / AUDIT
-    if not file.is_file():
-        return None
-    stored = read_json(file)
-    version = stored.pop("format_version", None) if isinstance(stored, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{file}: got format_version {version!r}, expected {FORMAT_VERSION}.")
-    try:
-        return TypeAdapter(Audit).validate_python(stored)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{file}: it is not the audit of a set ({where}: {first['msg'].lower()}).") from error
+    return read_kept(folder / AUDIT, Audit, called="the audit of a set")

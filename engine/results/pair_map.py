@@ -1,28 +1,27 @@
 """Map of real and synthetic pairs: their places in two dimensions of a student's joint space, as a file."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from annotated_types import MinLen
 from jaxtyping import Float
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from engine.data.prepared import PreparedPairs
 from engine.evaluation.protocol import prepare_set, real_set
 from engine.evaluation.student import TrainingSet
-from engine.io.files import read_json, write_json
 from engine.io.storage import Location
 from engine.models.two_tower import TwoTower
+from engine.results.kept import read_kept, write_kept
 from engine.rng import named_generator
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import Params
 
 MAP = "pair_map.json"
-FORMAT_VERSION = 1
 REAL = 500
 """Real pairs that are drawn at random for a map."""
 Place = tuple[FiniteFloat, FiniteFloat]
@@ -91,7 +90,7 @@ def _places(places: Float[Tensor, "n 2"]) -> list[Place]:
 
 def write_map(folder: Location, found: PairMap) -> None:
     """Write a map as JSON into the folder of its study."""
-    write_json(folder / MAP, {"format_version": FORMAT_VERSION, **asdict(found)})
+    write_kept(folder / MAP, found)
 
 
 def read_map(folder: Location) -> PairMap | None:
@@ -100,15 +99,4 @@ def read_map(folder: Location) -> PairMap | None:
     Raises:
         ValueError: the file is damaged, or of another format version.
     """
-    file = folder / MAP
-    if not file.is_file():
-        return None
-    stored = read_json(file)
-    version = stored.pop("format_version", None) if isinstance(stored, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{file}: got format_version {version!r}, expected {FORMAT_VERSION}.")
-    try:
-        return TypeAdapter(PairMap).validate_python(stored)
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ValueError(f"{file}: it is not a map of pairs ({where}: {error.errors()[0]['msg'].lower()}).") from error
+    return read_kept(folder / MAP, PairMap, called="a map of pairs")

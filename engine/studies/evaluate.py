@@ -35,7 +35,7 @@ def score_file(
     """Score a set, in a file, a folder or MLflow's registry, under the job's protocol; print its row and return it.
 
     Without ``path``, the set is the one that the job has distilled. With ``students``, YAML files of changes of the
-    study, the set is scored with each of these too, and every student has rows of random pairs and of all pairs. With
+    student, the set is scored with each of these too, and every student has rows of random pairs and of all pairs. With
     ``classes``, the name of what the data are classified by or the path of a YAML file, the set is scored by zero-shot
     classification too, and has a run in MLflow.
 
