@@ -163,4 +163,5 @@ def main(doc: str | None, size: type, smallest: object, measure: Callable[[Any],
     rows = list(measure(chosen))
     if file:
         file.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
-    print(table(rows, judged=judged))
+    if rows:
+        print(table(rows, judged=judged))

@@ -2,17 +2,19 @@
 
 import math
 import pkgutil
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
 
 import benchmarks
 from benchmarks.__main__ import NAMES
+from benchmarks import scale
 from benchmarks.common import Row, check_same, difference, interleave, peak, table
 
-OTHERS = {"__main__", "common", "gpu"}
+OTHERS = {"__main__", "common", "gpu", "profile", "scale"}
 
 
 def test_every_benchmark_is_run_by_the_command_or_known_as_another() -> None:
@@ -20,7 +22,7 @@ def test_every_benchmark_is_run_by_the_command_or_known_as_another() -> None:
     assert found - OTHERS == set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "profile"])
 def test_a_benchmark_has_sizes_and_a_measure(name: str) -> None:
     module = import_module(f"benchmarks.{name}")
     assert is_dataclass(module.Size)
@@ -67,3 +69,20 @@ def test_the_peak_counts_what_was_held_for_a_moment() -> None:
     _, above, number = peak(lambda: len(bytearray(64 * 2**20)))
     assert number == 64 * 2**20
     assert math.isnan(above) or 60 * 2**20 < above < 80 * 2**20
+
+
+def test_the_page_about_scale_holds_what_is_computed_from_the_measured_rates() -> None:
+    root = Path(benchmarks.__path__[0]).parent
+    assert scale.tables(scale.Job()) in (root / "docs" / "scale.md").read_text(encoding="utf-8")
+    measured = (root / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    for (scope, precision), (rate, step) in scale.RATES.items():
+        assert f"| {scope} | exact | {precision} | {step} |" in measured
+        assert f"{rate:,}," in measured
+
+
+def test_further_gpus_shorten_experts_and_trials_until_each_has_its_own() -> None:
+    job = replace(scale.Job(), experts=4, trials=2)
+    one, two, many = (scale.hours(job, "full", "FP32", gpus) for gpus in (1, 2, 64))
+    assert two == pytest.approx((one[0] / 2, one[1] / 2))
+    assert many == pytest.approx((one[0] / 4, one[1] / 2))
+    assert scale.hours(job, "full", "FP32", 4) == pytest.approx(many)
