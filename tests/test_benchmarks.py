@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks.__main__ import NAMES
 from benchmarks import scale
+from benchmarks.__main__ import NAMES
 from benchmarks.common import Row, check_same, difference, interleave, peak, table
 
 OTHERS = {"__main__", "common", "gpu", "profile", "scale"}
