@@ -3,7 +3,7 @@ PIP = .venv/bin/python -m pip
 INSTALL = $(PIP) install --quiet --constraint constraints.txt --editable
 PINS = pyproject.toml constraints.txt
 
-.PHONY: demo demo-photos docs test test-cluster lint format install clean test-faults soak
+.PHONY: demo demo-photos docs test test-cluster lint format install clean test-faults soak bench profile
 
 demo: .venv/.runtime
 	.venv/bin/python tasks/distill.py
@@ -29,6 +29,14 @@ test-faults: .venv/.test
 TRIALS ?= 50
 soak: .venv/.test
 	RAY_AUTH_MODE=disabled .venv/bin/python -m tests.soak.soak --trials $(TRIALS)
+
+# Every claim about speed and memory that needs no GPU, beside its reference; at most 20 minutes on two idle cores.
+bench: .venv/.test
+	.venv/bin/python -m benchmarks $(BENCH)
+
+# Where the time of an outer step goes.
+profile: .venv/.runtime
+	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.profile
 
 # Two machines that are namespaces of this one; what it needs besides is installed only where root can do so.
 test-cluster: .venv/.test

@@ -3,19 +3,17 @@
 python -m benchmarks.encode_once [--steps 8] [--pairs 100] [--batches 100 20] [--px 128] [--repeat 3]
 
 Both variants compute the exact gradient of the same unroll of two heads behind a frozen MobileNetV1-0.25 with random
-weights; the reference encodes the pairs in each inner step, as published code does. Variants alternate. Prints seconds
-(median) and the relative difference of the image gradients.
+weights; the reference encodes the pairs in each inner step, as published code does. Variants alternate.
 """
 
-import argparse
-import statistics
-import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.common import Row, check_same, difference, interleave, main
 from benchmarks.gradients import TEXT_FEATURES, student
 from engine.losses.matching import matching_losses
 from engine.models.two_tower import Tower, TwoTower
@@ -24,6 +22,22 @@ from engine.synthetic.set import SyntheticSet
 from engine.tensors import Params
 from engine.unroll import InnerBatch
 from engine.unroll.student import inner_batches, inner_loss, unroll_backward
+
+GOALS = {"all": ">= 6", "part": ">= 2"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """An unroll of ``steps`` inner steps, once for each size of the inner batch."""
+
+    steps: int = 8
+    pairs: int = 100
+    batches: tuple[int, ...] = (100, 20)
+    px: int = 128
+    repeat: int = 3
+
+
+SMALLEST = Size(steps=2, pairs=10, batches=(10, 4), px=32, repeat=1)
 
 
 def encoding_every_time(once: TwoTower) -> TwoTower:
@@ -40,47 +54,38 @@ def encoding_every_time(once: TwoTower) -> TwoTower:
 
 def outer_step(
     two_tower: TwoTower, synthetic: SyntheticSet, start: Params, target: Params, batches: list[InnerBatch]
-) -> float:
-    """Compute the gradient of one outer step, and return its seconds."""
+) -> Params:
+    """Return the gradient of one outer step."""
     synthetic.zero_grad()
     outer_loss = partial(matching_losses, start=start, target=target)
-    started = time.perf_counter()
     unroll_backward(synthetic, two_tower, start, batches, inner_loss(two_tower), outer_loss, gradient="exact")
-    return time.perf_counter() - started
+    return {name: value.grad.clone() for name, value in synthetic.named_parameters() if value.grad is not None}
 
 
-def main() -> None:
-    """Print one row per size of the inner batch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--batches", type=int, nargs="+", default=[100, 20])
-    parser.add_argument("--px", type=int, default=128)
-    parser.add_argument("--repeat", type=int, default=3)
-    args = parser.parse_args()
+def measure(size: Size) -> Iterator[Row]:
+    """Yield one row per size of the inner batch."""
     once = student(train="frozen", head="mlp", width=512)
     every = encoding_every_time(once)
     generator = named_generator(0, "benchmark")
     start = once.init_params(generator)
     target = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
-    images = torch.rand(args.pairs, 3, args.px, args.px, generator=generator)
-    texts = torch.randn(args.pairs, TEXT_FEATURES, generator=generator)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {args.steps} inner steps, {args.repeat} runs")
-    print(f"{'batch':>5} {'once, s':>8} {'every step, s':>14} {'ratio':>6} {'difference':>11}")
-    for batch in args.batches:
+    images = torch.rand(size.pairs, 3, size.px, size.px, generator=generator)
+    texts = torch.randn(size.pairs, TEXT_FEATURES, generator=generator)
+    for batch in size.batches:
         synthetic = SyntheticSet(images, texts, {"image": 0.1, "text": 0.1})
-        batches = inner_batches(args.pairs, batch, args.steps, generator)
-        seconds: dict[str, list[float]] = {"once": [], "every": []}
-        gradients: dict[str, Tensor] = {}
-        for _ in range(args.repeat):
-            for name, two_tower in (("once", once), ("every", every)):
-                seconds[name].append(outer_step(two_tower, synthetic, start, target, batches))
-                assert synthetic.images.grad is not None
-                gradients[name] = synthetic.images.grad.clone()
-        a, b = statistics.median(seconds["once"]), statistics.median(seconds["every"])
-        away = float((gradients["once"] - gradients["every"]).norm() / gradients["every"].norm())
-        print(f"{batch:>5} {a:>8.2f} {b:>14.2f} {b / a:>5.1f}x {away:>11.1e}")
+        batches = inner_batches(size.pairs, batch, size.steps, generator)
+        ways = {
+            name: partial(outer_step, two_tower, synthetic, start, target, batches)
+            for name, two_tower in (("once", once), ("every", every))
+        }
+        spent, gradients = interleave(ways, size.repeat)
+        check_same(f"gradients, {batch} pairs a step", difference(gradients["once"], gradients["every"]), limit=1e-4)
+        yield Row(
+            f"encode once: an outer step, {batch} of {size.pairs} pairs a step", "encoding in every inner step",
+            str(spent["once"]), str(spent["every"]), spent["every"].processor / spent["once"].processor,
+            GOALS["all" if batch == size.pairs else "part"], "heads take a larger share of a small step",
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, Size, SMALLEST, measure)

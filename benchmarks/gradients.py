@@ -1,17 +1,16 @@
 """Claim: the exact gradient has the memory of the truncated one and the value of the stored one, at about its speed.
 
-python -m benchmarks.gradients [--steps 2 8 32] [--pairs 50] [--px 64] [--repeat 3]
+python -m benchmarks.gradients [--steps 2 8] [--pairs 50] [--px 64] [--repeat 3]
 
 Unrolls one student (MobileNetV1-0.25 with random weights, all parameters matched) in each mode, in a process of its own
 to measure its peak memory. Modes alternate, so that other load on the machine affects all of them alike. Prints seconds
-(median), peak memory above the start, and cosine and relative error of the image gradient with that of ``stored``.
+of the processor (median), peak memory above the start, and cosine and relative error of the image gradient with that of
+``stored``. Goals are those of 8 inner steps, or of the most where 8 are not among them.
 """
 
-import argparse
-import multiprocessing
-import resource
 import statistics
-import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.common import Row, Spent, check_same, in_fresh_process, main, median, peak
 from engine.io.paths import Paths
 from engine.losses.matching import matching_losses
 from engine.models.heads import HeadName, build_head
@@ -30,6 +30,19 @@ from engine.unroll import GRADIENTS, InnerBatch, Unroll
 
 MODES = ("stored", "exact", "truncated")
 TEXT_FEATURES = 384
+
+
+@dataclass(frozen=True)
+class Size:
+    """Inner steps, and pairs of each; ``repeat`` processes of each mode."""
+
+    steps: tuple[int, ...] = (2, 8)
+    pairs: int = 50
+    px: int = 64
+    repeat: int = 3
+
+
+SMALLEST = Size(steps=(2,), pairs=10, px=32, repeat=1)
 
 
 def student(*, train: Train, head: HeadName, width: int) -> TwoTower:
@@ -74,49 +87,53 @@ def make_unroll(*, steps: int, pairs: int, px: int) -> Unroll:
     )
 
 
-def measure(mode: str, steps: int, pairs: int, px: int, threads: int) -> tuple[float, int, np.ndarray]:
+def one(mode: str, steps: int, pairs: int, px: int) -> tuple[Spent, float, np.ndarray]:
     """Return seconds, bytes above the start, and the gradient of the images."""
-    torch.set_num_threads(threads)
     unroll = make_unroll(steps=steps, pairs=pairs, px=px)
     unroll.inner_loss(unroll.start, unroll.data, unroll.batches[0])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
-    result = GRADIENTS[mode](unroll)
-    seconds = time.perf_counter() - started
-    above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    return seconds, above, result.data["images"].numpy()
+    spent, above, result = peak(lambda: GRADIENTS[mode](unroll))
+    return spent, above, result.data["images"].numpy()
 
 
-def main() -> None:
-    """Print one row per mode and number of steps."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, nargs="+", default=[2, 8, 32])
-    parser.add_argument("--pairs", type=int, default=50)
-    parser.add_argument("--px", type=int, default=64)
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    args = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    print(f"torch {torch.__version__}, {args.threads} threads, {args.pairs} pairs of {args.px} px, {args.repeat} runs")
+def measure(size: Size) -> Iterator[Row]:
+    """Print one line per mode and number of steps, and yield the rows of the claim."""
+    judged = 8 if 8 in size.steps else max(size.steps)
     print(f"{'steps':>5}  {'mode':<10} {'seconds':>8} {'of stored':>9} {'peak MB':>8} {'cosine':>8} {'rel. error':>10}")
-    for steps in args.steps:
-        found: dict[str, list[tuple[float, int, np.ndarray]]] = {mode: [] for mode in MODES}
-        for _ in range(args.repeat):
+    for steps in size.steps:
+        found: dict[str, list[tuple[Spent, float, np.ndarray]]] = {mode: [] for mode in MODES}
+        for _ in range(size.repeat):
             for mode in MODES:
-                with context.Pool(1) as pool:
-                    found[mode].append(pool.apply(measure, (mode, steps, args.pairs, args.px, args.threads)))
+                found[mode].append(in_fresh_process(one, mode, steps, size.pairs, size.px))
         reference = found["stored"][0][2]
-        base = statistics.median(run[0] for run in found["stored"])
+        spent = {mode: median([run[0] for run in runs]) for mode, runs in found.items()}
+        above = {mode: statistics.median(run[1] for run in runs) for mode, runs in found.items()}
+        error = {}
         for mode, runs in found.items():
-            seconds, peak = statistics.median(run[0] for run in runs), max(run[1] for run in runs)
             gradient = runs[0][2]
             cosine = float((gradient * reference).sum() / np.linalg.norm(gradient) / np.linalg.norm(reference))
-            error = float(np.linalg.norm(gradient - reference) / np.linalg.norm(reference))
+            error[mode] = float(np.linalg.norm(gradient - reference) / np.linalg.norm(reference))
+            ratio = spent[mode].processor / spent["stored"].processor
             print(
-                f"{steps:>5}  {mode:<10} {seconds:>8.2f} {seconds / base:>8.2f}x {peak / 1e6:>8.0f} "
-                f"{cosine:>8.4f} {error:>10.1e}"
+                f"{steps:>5}  {mode:<10} {spent[mode].processor:>8.2f} {ratio:>8.2f}x {above[mode] / 1e6:>8.0f} "
+                f"{cosine:>8.4f} {error[mode]:>10.1e}",
+                flush=True,
             )
+        check_same(f"gradient of the images, T = {steps}", error["exact"], limit=1e-4)
+        if steps == judged:
+            exact, stored, truncated = (above[mode] / 1e6 for mode in ("exact", "stored", "truncated"))
+            yield Row(
+                f"exact: peak memory at T = {steps}", "stored", f"{exact:.0f} MB", f"{stored:.0f} MB",
+                exact / stored, "<= 0.3", "the graph of one step is a larger share of few steps",
+            )  # fmt: skip
+            print(f"  truncated peaks at {truncated:.0f} MB")
+            for mode, goal in (("stored", "<= 1.2"), ("truncated", "<= 1.1")):
+                yield Row(
+                    f"exact: seconds at T = {steps}",
+                    f"{mode} (error {error[mode]:.0e})" if mode == "truncated" else mode,
+                    str(spent["exact"]), str(spent[mode]), spent["exact"].processor / spent[mode].processor, goal,
+                    "gradients of each step are computed a second time",
+                )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, Size, SMALLEST, measure)

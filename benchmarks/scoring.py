@@ -1,30 +1,26 @@
-"""Claim: a set of 1,000 pairs is scored 1.7 times as fast as one student after another, one of 100 hardly faster.
+"""Claim: a set is scored faster than by training one student after another to its end, with the same choices.
 
-python -m benchmarks.scoring [--space flickr8k_100] [--pairs 100 1000] [--photos 1000] [--epochs 100]
-                             [--repeat 3] [--threads 1]
+python -m benchmarks.scoring [--space flickr8k_100] [--pairs 100 1000] [--photos 1000] [--epochs 100] [--repeat 1]
 
 The reference trains a student at every candidate rate to its end and then one of each seed, with the plain loop of
 torch's SGD, and scores each; ours is ``engine.evaluation.protocol.evaluate``. Both get random real pairs of the
 ``--space``, whose data, weights and caches are found as any study's are. Without one they get made pairs: features as
 wide as EfficientNet-Lite0's and MiniLM's that share some directions and differ in noise, which students learn by heart
-after they have found what is shared. Repetitions alternate. Prints the median seconds of the processor and of the clock
-of a whole evaluation, their ratio, the rates that each chose, and the largest difference of a student's val mean
-recall, in points. ``--photos 60 --pairs 40 --epochs 4`` takes seconds.
+after they have found what is shared. Repetitions alternate, each with a set of its own. Both must choose the
+same rates.
 """
 
-import argparse
 import math
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.common import Row, check_same, interleave, main, median
 from engine import build
 from engine.config.load import load, resolve
 from engine.data.prepared import PreparedPairs
@@ -40,6 +36,20 @@ WIDTHS = {"image": 1280, "text": 384}
 SHARED, NOISE, CAPTIONS, EMBED_DIM = 32, 3.0, 5, 512
 SPACES = Path(__file__).parents[1] / "tune_spaces"
 Problem = tuple[TwoTower, dict[str, PreparedPairs], Protocol]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sets of as many pairs as each of ``pairs`` says, scored ``repeat`` times."""
+
+    space: str = ""
+    pairs: tuple[int, ...] = (100, 1000)
+    photos: int = 1000
+    epochs: int = 100
+    repeat: int = 1
+
+
+SMALLEST = Size(pairs=(40,), photos=60, epochs=4, repeat=1)
 
 
 def made(photos: int) -> Problem:
@@ -118,57 +128,41 @@ def one_after_another(
     )
 
 
-def compare(problem: Problem, number: int, repeat: int) -> None:
-    """Print one row: both ways to score a set of ``number`` random pairs."""
-    student, pairs, protocol = problem
-    spent: dict[str, list[tuple[float, float]]] = {}
-    found: dict[str, Scores] = {}
-    ways: dict[str, Callable[..., Scores]] = {"reference": one_after_another, "ours": evaluate}
+def measure(size: Size) -> Iterator[Row]:
+    """Yield one row for each number of pairs."""
+    student, pairs, protocol = of_space(size.space) if size.space else made(size.photos)
+    protocol = replace(protocol, recipe=replace(protocol.recipe, epochs=size.epochs))
     once = replace(protocol, recipe=replace(protocol.recipe, epochs=1), seeds=1)
+    ways = {"reference": one_after_another, "ours": evaluate}
     for way in ways.values():  # what is loaded and compiled at first is not timed
         first = real_set(student, pairs["train"], torch.arange(8), student.device)
         way(student, first, once, seed=0, val=pairs["val"], test=pairs["val"])
-    for repetition in range(repeat):
-        order = named_generator(repetition, "benchmark")
-        chosen = torch.randperm(len(pairs["train"]), generator=order)[:number]
-        training = real_set(student, pairs["train"], chosen, student.device)
-        for name, way in ways.items():
-            began = time.process_time(), time.perf_counter()
-            found[name] = way(student, training, protocol, seed=repetition, val=pairs["val"], test=pairs["test"])
-            spent.setdefault(name, []).append((time.process_time() - began[0], time.perf_counter() - began[1]))
-        rates = {name: scores.learning_rates["image"] for name, scores in found.items()}
-        away = max(
-            abs(a["mean_recall"] - b["mean_recall"]) for a, b in zip(*(s.val for s in found.values()), strict=True)
-        )
-        print(
-            f"  set {repetition} of {number}: rates {rates}, val mean recall differs by {away:.3f} at most", flush=True
-        )
-    processor, clock = ({n: statistics.median(one[i] for one in of) for n, of in spent.items()} for i in (0, 1))
-    print(
-        f"{number:>6} pairs: processor {processor['reference']:.1f} s -> {processor['ours']:.1f} s "
-        f"({processor['reference'] / processor['ours']:.2f}x), "
-        f"clock {clock['reference']:.1f} s -> {clock['ours']:.1f} s ({clock['reference'] / clock['ours']:.2f}x)",
-        flush=True,
-    )
+    for number in size.pairs:
+        spent = {name: [] for name in ways}
+        for repetition in range(size.repeat):
+            order = named_generator(repetition, "benchmark")
+            chosen = torch.randperm(len(pairs["train"]), generator=order)[:number]
+            training = real_set(student, pairs["train"], chosen, student.device)
+            splits = {"val": pairs["val"], "test": pairs["test"]}
+            calls = {n: partial(w, student, training, protocol, seed=repetition, **splits) for n, w in ways.items()}
+            seconds, found = interleave(calls, 1)
+            for name, one in seconds.items():
+                spent[name].append(one)
+            _compare(f"set {repetition} of {number}", found["ours"], found["reference"])
+        ours, theirs = median(spent["ours"]), median(spent["reference"])
+        yield Row(
+            f"scoring a set of {number} pairs ({len(protocol.learning_rates)} rates, {protocol.seeds} students)",
+            "one student after another", str(ours), str(theirs), theirs.processor / ours.processor, ">= 2",
+            "every student that counts is trained to its end, and small batches are bound by calls",
+        )  # fmt: skip
 
 
-def main() -> None:
-    """Print one row for each number of pairs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space")
-    parser.add_argument("--pairs", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--photos", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    student, pairs, protocol = of_space(given.space) if given.space else made(given.photos)
-    protocol = replace(protocol, recipe=replace(protocol.recipe, epochs=given.epochs))
-    print(f"torch {torch.__version__}, {student.device}, {platform.processor() or platform.machine()}; {vars(given)}")
-    for number in given.pairs:
-        compare((student, pairs, protocol), number, given.repeat)
+def _compare(which: str, ours: Scores, theirs: Scores) -> None:
+    """Compare the chosen rates, and the students' val recalls in points of a hundred."""
+    check_same(f"{which}: chosen rate", abs(ours.learning_rates["image"] - theirs.learning_rates["image"]), limit=0)
+    away = max(abs(a["mean_recall"] - b["mean_recall"]) for a, b in zip(ours.val, theirs.val, strict=True))
+    check_same(f"{which}: val mean recall, in points", away, limit=0.5)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, Size, SMALLEST, measure)

@@ -1,0 +1,138 @@
+"""Claim: a trial takes its outer steps and validations hardly slower than a direct loop over the same work.
+
+python -m benchmarks.overhead [--steps 16] [--every 8] [--images 1000] [--repeat 3]
+
+The trial is that of a study of the demo's shapes on a private Ray: Tune, checkpoints, histories, frames, and MLflow in
+the driver. The reference, a process of its own with as many threads, calls the method, torch's Adam and the validation
+in a plain loop. Both begin from the same set and must end with the same one. What passes between two outer steps is
+measured by the clock, from the first step on, in both; the fastest of ``repeat`` alternating runs counts for each step,
+so that other load on the machine counts little.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from benchmarks.common import Row, check_same, difference, in_fresh_process, main
+from engine import build
+from engine.cluster import runtime
+from engine.cluster.experts.train import train_experts
+from engine.cluster.prepare import prepare
+from engine.cluster.search import tuner
+from engine.cluster.search.callbacks import TrialReports
+from engine.cluster.search.trial import DistillTrial
+from engine.config.load import load, resolve
+from engine.experts.store import ExpertStore
+from engine.io.storage import remove_tree
+from engine.rng import named_generator
+from engine.specification import Specification
+from engine.studies.job import Job, make_job, tracked
+from engine.synthetic.set import load_set
+from engine.tensors import Params
+
+SPACE = Path(__file__).parents[1] / "tune_spaces" / "shapes_100.yaml"
+
+
+@dataclass(frozen=True)
+class Size:
+    """Outer steps, validated every few, of so many pairs that stand for the captions of ``images`` images."""
+
+    steps: int = 16
+    every: int = 8
+    images: int = 1000
+    pairs: int = 100
+    repeat: int = 3
+
+    def job(self, storage: Path) -> Job:
+        """Return the study with one trial."""
+        words = (
+            f"storage={storage}", "search={}", "experts.count=1", f"data.train_images={self.images}",
+            "data.val_images=100", "data.test_images=100", f"budget={{outer_steps: {self.steps}, "
+            f"evaluate_every: {self.every}}}", f"method.num_pairs={self.pairs}", "protocol.select_step=last",
+        )  # fmt: skip
+        return make_job(str(SPACE), resolve(load(SPACE, list(words))))
+
+
+SMALLEST = Size(steps=2, every=1, images=60, pairs=8, repeat=1)
+
+
+class Watched(TrialReports):
+    """Reports that keep the time of every outer step, and the set of the trial."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        super().on_trial_result(iteration, trials, trial, result, **info)
+        self.times = [*getattr(self, "times", []), *(moment for moment, _ in result["steps"])]
+
+
+def through_the_engine(job: Job, cluster: runtime.Cluster) -> tuple[list[float], Params]:
+    """Run the search of the study from its beginning; return the time of every step and the set."""
+    remove_tree(job.folder)
+    chosen = tuner.plan(runtime.granted(job.study.resources.trial, cluster), cluster, 1)
+    with tracked(job, fresh=True) as tracker:
+        reports = Watched(tracker, job.specification, job.folder, trials=1)
+        best = tuner.search(job.specification, chosen, job.folder, reports)[0]
+    return reports.times, load_set(best.best_file).state_dict()
+
+
+def direct(specification: Specification, steps: int, every: int) -> tuple[list[float], Params]:
+    """Take the same outer steps and validations in a plain loop."""
+    torch.set_num_threads(1)
+    study, setup = specification.study, specification.setup("cpu")
+    run = build.distillation(study, setup, ExpertStore(specification.expert_folder()))
+    trial = cast(Any, DistillTrial.__new__(DistillTrial))  # for its validation alone
+    trial.run, trial.study, trial.setups, trial.protocol = run, study, [setup], build.protocol(study)
+    optimiser, times = torch.optim.Adam(run.optimiser.param_groups), []
+    for step in range(steps):
+        optimiser.zero_grad()
+        run.method.backward(run.state, run.sources, named_generator(study.seed, f"outer/{step}"))
+        optimiser.step()
+        times.append(time.time())
+        if (step + 1) % every == 0:
+            trial.validate()
+    return times, run.synthetic.state_dict()
+
+
+def measure(size: Size) -> Iterator[Row]:
+    """Yield the row of the claim."""
+    import ray
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            cluster = runtime.start(local=True)
+            job = size.job(Path(folder) / "runs")
+            specification = prepare(job.specification, cluster)
+            job = Job(job.name, job.study, specification, 1)
+            train_experts(specification, count=1, epochs=job.expert_epochs, cluster=cluster)
+            gaps: dict[str, list[list[float]]] = {"engine": [], "direct": []}
+            sets: dict[str, Params] = {}
+            for _ in range(size.repeat):
+                for name, way in (
+                    ("engine", partial(through_the_engine, job, cluster)),
+                    ("direct", partial(in_fresh_process, direct, specification, size.steps, size.every)),
+                ):
+                    times, sets[name] = way()
+                    gaps[name].append([after - before for before, after in pairwise(times)])
+        finally:
+            ray.shutdown()
+    check_same(f"set after {size.steps} outer steps", difference(sets["engine"], sets["direct"]), limit=1e-6)
+    fastest = {name: [min(step) for step in zip(*runs, strict=True)] for name, runs in gaps.items()}
+    ours, theirs = (sum(fastest[name]) for name in ("engine", "direct"))
+    between = [sum(taken[size.every - 1 :: size.every]) for taken in fastest.values()]
+    print(f"  of that between steps with a validation: {between[0]:.2f} s and {between[1]:.2f} s")
+    yield Row(
+        f"engine: {size.steps - 1} outer steps of a trial, logging included", "a direct loop", f"{ours:.3g} s",
+        f"{theirs:.3g} s", ours / theirs, "<= 1.03", "checkpoints, frames and reports at every validation",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(__doc__, Size, SMALLEST, measure)
