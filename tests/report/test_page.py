@@ -3,7 +3,6 @@
 import html as markup
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,9 +12,8 @@ import pytest
 
 from engine.report.page import html
 from engine.report.study import Study
+from tests.chromium import CHROMIUM, needs_chromium
 from tests.report.studies import rows
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Page(HTMLParser):
@@ -103,7 +101,7 @@ SCRIPT = """<script>addEventListener("load", () => {
 })</script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
+@needs_chromium
 def test_a_browser_shows_the_whole_page(many: str, tmp_path: Path) -> None:
     inner = markup.escape(many.replace("</body>", f"{SCRIPT}</body>"), quote=True)
     frames = "".join(

@@ -117,9 +117,11 @@ class MlflowTracker:
     def metrics(self, values: Mapping[str, SupportsFloat], step: int) -> None:
         """Record numbers of one step; a number that is already recorded with the same value is not recorded again.
 
-        MLflow shows numbers that are not finite as NaN.
+        MLflow shows numbers that are not finite as NaN. It begins its plots of a comparison with the number that was
+        recorded first: the mean recall.
         """
-        if new := self._new(values, int(step)):
+        ordered = dict(sorted(values.items(), key=lambda item: not item[0].endswith("mean_recall")))
+        if new := self._new(ordered, int(step)):
             self._sender.put(self._channel, "metrics", step=int(step), values=new)
             self._remember(int(step), new)
 
