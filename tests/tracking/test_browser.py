@@ -23,7 +23,7 @@ from tests.chromium import PATIENCE_S, Browser, browser, needs_chromium
 from tests.finished import Finished
 from tests.tiny import STEPS
 
-pytestmark = [needs_chromium, pytest.mark.timeout(180)]
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
 ROWS = ("all pairs, 300 pairs", "herding, 8 pairs", "random, 8 pairs", "trial_2", "trial_1")
 """The runs below the study as the list shows them, newest first."""
