@@ -30,7 +30,7 @@ TRIALS ?= 50
 soak: .venv/.test
 	RAY_AUTH_MODE=disabled .venv/bin/python -m tests.soak.soak --trials $(TRIALS)
 
-# Every claim about speed and memory that needs no GPU, beside its reference; at most 20 minutes on two idle cores.
+# Every claim about speed and memory that needs no GPU, beside its reference: a quarter of an hour for seven of the nine files.
 bench: .venv/.test
 	.venv/bin/python -m benchmarks $(BENCH)
 

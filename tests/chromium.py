@@ -22,15 +22,11 @@ PATIENCE_S = 60.0
 
 
 class Browser:
-    """One tab: opens addresses, waits for what a page shows, clicks, measures and takes pictures.
-
-    ``complaints`` has what pages wrote to the console as errors and warnings, and their exceptions.
-    """
+    """One tab: opens addresses, waits for what a page shows, clicks, measures and takes pictures."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, loop: asyncio.AbstractEventLoop) -> None:
-        self.complaints: list[str] = []
         self._socket, self._loop, self._number = socket, loop, 0
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -45,21 +41,10 @@ class Browser:
             if told.get("id") == number:
                 assert "error" not in told, f"{method}: {told['error']}"
                 return told["result"]
-            self._listen(told["method"], told["params"])
 
-    def _listen(self, event: str, told: dict[str, Any]) -> None:
-        """Keep what a page complains of."""
-        if event == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(told["exceptionDetails"]))
-        elif event == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
-            self.complaints.append(json.dumps(told["args"]))
-        elif event == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-            self.complaints.append(json.dumps(told["entry"]))
-
-    def look(self, width: int, height: int = 900, *, scheme: str = "light") -> None:
-        """Set the size of the window in pixels, and the colour scheme that a page is told of: light or dark."""
+    def look(self, width: int, height: int) -> None:
+        """Set the size of the window in pixels."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def open(self, address: str) -> None:
         """Open an address from nothing; a page that draws itself is then awaited by ``wait``."""
@@ -101,10 +86,10 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 
-    def picture(self, file: Path, *, whole: bool = False) -> None:
-        """Write what the window shows, or the whole page, as PNG."""
+    def picture(self, file: Path) -> None:
+        """Write what the window shows as PNG."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        shot = self.call("Page.captureScreenshot")
         file.write_bytes(base64.b64decode(shot["data"]))
 
 
