@@ -5,6 +5,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -16,9 +17,11 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from mlflow import MlflowClient
 
-from engine.studies.job import EXPERIMENT
-from engine.tracking.mlflow.uri import page
+from engine.studies.job import EXPERIMENT, Job
+from engine.tracking.mlflow.registry import run_of_study
+from engine.tracking.mlflow.uri import database_file, page
 from tests.chromium import PATIENCE_S, Browser, browser, needs_chromium
 from tests.finished import Finished
 from tests.tiny import STEPS
@@ -46,6 +49,24 @@ def served(command: str, address: str) -> Iterator[None]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+
+
+def alone(job: Job, folder: Path) -> str:
+    """Return the URI of a copy of the job's database that shows the runs of its study alone.
+
+    Other tests score the set of the same study, resume it and record what they do.
+    """
+    database = folder / "mlflow.db"
+    original = database_file(job.mlflow_uri)
+    assert original is not None
+    shutil.copyfile(original, database)
+    client = MlflowClient(uri := f"sqlite:///{database}")
+    study = run_of_study(uri, EXPERIMENT, job.key)
+    assert study is not None
+    for run in client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id]):
+        if study.run_id not in (run.info.run_id, run.data.tags.get("mlflow.parentRunId")):
+            client.delete_run(run.info.run_id)
+    return uri
 
 
 def _answers(address: str) -> bool:
@@ -76,7 +97,7 @@ class Pages:
 @pytest.fixture(scope="module")
 def pages(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     """Serve the finished study, and open its runs with those of its trials and rows."""
-    command, address = page(finished.job.mlflow_uri, EXPERIMENT)
+    command, address = page(alone(finished.job, tmp_path_factory.mktemp("mlflow")), EXPERIMENT)
     with served(command, address), browser(tmp_path_factory.mktemp("chromium")) as tab:
         tab.look(1600, 800)
         pages = Pages(tab, address)
