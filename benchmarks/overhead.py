@@ -33,7 +33,8 @@ from engine.experts.store import ExpertStore
 from engine.io.storage import remove_tree
 from engine.rng import named_generator
 from engine.specification import Specification
-from engine.studies.job import Job, make_job, tracked
+from engine.studies.job import Job, make_job
+from engine.studies.tracked import tracked
 from engine.synthetic.set import load_set
 from engine.tensors import Params
 

@@ -29,6 +29,10 @@ def main(args: Namespace) -> cli.Answer:
         job = cli.read_job(args, samples=args.samples)
     if cli.described(args, job):
         return 0
+    if job.finished and not args.fresh:
+        from engine.studies.finished import show
+
+        return show(job)
     from engine.studies.distill import distill
 
     return distill(job, local=args.local, fresh=args.fresh)

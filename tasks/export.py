@@ -42,7 +42,7 @@ def main(args: Namespace) -> int:
         raise ValueError(f"--out is {args.out!r}, expected a folder on this machine.")
     job = cli.read_job(args) if args.space else None
 
-    from engine.cluster.search.trial import BEST_SET
+    from engine.results.history import BEST_SET
     from engine.studies.exporting import export_set
     from engine.studies.registered import register_set, set_location
 

@@ -58,13 +58,13 @@ def main(args: Namespace) -> int:
 
     studies = _studies(args)
     from engine.io.storage import location
-    from engine.report.page import NAME
     from engine.report.write import rendered, write
+    from engine.results.files import REPORT
 
     if args.out:
         written = [(location(args.out, key="--out"), studies)]
     elif args.format == "html":
-        written = [(study.folder / NAME, [study]) for study in studies]
+        written = [(study.folder / REPORT, [study]) for study in studies]
     else:
         print(rendered(studies, args.format).decode(), end="\n" if args.format == "text" else "")
         return 0

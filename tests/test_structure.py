@@ -244,8 +244,15 @@ def length_without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> in
     return size - ((first.end_lineno or first.lineno) - first.lineno + 1)
 
 
-def test_importing_the_package_loads_no_heavy_library() -> None:
-    code = "import sys, engine; print(*sorted({'ray', 'mlflow', 'torch'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("engine", {"ray", "mlflow", "torch"}),
+        ("engine.studies.finished", {"ray", "mlflow", "sqlalchemy", "matplotlib", "polars", "transformers"}),
+    ],
+)
+def test_what_answers_at_once_imports_no_heavy_library(module: str, heavy: set[str]) -> None:
+    code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

@@ -2,11 +2,10 @@
 
 import os
 import socket
-import tempfile
-from pathlib import Path
 
 from ray._private.services import canonicalize_bootstrap_address
 
+from engine.io.paths import ray_folder
 from engine.io.terminal import echo
 
 PATIENCE_S = 10.0
@@ -14,11 +13,6 @@ CURRENT = "ray_current_cluster"
 """The file in which ``ray start`` leaves its address; ``ray stop`` deletes it."""
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """The beginning of HTTP/2, which gRPC speaks: a client's preface and its empty settings."""
-
-
-def temporary_folder() -> Path:
-    """Return the folder of Ray's temporary files, which Ray deletes."""
-    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute() / "ray"
 
 
 def running_cluster() -> str | None:
@@ -39,7 +33,7 @@ def running_cluster() -> str | None:
             raise ConnectionError(
                 f"RAY_ADDRESS: no cluster answers at {given!r} ({_reason(error)}); unset it or pass --local."
             ) from error
-    left = temporary_folder() / CURRENT
+    left = ray_folder() / CURRENT
     try:
         address = left.read_text(encoding="utf-8").strip()
         _ask(address)
@@ -53,7 +47,7 @@ def running_cluster() -> str | None:
 
 def may_be_running() -> bool:
     """Return whether anything names a cluster to join; it is not asked."""
-    return bool(os.environ.get("RAY_ADDRESS")) or (temporary_folder() / CURRENT).exists()
+    return bool(os.environ.get("RAY_ADDRESS")) or (ray_folder() / CURRENT).exists()
 
 
 def _ask(address: str) -> str | None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import ray
 
 from engine.cluster import autoscaling
-from engine.cluster.address import running_cluster, temporary_folder
+from engine.cluster.address import running_cluster
 from engine.config.schema import Request
+from engine.io.paths import ray_folder
 from engine.io.signals import handle_sigterm
 from engine.io.storage import check_writable
 from engine.resources import how_many_fit
@@ -104,8 +105,8 @@ def _start_private() -> Cluster:
 
 
 def _private_folder() -> Path:
-    """Return the folder of a private Ray: ``temporary_folder``, or a short one that is deleted at the end."""
-    folder = temporary_folder()
+    """Return the folder of a private Ray: ``ray_folder``, or a short one that is deleted at the end."""
+    folder = ray_folder()
     longest = LONGEST_SOCKET - len(f"/ray/{SOCKET}")
     try:
         check_writable(folder, key="RAY_TMPDIR")

@@ -1,6 +1,7 @@
 """Folders of data, weights and caches on this machine; results never contain these paths."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,8 @@ def default_paths(storage: Path) -> Paths:
         weights=Path(os.environ.get("VLDD_WEIGHTS", "weights")).absolute(),
         cache=Path(os.environ.get("VLDD_CACHE", storage / "cache")).absolute(),
     )
+
+
+def ray_folder() -> Path:
+    """Return the folder of Ray's temporary files, which Ray deletes."""
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute() / "ray"

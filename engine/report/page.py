@@ -17,8 +17,6 @@ from engine.results.published import TITLE, as_row, sources
 from engine.results.render import BOLD, LONG, MISSING, RECALLS, cells_below, largest_cells, remarks, row_cells
 from engine.tracking.pictures import SMALL_PX
 
-NAME = "report.html"
-
 
 def html(studies: Sequence[Study]) -> bytes:
     """Return the page of one study, or of many with what they have in common first."""

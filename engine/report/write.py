@@ -8,9 +8,10 @@ from engine.report import tables
 from engine.report.drawings import of_studies, of_study
 from engine.report.facts import commands, facts, state
 from engine.report.figures import Drawing
-from engine.report.page import NAME, html, trial_table
+from engine.report.page import html, trial_table
 from engine.report.study import Study, read_study
 from engine.results import published
+from engine.results.files import REPORT
 from engine.results.render import escaped, markdown_table, render_markdown, render_text, wrapped
 
 FORMATS = ("text", "md", "csv", "json", "parquet", "latex", "html")
@@ -100,5 +101,5 @@ def write(studies: Sequence[Study], form: str, file: Location) -> None:
 
 def write_page(folder: Location) -> Location:
     """Write the page of one study into its folder, and return its file."""
-    write([read_study(folder)], "html", folder / NAME)
-    return folder / NAME
+    write([read_study(folder)], "html", folder / REPORT)
+    return folder / REPORT

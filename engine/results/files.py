@@ -1,4 +1,4 @@
-"""Files of result tables: table.md, table.csv and table.json."""
+"""Files of results: table.md, table.csv and table.json, and the name of the report."""
 
 import csv
 import math
@@ -11,6 +11,9 @@ from engine.io.storage import Location
 from engine.results.render import render_markdown
 from engine.results.row import METRICS, Provenance, Row
 
+TABLE_FILES = ("table.md", "table.csv", "table.json")
+"""The files of a table; the last one ends a study."""
+REPORT = "report.html"
 FORMAT_VERSION = 2
 """Version 1 held no provenance, and the students of all distillations in one list."""
 

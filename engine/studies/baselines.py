@@ -10,7 +10,6 @@ from tqdm import tqdm
 from engine.cluster import runtime
 from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data, waited, warmup_path
 from engine.config.schema import Study
-from engine.provenance import provenance
 from engine.results.row import Provenance, Row
 from engine.studies.executor import Executor
 from engine.studies.job import Job
@@ -111,19 +110,6 @@ def made_by(job: Job, results: list[Result]) -> list[Provenance]:
     """Return the provenance of each score, as its process recorded it, with digests of the job's weights."""
     weights, recorded = job.specification.setup(device="cpu").weights, [result.get("provenance") for result in results]
     return [Provenance(**one, weights=weights) if one else Provenance() for one in recorded]
-
-
-def finished_sentence(rows: list[Row]) -> str:
-    """Return the line above the table of a finished study; it says if other code than today's computed any number."""
-    now = provenance()
-    others = [one.commit or "a commit not recorded" for row in rows for one in row.made_by
-              if one.commit is None or one.numbers != now.get("numbers")]  # fmt: skip
-    if not others:
-        return "This study is finished, and this is its table (--fresh starts over)."
-    return (
-        f"This study is finished; its table was computed by {' and '.join(dict.fromkeys(others))}, this is "
-        f"{now['commit']} (--fresh computes it again)."
-    )
 
 
 def protocol_label(study: Study) -> str:

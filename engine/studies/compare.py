@@ -7,20 +7,21 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from engine.cluster.search.trial import BEST_SET
 from engine.config.comparison import Comparison, Entry, baseline_study, entries, transfer_studies
 from engine.io.terminal import echo
 from engine.results import published
-from engine.results.files import write_table
+from engine.results.files import TABLE_FILES, write_table
+from engine.results.history import BEST_SET
 from engine.results.published import PublishedRow
 from engine.results.row import Row
 from engine.results.statistics import replicated, with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.coresets import coreset_rows
-from engine.studies.distill import TABLE_FILES, finished_rows
+from engine.studies.distill import finished_rows
 from engine.studies.evaluate import rows_of_student
-from engine.studies.job import Job, conclude, make_job, tracked
+from engine.studies.job import Job, conclude, make_job
 from engine.studies.record import keep, record_page, record_rows
+from engine.studies.tracked import tracked
 
 
 def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, local: bool) -> list[Row]:

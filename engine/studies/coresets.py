@@ -12,8 +12,9 @@ from engine.results.statistics import with_recovery
 from engine.studies.baselines import Baselines, make_scorer
 from engine.studies.distill import start
 from engine.studies.executor import Executor
-from engine.studies.job import Job, conclude, tracked
+from engine.studies.job import Job, conclude
 from engine.studies.record import record_rows
+from engine.studies.tracked import tracked
 
 
 def score_coresets(job: Job, *, local: bool) -> list[Row]:

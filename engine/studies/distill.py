@@ -14,46 +14,42 @@ from engine.cluster.prepare import prepare
 from engine.cluster.scoring import Result, score_set, waited
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
-from engine.cluster.search.trial import BEST_SET
 from engine.config.load import as_yaml, assign
 from engine.experts.store import ExpertStore
 from engine.io.files import atomic_path, digest, write_json
 from engine.io.storage import read_whole, remove_tree
 from engine.io.terminal import echo
-from engine.report.page import NAME as REPORT
 from engine.report.study import EXPERTS
-from engine.results.files import read_table, write_table
+from engine.results.files import TABLE_FILES, read_table, write_table
+from engine.results.history import BEST_SET
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.auditing import record_audit
-from engine.studies.baselines import Baselines, finished_sentence, make_scorer, score_row
+from engine.studies.baselines import Baselines, make_scorer, score_row
 from engine.studies.executor import Executor
-from engine.studies.job import Job, conclude, tracked
+from engine.studies.finished import print_table, show
+from engine.studies.job import Job
 from engine.studies.mapping import record_map
 from engine.studies.preflight.checks import buffer_warning, check_cluster, check_disk, check_here, check_memory
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
 from engine.studies.record import keep, record_page, record_rows, row_metrics
+from engine.studies.tracked import tracked
 from engine.tracking import Tracker
-
-TABLE_FILES = ("table.md", "table.csv", "table.json")
 
 
 def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
     """Run what is missing of a study, print first what that will take and last its table, and return the table."""
     with one_sentence_errors(job.specification.storage):
         if not fresh and job.finished:
-            rows = read_table(job.folder)
-            echo(finished_sentence(rows))
-        else:
-            check_here(job)
-            ahead = estimate(job)
-            echo(ahead.sentence())
-            rows = _run_missing(job, ahead.trial, local=local, fresh=fresh)
-        files = {"synthetic set": job.folder / BEST_SET, "report": job.folder / REPORT}
-        conclude(job, rows, *(f"{name + ':':<15} {file}" for name, file in files.items() if file.exists()))
-    return rows
+            return show(job)
+        check_here(job)
+        ahead = estimate(job)
+        echo(ahead.sentence())
+        rows = _run_missing(job, ahead.trial, local=local, fresh=fresh)
+        print_table(job, rows)
+        return rows
 
 
 def finished_rows(job: Job, *, local: bool = False) -> list[Row]:

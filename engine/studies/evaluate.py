@@ -7,13 +7,13 @@ from pathlib import Path
 from engine.build import data_set
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_classes, score_set, waited
-from engine.cluster.search.trial import BEST_SET
 from engine.config.classes import read_classes
 from engine.config.comparison import given_students
 from engine.data.classes import Classes
 from engine.io.files import digest
 from engine.io.storage import Location
 from engine.io.terminal import echo
+from engine.results.history import BEST_SET
 from engine.results.render import render_text
 from engine.results.row import Row
 from engine.results.statistics import with_recovery
@@ -21,9 +21,10 @@ from engine.rewording import reworded
 from engine.studies.baselines import make_scorer, score_row
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import start
-from engine.studies.job import EXPERIMENT, Job, make_job, open_run
+from engine.studies.job import EXPERIMENT, Job, make_job
 from engine.studies.record import record_row, study_data, study_tags
 from engine.studies.registered import set_location
+from engine.studies.tracked import open_run
 from engine.synthetic.folder import set_digest
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking.mlflow.tracker import RunIdentity

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_captions, score_set, waited
-from engine.cluster.search.trial import BEST_SET
 from engine.config.load import recorded, resolve
 from engine.data.terms import Terms, terms_of
 from engine.io.files import atomic_folder
@@ -15,6 +14,7 @@ from engine.io.terminal import echo
 from engine.results.audit import Audit, read_audit
 from engine.results.card import card
 from engine.results.files import read_table
+from engine.results.history import BEST_SET
 from engine.results.row import Row
 from engine.studies.auditing import set_audit
 from engine.studies.baselines import make_scorer, score_row

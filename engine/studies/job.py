@@ -1,29 +1,24 @@
-"""A job: one resolved study, the folders of its parts, and its run in MLflow."""
+"""A job: one resolved study, the folders of its parts, and where its runs are in MLflow.
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+A finished study's table is printed by this file, which therefore imports neither Ray nor MLflow: they take longest.
+"""
+
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from engine.cluster.address import temporary_folder
-from engine.config.load import as_yaml, assign
+from engine.config.load import assign
 from engine.config.schema import Resolved
 from engine.data.sets import auto
 from engine.data.shared import shared
 from engine.io.files import digest
-from engine.io.paths import Paths, default_paths
+from engine.io.paths import Paths, default_paths, ray_folder
 from engine.io.storage import Location, check_answers, check_writable, location, matching
 from engine.io.terminal import echo
-from engine.provenance import provenance
 from engine.results.render import render_text
 from engine.results.row import Row
 from engine.specification import Specification
 from engine.studies.preflight.requirements import epochs_read, largest
-from engine.studies.record import study_data, study_tags
-from engine.tracking import Tracker
-from engine.tracking.mlflow.tracker import MlflowTracker, RunIdentity
 from engine.tracking.mlflow.uri import check_uri, database_file, default_uri, follow_move, page
 
 EXPERIMENT, ARTIFACTS = "vldistill", "artifacts"
@@ -88,7 +83,7 @@ def make_job(space: str, study: Resolved, *, samples: int | None = None) -> Job:
     """
     storage = location(study.storage)
     here, on_disk = local_folder(storage), isinstance(storage, Path)
-    if here.is_relative_to(temporary_folder()):
+    if here.is_relative_to(ray_folder()):
         raise ValueError(f"storage: {here} is in Ray's temporary directory, which is deleted; name another folder.")
     check_writable(here, key="storage" if on_disk else "the folder for caches and MLflow")
     check_answers(storage)
@@ -126,18 +121,6 @@ def local_folder(storage: Location) -> Path:
     return storage if isinstance(storage, Path) else Path("runs").absolute()
 
 
-def open_run(job: Job, identity: RunIdentity, *, fresh: bool = False) -> MlflowTracker:
-    """Open a run at the top of the job's MLflow.
-
-    Raises:
-        ConnectionError: MLflow does not answer.
-    """
-    here = local_folder(job.specification.storage)
-    return MlflowTracker.open_study(
-        job.mlflow_uri, identity, artifacts=here / ARTIFACTS, spool=here / "spool", fresh=fresh
-    )
-
-
 def tracking_uri(storage: Location) -> str:
     """Return the tracking URI of a storage, whose database follows its folder of artifacts where both were moved."""
     here = local_folder(storage)
@@ -146,29 +129,6 @@ def tracking_uri(storage: Location) -> str:
     if database := database_file(uri):
         follow_move(database, EXPERIMENT, here / ARTIFACTS)
     return uri
-
-
-@contextmanager
-def tracked(job: Job, *, fresh: bool = False) -> Iterator[Tracker]:
-    """Open the study's run in MLflow, record its configuration and what runs it, and end it when the block ends.
-
-    The run ends FINISHED, KILLED after Ctrl-C or SIGTERM, and FAILED after any other error.
-    """
-    tracker = open_run(job, RunIdentity(EXPERIMENT, job.name, job.key, job.study.note), fresh=fresh)
-    try:
-        with TemporaryDirectory() as folder:
-            configuration = Path(folder) / "configuration.yaml"
-            configuration.write_text(as_yaml(job.study), encoding="utf-8")
-            tracker.artifact(configuration)
-        tracker.params(job.study.model_dump(mode="json", exclude={"search", "note", "published"}))
-        tracker.tags(provenance() | study_tags(job.study) | {"samples": job.samples})
-        tracker.data(study_data(job.specification))
-        yield tracker
-    except BaseException as error:
-        with suppress(ConnectionError, ValueError):  # the first error is the one to report
-            tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    tracker.finish("FINISHED")
 
 
 def conclude(job: Job, rows: list[Row], *lines: str) -> None:

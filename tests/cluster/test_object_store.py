@@ -15,12 +15,12 @@ import pytest
 import torch
 from werkzeug.serving import make_server
 
-from engine.cluster.search.trial import BEST_SET
 from engine.experts.lease import Lease
 from engine.experts.store import ExpertStore
 from engine.io.files import read_json
 from engine.io.storage import Location, create, location
 from engine.results.files import read_table
+from engine.results.history import BEST_SET
 from engine.studies.job import Job
 from engine.synthetic.set import load_set
 from tests.finished import Finished

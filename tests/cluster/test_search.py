@@ -11,8 +11,9 @@ from ray.tune.schedulers import TrialScheduler
 from engine.cluster.runtime import Cluster
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
-from engine.cluster.search.trial import BEST_SET, DistillTrial
+from engine.cluster.search.trial import DistillTrial
 from engine.io.files import read_json
+from engine.results.history import BEST_SET
 from engine.studies.distill import distill
 from engine.synthetic.set import load_set
 from tests.cluster.test_callbacks import Notebook

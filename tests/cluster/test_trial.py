@@ -11,11 +11,11 @@ from ray import tune
 
 from engine import build, peak_memory
 from engine import initial_pairs as initial
-from engine.cluster.search.trial import BEST_SET, DistillTrial
+from engine.cluster.search.trial import DistillTrial
 from engine.config.load import assign
 from engine.experts.store import ExpertStore
 from engine.initial_pairs import initial_pairs
-from engine.results.history import FRAMES, HISTORY, read_history
+from engine.results.history import BEST_SET, FRAMES, HISTORY, read_history
 from engine.synthetic import initialisation
 from engine.synthetic.set import load_set
 from engine.tracking.time_lapse import frames

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.cluster.search.trial import BEST_SET
+from engine.results.history import BEST_SET
 from tests.end_to_end.conftest import World
 from tests.end_to_end.machines import await_that, runs_ray
 from tests.runs import recorded

@@ -17,9 +17,10 @@ from engine.cluster.experts.registry import RemoteSource, get_registry
 from engine.cluster.experts.train import train_experts
 from engine.cluster.nodes import check_nodes
 from engine.cluster.runtime import Cluster
-from engine.cluster.search.trial import BEST_SET, expert_epochs
+from engine.cluster.search.trial import expert_epochs
 from engine.experts.store import ExpertStore
 from engine.io.files import read_json
+from engine.results.history import BEST_SET
 from engine.studies.distill import distill
 from engine.studies.job import Job
 from engine.synthetic.set import load_set

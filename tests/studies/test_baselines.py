@@ -3,12 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from engine.results.row import Provenance
-from engine.studies import baselines
-from engine.studies.baselines import finished_sentence, full_row, score_row
-from tests.results.rows import HERE, row
+from engine.studies.baselines import full_row, score_row
 from tests.tiny import tiny_job
 
 SCORE = {"seeds": [{"TR1": 5.0}], "learning_rates": {"image": 0.1}, "seconds": 1.0}
@@ -40,13 +35,3 @@ def test_the_weights_of_a_frozen_encoder_are_named(tmp_path: Path) -> None:
     del setup.__dict__["weights"]
     assert setup.weights["text"] == before["text"]
     assert setup.weights["image"] != before["image"]
-
-
-def test_a_finished_study_of_other_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "provenance", lambda: {**MADE, "commit": "1234567"})
-    ours = Provenance(commit="1234567", numbers="5ad")
-    assert finished_sentence([row("a", 5, 1.0, made_by=[ours])]).startswith("This study is finished, and this is its")
-    assert finished_sentence([row("a", 5, 1.0, made_by=[ours]), row("b", 5, 1.0, made_by=[HERE])]) == (
-        "This study is finished; its table was computed by 35db3ea, this is 1234567 (--fresh computes it again)."
-    )
-    assert "computed by a commit not recorded, this is" in finished_sentence([row("a", 5, 1.0, made_by=[Provenance()])])

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from engine.cluster.search.trial import BEST_SET
 from engine.io.files import read_json
 from engine.report.drawings import of_study
 from engine.report.study import read_study
+from engine.results.history import BEST_SET
 from engine.results.row import Row
 from engine.studies.coresets import coreset_rows
 from engine.studies.distill import distill

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.cluster.search.trial import BEST_SET
 from engine.config.comparison import given_students
 from engine.config.errors import ConfigError
+from engine.results.history import BEST_SET
 from engine.studies.evaluate import fitting_set, score_file
 from engine.synthetic.set import load_set
 from tests.finished import Finished

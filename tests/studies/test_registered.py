@@ -9,9 +9,10 @@ from mlflow import MlflowClient
 from engine.results.files import write_table
 from engine.results.history import BEST_SET
 from engine.results.row import Row
-from engine.studies.job import Job, tracked
+from engine.studies.job import Job
 from engine.studies.record import keep
 from engine.studies.registered import job_of_run, register_set, set_location
+from engine.studies.tracked import tracked
 from engine.synthetic.set import SyntheticSet, load_set
 from engine.tracking.mlflow.registry import Run, run_of_study
 from tests.tiny import tiny_job

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from engine.cluster.search.trial import BEST_SET
+from engine.results.history import BEST_SET
 from engine.studies.job import EXPERIMENT
 from tasks import cli, evaluate
 from tests.finished import Finished

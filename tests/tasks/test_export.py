@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from engine.data.terms import terms_of
 from engine.results.audit import Audit, Nearest, Share
 from engine.results.card import card
+from engine.results.history import BEST_SET
 from engine.results.row import Row
-from engine.studies.distill import BEST_SET
 from engine.synthetic.set import SyntheticSet, load_set
 from tasks import cli, evaluate, export
 from tests.finished import Finished

@@ -1,4 +1,7 @@
-"""The tracking URI of MLflow: its default, a check before anything starts, and commands for a shell."""
+"""The tracking URI of MLflow: its default, a check before anything starts, and commands for a shell.
+
+MLflow and SQLAlchemy, which take two seconds, are imported only where a URI is not that of a SQLite file.
+"""
 
 import os
 import shlex
@@ -7,12 +10,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlparse
-
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.store.db.db_types import DATABASE_ENGINES
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from engine.io.patience import within
 from engine.io.shell import program
@@ -24,6 +21,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Lets MLflow open an experiment as training of models, with its runs; without it the page may be one of agents."""
 TRAINING = "workflowType=machine_learning"
 """What does the same for an address: a browser that has seen neither begins with agents."""
+SQLITE = "sqlite:///"
 PORT = 5000
 """The port that MLflow serves by default."""
 
@@ -41,15 +39,15 @@ def is_server(uri: str) -> bool:
 
 def is_database(uri: str) -> bool:
     """Return whether a URI is that of a database."""
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
     return uri.startswith(tuple(DATABASE_ENGINES))
 
 
 def database_file(uri: str) -> Path | None:
     """Return the file of a SQLite database, or None for anything else."""
-    if not uri.startswith("sqlite:"):
-        return None
-    name = make_url(uri).database
-    return Path(name).absolute() if name and name != ":memory:" else None
+    name = unquote(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else ""
+    return Path(name).absolute() if name not in ("", ":memory:") else None
 
 
 def check_uri(uri: str) -> None:
@@ -58,10 +56,17 @@ def check_uri(uri: str) -> None:
     Raises:
         ValueError: it does not, or the driver is not.
     """
+    if is_server(uri) or database_file(uri):
+        return
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
     try:
         if is_database(uri):
             make_url(uri).get_dialect().import_dbapi()
-        elif not is_server(uri):
+        else:
             MlflowClient(uri)
     except (ArgumentError, NoSuchModuleError, MlflowException) as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -75,6 +80,11 @@ def check_uri(uri: str) -> None:
 
 def shown(uri: str) -> str:
     """Return a URI without its password."""
+    if "@" not in uri:  # which stands behind a password
+        return uri
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return make_url(uri).render_as_string() if make_url(uri).password else uri
     except ArgumentError:
@@ -102,11 +112,27 @@ def page(uri: str, experiment: str) -> list[str]:
         port = next(number for number in range(PORT, PORT + 1000) if _is_free(number))
         server = f"http://127.0.0.1:{port}"
         lines = [command("server", "--port", str(port), "--workers", "1", "--backend-store-uri", uri)]
+    number = _number(uri, experiment)
+    return [*lines, f"{server}/#/experiments/{number}/runs?{TRAINING}" if number else server]
+
+
+def _number(uri: str, experiment: str) -> str | None:
+    """Return the number of an experiment, or None where there is none, or nothing answers: that may come later."""
+    if database := database_file(uri):
+        try:
+            with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection:
+                found = connection.execute("SELECT experiment_id FROM experiments WHERE name = ?", [experiment])
+                return next((str(number) for (number,) in found), None)
+        except sqlite3.DatabaseError:
+            return None
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
     try:
-        found = within(PATIENCE_S, lambda: MlflowClient(uri).get_experiment_by_name(experiment))
-    except (MlflowException, OSError):  # what does not answer now may do so later, and its first page leads there too
-        found = None
-    return [*lines, f"{server}/#/experiments/{found.experiment_id}/runs?{TRAINING}" if found else server]
+        there = within(PATIENCE_S, lambda: MlflowClient(uri).get_experiment_by_name(experiment))
+    except (MlflowException, OSError):
+        return None
+    return there.experiment_id if there else None
 
 
 def _is_free(port: int) -> bool:
