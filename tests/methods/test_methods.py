@@ -54,29 +54,25 @@ def values(run: Distillation) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in run.state.state_dict().items()}
 
 
-# Random pairs have nothing in common that students could learn; longer unrolls differ more than a set can mend.
-TAME = {"through_training": {"inner_steps": 4, "inner_lr": {"image": 0.3, "text": 0.3}}}
-
-
-def loss_of(synthetic: SyntheticSet, first: Distillation, times: int = 16) -> float:
-    """Return the mean loss of a set in the state that ``first`` is in, over the same random choices each time."""
-    losses = []
-    for k in range(times):
-        state = deepcopy(first.state)
-        state.synthetic = deepcopy(synthetic)
-        losses.append(first.method.backward(state, first.sources, named_generator(9, f"fixed/{k}"))["loss"])
-    return sum(losses) / times
+def loss_of(synthetic: SyntheticSet, first: Distillation) -> float:
+    """Return the loss of a set in the state that ``first`` is in, over the random choices of its first step."""
+    state = deepcopy(first.state)
+    state.synthetic = deepcopy(synthetic)
+    return first.method.backward(state, first.sources, named_generator(first.seed, "outer/0"))["loss"]
 
 
 @pytest.mark.parametrize(("name", "train"), [(name, train) for name in METHODS for train in scopes(name)])
-def test_every_learnable_gets_a_gradient_and_thirty_steps_descend(name: str, train: str, paths: Paths) -> None:
-    run, first = (start(name, paths, train=train, **TAME.get(name, {})) for _ in range(2))
+def test_every_learnable_gets_a_gradient_and_the_same_step_descends(name: str, train: str, paths: Paths) -> None:
+    run, first = (start(name, paths, train=train) for _ in range(2))
     run.run(2)  # L of a low-rank L R^T waits for R
     learned = [value for entry in run.method.param_groups(run.state) for value in entry["params"]]
     assert learned
     assert all(value.grad is not None and value.grad.abs().max() > 0 for value in learned)
-    run.run(28)
-    assert loss_of(run.synthetic, first) < loss_of(first.synthetic, first)
+    for _ in range(28):  # of the same random choices: random pairs have nothing in common that a set could learn
+        run.step = 0
+        run.run(1)
+    before, after = loss_of(first.synthetic, first), loss_of(run.synthetic, first)
+    assert after < 0.99 * before
 
 
 @pytest.mark.parametrize("name", METHODS)
