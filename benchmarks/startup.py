@@ -21,7 +21,7 @@ from benchmarks.common import Row, Spent, main, median
 
 ROOT = Path(__file__).parents[1]
 SPACE = ROOT / "tests" / "tiny.yaml"
-WHY = "torch, MLflow, Ray and matplotlib are imported for it"
+WHY = "torch is imported for the checks of the configuration"
 
 
 @dataclass(frozen=True)
