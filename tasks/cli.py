@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
@@ -24,8 +25,17 @@ if TYPE_CHECKING:
 DEFAULT_SPACE = "shapes_100"
 EXIT_INTERRUPTED, EXIT_READER_GONE, EXIT_TERMINATED = 130, 141, 143
 
-Answer: TypeAlias = int | Sequence[Any]
-"""What a task returns: its exit code, or the rows of the table that it has printed."""
+
+@dataclass(frozen=True)
+class Made:
+    """What a task without a table made: what ``--json`` prints of it, and ``--quiet``."""
+
+    document: Mapping[str, Any]
+    lines: Sequence[str]
+
+
+Answer: TypeAlias = int | Sequence[Any] | Made
+"""What a task returns: its exit code, the rows of the table that it has printed, or what else it has made."""
 Examples = Sequence[tuple[str, str]]
 """Words behind the name of a task, and what they do."""
 
@@ -92,11 +102,14 @@ class TaskParser(argparse.ArgumentParser):
     def add_row_flags(self) -> None:
         """Add the flags of tasks whose run ends with a table: those of a run, ``--quiet`` and ``--json``."""
         self.add_run_flags()
+        self.add_script_flags(quiet="the table", json="the rows as one JSON document, that of table.json,")
+
+    def add_script_flags(self, *, quiet: str, json: str) -> None:
+        """Add ``--quiet`` and ``--json``, which print what they are told here and nothing else on stdout."""
         said = self.add_mutually_exclusive_group()
-        help_of_quiet = "print the table and nothing else; an error still is one line on stderr"
-        said.add_argument("--quiet", dest="said", action="store_const", const="quiet", help=help_of_quiet)
-        help_of_json = "print the rows as one JSON document, that of table.json, and everything else on stderr"
-        said.add_argument("--json", dest="said", action="store_const", const="json", help=help_of_json)
+        meanings = {"quiet": f"{quiet} and nothing else; an error still is one line on stderr"}
+        for word, meaning in (meanings | {"json": f"{json} and all else on stderr"}).items():
+            said.add_argument(f"--{word}", dest="said", action="store_const", const=word, help=f"print {meaning}")
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse ``args``; a word with ``=`` is an override, any other one is the space."""
@@ -112,8 +125,8 @@ class TaskParser(argparse.ArgumentParser):
         parsed.space = named[0] if named else self.default_space
         parsed.overrides = [word for word in words if "=" in word]
         del parsed.words, parsed.config
-        if getattr(parsed, "said", None) and parsed.dry_run:
-            self.error("--dry-run prints no table, expected it without --quiet and --json")
+        if getattr(parsed, "said", None) and getattr(parsed, "dry_run", False):
+            self.error("--dry-run describes and makes nothing, expected it without --quiet and --json")
         return parsed
 
 
@@ -205,7 +218,7 @@ def run(main: Callable[[argparse.Namespace], Answer], argv: Sequence[str] | None
 
 
 def _answered(main: Callable[[argparse.Namespace], Answer], args: argparse.Namespace) -> int:
-    """Return the exit code of ``main``, 0 for rows; print these alone where ``--quiet`` or ``--json`` asks for that."""
+    """Return the exit code of ``main``, 0 for rows or what it made; print these alone for ``--quiet`` or ``--json``."""
     said: str | None = getattr(args, "said", None)
     with ExitStack() as elsewhere:
         if said == "quiet":
@@ -219,11 +232,12 @@ def _answered(main: Callable[[argparse.Namespace], Answer], args: argparse.Names
     if said == "json":
         from engine.results.files import document
 
-        print(json.dumps(document(result), indent=2, ensure_ascii=False))
+        content = result.document if isinstance(result, Made) else document(result)
+        print(json.dumps(content, indent=2, ensure_ascii=False))
     elif said == "quiet":
         from engine.results.render import render_text
 
-        print(render_text(result), end="")
+        print("\n".join([*result.lines, ""]) if isinstance(result, Made) else render_text(result), end="")
     return 0
 
 

@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from tasks import cli
 
@@ -27,10 +28,13 @@ PARSER.add_flag("--score", "train students on the set before and after its expor
 PARSER.add_flag("--tar", "write the pairs as one WebDataset, train.tar")
 PARSER.add_argument("--licence", metavar="ID", help="the licence of the source photos (default: that of known photos)")
 PARSER.add_argument("--terms", metavar="TEXT", help="the terms of the source photos, a sentence")
+PARSER.add_script_flags(
+    quiet="the folder and the name of the registered version", json="folder, files and scores as one JSON document"
+)
 PARSER.add_flag("--local", "score on a cluster of this machine even where one could be joined")
 
 
-def main(args: Namespace) -> int:
+def main(args: Namespace) -> cli.Answer:
     """Export the set that the arguments name."""
     if not (args.set or args.space):
         raise ValueError("export: expected --set FILE, or a space whose own set is exported.")
@@ -50,8 +54,9 @@ def main(args: Namespace) -> int:
         file = job.folder / BEST_SET
     else:
         file = set_location(args.set, job.specification.storage if job else None, args.overrides)
+    made: dict[str, Any] = {}
     if args.out:
-        export_set(
+        made |= export_set(
             file,
             Path(args.out).expanduser().absolute(),
             job=job,
@@ -63,8 +68,8 @@ def main(args: Namespace) -> int:
             local=args.local,
         )
     if args.register and job is not None:
-        register_set(job, args.register)
-    return 0
+        made["registered"] = register_set(job, args.register)
+    return cli.Made(made, [made[name] for name in ("folder", "registered") if name in made])
 
 
 if __name__ == "__main__":

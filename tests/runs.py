@@ -20,6 +20,7 @@ class Recorded:
     artifacts: frozenset[str]
     tags: dict[str, str]
     metrics: dict[str, float]
+    params: dict[str, str]
 
 
 def recorded(job: Job) -> tuple[list[Recorded], list[Recorded]]:
@@ -32,11 +33,11 @@ def recorded(job: Job) -> tuple[list[Recorded], list[Recorded]]:
     return [run for run in found if run.parent is None], [run for run in found if run.name.startswith("trial_")]
 
 
-def recorded_rows(job: Job) -> dict[str, Recorded]:
-    """Return the runs of single rows of tables in the job's database, by name."""
+def recorded_rows(job: Job) -> list[Recorded]:
+    """Return the runs of single rows of tables in the job's database."""
     client = MlflowClient(job.mlflow_uri)
     runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
-    return {run.info.run_name: _recorded(run, {}) for run in runs if run.info.run_name.endswith(" pairs")}
+    return [_recorded(run, {}) for run in runs if run.info.run_name.endswith(" pairs")]
 
 
 def _recorded(run: Run, names: dict[str, str]) -> Recorded:
@@ -44,4 +45,4 @@ def _recorded(run: Run, names: dict[str, str]) -> Recorded:
     files = frozenset(path.name for path in folder.iterdir()) if folder.exists() else frozenset()
     parent = run.data.tags.get("mlflow.parentRunId")
     above = names.get(parent, "unknown") if parent else None
-    return Recorded(run.info.run_name, run.info.status, above, files, run.data.tags, run.data.metrics)
+    return Recorded(run.info.run_name, run.info.status, above, files, run.data.tags, run.data.metrics, run.data.params)

@@ -16,6 +16,9 @@ from engine.io.files import read_json, write_json
 from engine.io.paths import Paths
 from engine.methods import Sources
 from engine.recipes import Views
+from engine.report.drawings import of_study
+from engine.report.study import read_study
+from engine.results.files import read_students
 from engine.results.history import HISTORY
 from engine.rng import named_generator
 from engine.studies.distill import distill
@@ -25,6 +28,7 @@ from engine.synthetic.folder import DESCRIPTION, write_folder
 from engine.synthetic.initialisation import initial_tensors
 from engine.synthetic.set import load_set
 from tests.methods.test_methods import RATES, seed_pairs, values
+from tests.runs import recorded_rows
 from tests.tiny import tiny_job
 from tests.toys import tiny_sources, tiny_student
 
@@ -205,3 +209,13 @@ def test_a_study_of_two_students_has_experts_rates_and_validations_of_both(ray_l
     rates = replace(job, study=other, specification=replace(job.specification, study=other))
     (row,) = score_file(rates, str(job.folder / "synthetic_set.safetensors"), local=True)
     assert row.pairs == own.pairs == 8
+    (kept,) = read_students(job.folder)
+    assert (kept.name, kept.mean, kept.learning_rate) == ("tiny, student 2", row.mean, row.learning_rate)
+    assert kept.note.startswith("a student that the set was learned for: image convnet ")
+    assert "width 16" in kept.note
+    assert "tiny, student 2, 8 pairs" in [run.name for run in recorded_rows(job)]
+    study = read_study(job.folder)
+    drawn = {one.name: one for one in of_study(study)}
+    assert ">student 2</text>" in drawn["transfer"].svg
+    page = (job.folder / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="row">tiny, student 2</th>' in page

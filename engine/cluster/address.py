@@ -6,7 +6,7 @@ import socket
 from ray._private.services import canonicalize_bootstrap_address
 
 from engine.io.paths import ray_folder
-from engine.io.terminal import echo
+from engine.io.progress import echo
 
 PATIENCE_S = 10.0
 CURRENT = "ray_current_cluster"

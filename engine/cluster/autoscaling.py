@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import ray
 from ray.autoscaler.sdk import request_resources
-from tqdm import tqdm
+
+from engine.io.progress import bar
 
 VARIABLE = "VLDD_GPUS"
 LABEL = "ray.io/accelerator-type"
@@ -59,15 +60,14 @@ def await_gpus() -> None:
     request_resources(bundles=[{"GPU": 1}] * gpus.count, bundle_label_selectors=[selector] * gpus.count)
     deadline = time.monotonic() + PATIENCE_S
     try:
-        with tqdm(total=gpus.count, desc="waiting for GPUs", unit="GPU", disable=None) as bar:
-            while bar.n < gpus.count:
+        with bar("waiting for GPUs", total=gpus.count, unit="GPUs") as progress:
+            while progress.done < gpus.count:
                 if time.monotonic() > deadline:
                     raise RuntimeError(
-                        f"{VARIABLE} asks for {gpus.count} GPUs, but after {PATIENCE_S:g} s the cluster has {bar.n}; "
-                        "'ray status' on its head says what it waits for."
+                        f"{VARIABLE} asks for {gpus.count} GPUs, but after {PATIENCE_S:g} s the cluster has "
+                        f"{progress.done}; 'ray status' on its head says what it waits for."
                     )
                 time.sleep(1)
-                bar.n = gpus.present()
-                bar.refresh()
+                progress.move(gpus.present())
     finally:
         request_resources(bundles=[])

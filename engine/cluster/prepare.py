@@ -7,12 +7,12 @@ from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
-from tqdm import tqdm
 
 from engine.cluster import runtime
 from engine.cluster.errors import one_sentence_errors
 from engine.data.cache import ShardedArray
 from engine.io.files import exclusive
+from engine.io.progress import bar
 from engine.io.storage import on_disk
 from engine.specification import Specification
 
@@ -94,12 +94,12 @@ def _make_shards(actors: list[ActorHandle], name: str, array: ShardedArray) -> N
     """Give each actor that runs a missing shard after the other, and show the progress."""
     missing, total = array.missing(), array.shape[0]
     left = sum(array.rows_from(first) for first in missing)
-    with tqdm(total=total, initial=total - left, desc=f"preparing {name}", unit="row", disable=None) as bar:
+    with bar(f"preparing {name}", total=total, done=total - left, unit="rows") as progress:
         busy = {actor.ready.remote(): actor for actor in actors}
         while left:
             (done, *_), _ = ray.wait(list(busy))
             actor, rows = busy.pop(done), ray.get(done)
             left -= rows
-            bar.update(rows)
+            progress.advance(rows)
             if missing:
                 busy[actor.make.remote(name, missing.pop(0))] = actor

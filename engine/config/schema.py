@@ -219,7 +219,7 @@ class Resources(Strict):
 class Study(Strict):
     """The configuration of a study; ``search`` maps dotted keys to domains, with defaults in the other sections.
 
-    The set is learned for ``student`` and for each of ``students``; ``student`` alone scores it and all baselines.
+    The set is learned for ``student`` and for each of ``students``; ``student`` alone scores the baselines.
     """
 
     note: str = ""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
-from tqdm import tqdm
 
 from engine.io.files import FULL, atomic_path, digest, exclusive
+from engine.io.progress import bar
 from engine.io.storage import Location, matching, read_whole, remove_tree
 
 SHARD = 4096
@@ -118,11 +118,11 @@ class ShardedArray:
         def fill(array: np.ndarray) -> None:
             if before is not None:
                 before()
-            with tqdm(total=len(array), desc=self.label, unit="row", leave=before is None, disable=None) as bar:
+            with bar(self.label, total=len(array), unit="rows", stays=before is None) as progress:
                 for first in self.firsts:
                     rows = self._rows(first)
                     array[first : first + len(rows)] = rows
-                    bar.update(len(rows))
+                    progress.advance(len(rows))
             if self.check is not None:
                 self.check(array)
 

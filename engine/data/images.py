@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
-from tqdm import tqdm
 
 from engine.data.cache import cached_array
 from engine.io.files import digest
+from engine.io.progress import bar
 from engine.io.sentences import cut, listed
 
 T = TypeVar("T")
@@ -123,8 +123,8 @@ def decode(file: Path, *, image_px: int) -> UInt8[np.ndarray, "3 h w"]:
 
 def _threaded(function: Callable[[Path], T], files: Sequence[Path], *, label: str) -> Iterator[T]:
     """Apply ``function`` to every file in a few threads, and yield the results in order."""
-    with ThreadPoolExecutor(THREADS) as pool, tqdm(total=len(files), desc=label, disable=None) as bar:
+    with ThreadPoolExecutor(THREADS) as pool, bar(label, total=len(files)) as progress:
         for start in range(0, len(files), CHUNK):
             for result in pool.map(function, files[start : start + CHUNK]):
                 yield result
-                bar.update()
+                progress.advance()

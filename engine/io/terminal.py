@@ -1,11 +1,9 @@
-"""Print lines, and format sizes and times."""
+"""Streams that take any text, and sizes and times in words."""
 
 import io
 import os
 import sys
 from pathlib import Path
-
-from tqdm import tqdm
 
 
 def tolerate_any_text() -> None:
@@ -16,11 +14,6 @@ def tolerate_any_text() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace" if name == "stderr" else "replace")
-
-
-def echo(sentence: str) -> None:
-    """Print a line without breaking a visible progress bar."""
-    tqdm.write(sentence, file=sys.stdout)
 
 
 def format_bytes(size: float) -> str:

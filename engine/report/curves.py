@@ -34,14 +34,18 @@ def draw_validations(trials: Sequence[Trial], best: Trial, *, key: str, label: s
 def draw_numbers(trial: Trial, prefix: str, *, label: str) -> Figure:
     """Return the numbers of a trial whose names begin with ``prefix``, LOSS or RATE, against outer steps.
 
-    Losses are means over the steps since the last validation. Rates are logarithmic where they differ fourfold.
+    Losses are means over the steps since the last validation. Rates are logarithmic where they differ fourfold;
+    those of further students have the student's number.
     """
     figure, axes = new_axes()
-    names, drawn = [name for name in trial.history.validations[0] if name.startswith(prefix)], list[float]()
+    known = dict.fromkeys(name for one in trial.history.validations for name in one if name.startswith(prefix))
+    names, drawn = sorted(known, key=lambda name: name.count("/")), list[float]()
     for number, name in enumerate(names):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         steps, values = _series(trial, name)
-        said = name.removeprefix(RATE).replace("/", " of ")
+        student, further, tower = name.removeprefix(RATE).partition("/")  # of a rate; a loss may be of a tower
+        said = f"{tower}, student {int(student) + 1}" if further and prefix == RATE else name.removeprefix(RATE)
+        said = said.replace("/", " of ")
         axes.plot(steps, values, "-", label=said, markersize=4, color=colour, marker=marker)
         drawn += values
     _label_steps(axes, label)

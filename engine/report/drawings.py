@@ -15,7 +15,7 @@ from engine.synthetic.set import load_set
 def of_study(study: Study) -> list[Drawing]:
     """Return the figures of a study, those about its set first."""
     with styled():
-        own = [row for row in study.rows if row.protocol == study.rows[0].protocol]
+        own = [row for row in study.rows if recall.set_and_student(row, study.rows)[1] == recall.OWN]
         found = [pairs_figure(study), time_lapse_figure(study), *audit_figures(study.audit), *_recalls(own)]
         found += [*_experts(study), *_curves(study), *_knobs(study)]
         matrix = load_set(study.set_file).similarity() if study.set_file else None
@@ -23,7 +23,7 @@ def of_study(study: Study) -> list[Drawing]:
             found.append(drawing("similarity", *draw_similarity(matrix.detach())))
         if there := read_map(study.folder):
             found.append(drawing("pair-map", pair_map.caption(there), pair_map.draw_map(there)))
-        if cells := recall.transfers(study.rows):
+        if cells := recall.transfers([*study.rows, *study.students]):
             found.append(drawing("transfer", *recall.draw_transfer(cells)))
     return [one for one in found if one is not None]
 
@@ -92,7 +92,7 @@ def _curves(study: Study) -> list[Drawing]:
     if best is None:
         return []
     key, label = str(study.get("budget.metric", "val/mean_recall")), metric(study)
-    found, first = [], best.history.validations[0]
+    found, first = [], {name: value for one in best.history.validations for name, value in one.items()}
     if key in first:
         caption = (
             f"{label.capitalize()} on val of one student (seed {study.get('seed', 0)}) trained on the set at each "

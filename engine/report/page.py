@@ -75,6 +75,8 @@ def _section(study: Study, *, anchor: str, table: int) -> dict[str, Any]:
         "rows": cells_below(LONG, study.rows),
         "bold": largest_cells(study.rows),
         "remarks": remarks(study.rows),
+        "students": cells_below(LONG, study.students),
+        "student_remarks": remarks(study.students),
         "published": cells_below(RECALLS, [*map(as_row, study.published)]),
         "sources": sources(study.published),
         "figures": [replace(one, svg=prefixed(one.svg, anchor)) for one in of_study(study)],

@@ -1,6 +1,6 @@
 """Figure of real and synthetic pairs in the joint space of a student."""
 
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 
 from engine.report.figures import COLOURS, INK, MARKERS, counted, new_axes
@@ -24,7 +24,7 @@ def draw_map(found: PairMap) -> Figure:
     """Return images (circles) and texts (squares) of real pairs, and above them those of synthetic pairs, joined."""
     figure, axes = new_axes(height=4.6)
     axes.add_collection(LineCollection(found.synthetic.pairs, colors=INK, linewidths=0.7, alpha=0.45))
-    looks = (("real", found.real, {"s": 7, "alpha": 0.3, "linewidths": 0}),
+    looks = (("real", found.real, {"s": 9, "alpha": 0.45, "linewidths": 0}),
              ("synthetic", found.synthetic, {"s": 30, "edgecolors": INK, "linewidths": 0.7, "zorder": 3}))  # fmt: skip
     for word, side, look in looks:
         for number, name in enumerate(("images", "texts")):
@@ -33,5 +33,8 @@ def draw_map(found: PairMap) -> Figure:
     for number, (axis, share) in enumerate(zip((axes.xaxis, axes.yaxis), found.variance, strict=True), start=1):
         axis.set_label_text(f"principal component {number} ({share:.0f} %)")
     axes.set_aspect("equal", adjustable="datalim")
-    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handletextpad=0.4)
+    legend = axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handletextpad=0.4)
+    for handle in legend.legend_handles:
+        assert isinstance(handle, PathCollection)
+        handle.set(sizes=[max(handle.get_sizes()[0], 18)], alpha=max(handle.get_alpha() or 1.0, 0.8))
     return figure

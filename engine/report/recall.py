@@ -1,5 +1,6 @@
 """Figures of mean recall on test: against pairs, bytes and seconds, and of each set under each student."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -39,7 +40,7 @@ SECONDS = Measure(
     "time to learn or choose the set",
     "the time to learn or choose the set (at least 0.1 s)",
     lambda row: row.seconds,
-    lambda value: duration(value) if value >= 2 else f"{value:g} s",
+    lambda value: duration(value) if value >= 2 else f"{value:.2g} s",
 )
 
 
@@ -126,13 +127,10 @@ def students_of(rows: Sequence[Row]) -> str:
 
 
 def transfers(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
-    """Return by set and student the rows of sets that several students scored; empty where no set was transferred.
-
-    Students of the first row's protocol are the sets' own; another student stands in the name behind a comma.
-    """
+    """Return by set and student the rows of sets that several students scored; empty where no set was transferred."""
     found: dict[tuple[str, str], Row] = {}
     for row in (row for row in rows if KEY in row.mean):
-        name, _, student = row.name.rpartition(", ") if row.protocol != rows[0].protocol else (row.name, "", OWN)
+        name, student = set_and_student(row, rows)
         label = name if row.full else f"{name}, {row.pairs:,} pairs"
         if name:
             found.setdefault((label, student), row)
@@ -140,29 +138,43 @@ def transfers(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
     return {place: row for place, row in found.items() if place[0] in moved}
 
 
+def set_and_student(row: Row, rows: Sequence[Row]) -> tuple[str, str]:
+    """Return the name of a row's set, and of its student: ``OWN``, or what stands behind a comma in another protocol.
+
+    Another student may have the protocol of the own one; its name then begins with that of another row.
+    """
+    name, _, student = row.name.rpartition(", ")
+    other = row.protocol != rows[0].protocol or any((name, row.pairs) == (one.name, one.pairs) for one in rows)
+    return (name, student) if other else (row.name, OWN)
+
+
 def draw_transfer(cells: Mapping[tuple[str, str], Row]) -> tuple[str, Figure]:
     """Return caption and figure: mean recall in a cell for each set (row) and student (column), coloured by recovery.
 
-    Where recovery is not known, the colour is the share of the largest recall of that student.
+    Where no recovery is known, the colour is the share of the largest recall; where some are known, cells without have
+    none.
     """
     sets = list(dict.fromkeys(label for label, _ in cells))
     students = list(dict.fromkeys(student for _, student in cells))
     shares = np.full((len(sets), len(students)), np.nan)
+    unknown = all(row.recovery is None for row in cells.values())
+    largest = max(row.mean[KEY] for row in cells.values())
+    meaning = "that of all pairs under the same student" if not unknown else "the largest one"
     figure, axes = new_axes(height=1.2 + 0.5 * len(sets))
     for (label, student), row in cells.items():
         place, column = sets.index(label), students.index(student)
-        largest = max(other.mean[KEY] for (_, one), other in cells.items() if one == student)
-        shares[place, column] = row.recovery if row.recovery is not None else 100 * row.mean[KEY] / max(largest, 1e-9)
-        colour = "white" if shares[place, column] > 60 else "black"
+        share = 100 * row.mean[KEY] / max(largest, 1e-9) if unknown else row.recovery
+        shares[place, column] = math.nan if share is None else share
+        colour = INK if share is None else "white" if share > 60 else "black"
         axes.text(column, place, mean_text(row), ha="center", va="center", size=9, color=colour)
     drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     axes.grid(visible=False)
     axes.set_xticks(range(len(students)), students)
     axes.set_yticks(range(len(sets)), sets)
-    figure.colorbar(drawn, ax=axes, label="recovery (%)")
+    figure.colorbar(drawn, ax=axes, label="share of the largest (%)" if unknown else "recovery (%)")
     caption = (
         f"Transfer: mean recall on test (%) of {counted(len(sets), 'set')} (rows) under "
         f"{counted(len(students), 'student')} (columns), {students_of([*cells.values()])}. The colour is the recall "
-        "over that of all pairs under the same student."
+        f"over {meaning}."
     )
     return caption, figure

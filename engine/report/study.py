@@ -14,7 +14,7 @@ from engine.config.spaces import parse_yaml
 from engine.io.files import decoded, read_json
 from engine.io.storage import Location, matching, read_whole
 from engine.results.audit import Audit, read_audit
-from engine.results.files import read_table
+from engine.results.files import read_students, read_table
 from engine.results.history import BEST_SET, FRAMES, HISTORY, History, read_history
 from engine.results.published import PublishedRow
 from engine.results.row import Row
@@ -61,11 +61,13 @@ class Trial:
 class Study:
     """What the folder of a study or of a comparison holds; an unfinished study has no rows.
 
-    ``configuration`` is the content of its file, of any version. ``written`` is when its newest file was written.
+    ``students`` are rows of its set under other students; ``configuration`` is the content of its file, of any version.
+    ``written`` is when its newest file was written.
     """
 
     folder: Location
     rows: Sequence[Row] = ()
+    students: Sequence[Row] = ()
     published: Sequence[PublishedRow] = ()
     configuration: Mapping[str, Any] = field(default_factory=dict)
     yaml: str = ""
@@ -132,6 +134,7 @@ def read_study(folder: Location) -> Study:
     return Study(
         folder=folder,
         rows=read_table(table) if table in found else (),
+        students=read_students(folder),
         published=[PublishedRow(**row.model_dump()) for row in published_in(given)],
         configuration=tree,
         yaml=text,

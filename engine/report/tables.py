@@ -18,14 +18,16 @@ _TRUTHS = ("full", "published")
 
 
 def frame(studies: Sequence[Study]) -> polars.DataFrame:
-    """Return the rows of all studies, each with its study, its folder and its command, and published rows below.
+    """Return the rows of all studies, each with its study, its folder and its command.
 
-    Recalls are in percent, times in seconds, sizes in bytes; ``published`` rows were not run here.
+    Below are rows of other students and published ones. Recalls are in percent, times in seconds, sizes in bytes;
+    ``published`` rows were not run here.
     """
     lines = []
     for study in studies:
         of_study = {"study": study.name, "folder": str(study.folder)}
         lines += [{**of_study, **flat(row), "published": False, "command": command(study, row)} for row in study.rows]
+        lines += [{**of_study, **flat(row), "published": False, "command": ""} for row in study.students]
         lines += [{**of_study, **flat(as_row(row)), "published": True, "command": ""} for row in study.published]
     names = list(dict.fromkeys(["study", "folder", *flat(Row(name="", pairs=0, mean={})), "published", "command"]))
     kinds = {**dict.fromkeys(names, polars.String), **dict.fromkeys(_WHOLE, polars.Int64),

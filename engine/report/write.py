@@ -23,6 +23,8 @@ def text(studies: Sequence[Study]) -> str:
     for study in studies:
         shown = render_text(study.rows) if study.rows else "\n".join([*wrapped([state(study)]), ""])
         parts.append(f"{study.folder}\n{shown}")
+        if study.students:
+            parts.append(f"other students:\n{render_text(study.students)}")
         if study.audit:
             parts.append("\n".join([*wrapped(study.audit.sentences()), ""]))
         if study.published:
@@ -39,6 +41,7 @@ def markdown(studies: Sequence[Study], *, folder: str | None = None) -> tuple[st
     for study in studies:
         parts += [f"## {study.folder.name}"] if len(studies) > 1 else []
         parts += [f"**{state(study)}**"] if not study.rows else [render_markdown(study.rows).rstrip()]
+        parts += ["Other students:", render_markdown(study.students).rstrip()] if study.students else []
         parts += [published.render_markdown(study.published).rstrip()] if study.published else []
         parts.append("\n".join(f"- {name}: {escaped(said)}" for name, said in facts(study).items()))
         if study.audit:

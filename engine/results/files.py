@@ -1,4 +1,4 @@
-"""Files of results: table.md, table.csv and table.json, and the name of the report."""
+"""Files of results: table.md, table.csv and table.json, students.json beside them, and the name of the report."""
 
 import csv
 import math
@@ -14,6 +14,7 @@ from engine.results.row import METRICS, Provenance, Row
 TABLE_FILES = ("table.md", "table.csv", "table.json")
 """The files of a table; the last one ends a study."""
 REPORT = "report.html"
+STUDENTS = "students.json"
 FORMAT_VERSION = 2
 """Version 1 held no provenance, and the students of all distillations in one list."""
 
@@ -31,6 +32,24 @@ def write_table(folder: Location, rows: Sequence[Row]) -> None:
         writer.writeheader()
         writer.writerows(map(flat, rows))
     write_json(folder / "table.json", document(rows))
+
+
+def write_students(folder: Location, rows: Sequence[Row]) -> None:
+    """Keep rows of a study's set under other students beside its table, those that are there already among them.
+
+    A row of the same name and pairs is replaced.
+    """
+    found = {(row.name, row.pairs): row for row in [*read_students(folder), *rows]}
+    write_json(folder / STUDENTS, document([*found.values()]))
+
+
+def read_students(folder: Location) -> list[Row]:
+    """Read what ``write_students`` kept; nothing where there is no such file.
+
+    Raises:
+        ValueError: The file is not a result table of a known format.
+    """
+    return read_table(folder / STUDENTS) if (folder / STUDENTS).is_file() else []
 
 
 def document(rows: Sequence[Row]) -> dict[str, Any]:

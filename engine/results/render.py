@@ -19,7 +19,7 @@ SHORT = (*RECALLS, "rec. %")
 LONG = (*RECALLS, "recovery %", "robustness", "seeds", "student lr", "time", "memory", "size")
 
 BOLD = "Bold is the largest mean among sets with as many pairs; differences may be smaller than ±."
-_RULE = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # a line below the header and no other
+RULE = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # a line below the header and no other
 
 
 def render_text(rows: Sequence[Row]) -> str:
@@ -57,7 +57,7 @@ def text_table(rows: Sequence[Row], titles: Sequence[str]) -> str:
     """Return the columns ``titles`` of a table as lines of at most 120 columns; long names wrap."""
     names, *numbers = zip(titles, *cells_below(titles, rows), strict=True)
     header, *lines = zip(names, *map(_aligned, numbers), strict=True)
-    table = Table(box=_RULE, show_edge=False, pad_edge=False, collapse_padding=True)
+    table = Table(box=RULE, show_edge=False, pad_edge=False, collapse_padding=True)
     table.add_column(header[0], overflow="ellipsis", max_width=26)
     for title in header[1:]:
         table.add_column(title, no_wrap=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.cluster.scoring import Result
-from engine.io.terminal import echo
+from engine.io.progress import echo
 from engine.results.audit import AUDIT, TITLES, Audit, write_audit
 from engine.results.auditing import Ranks, audit
 from engine.results.history import BEST_SET

@@ -5,11 +5,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from tqdm import tqdm
-
 from engine.cluster import runtime
 from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data, waited, warmup_path
 from engine.config.schema import Study
+from engine.io.progress import Bar
 from engine.results.row import Provenance, Row
 from engine.studies.executor import Executor
 from engine.studies.job import Job
@@ -53,12 +52,12 @@ class Baselines:
         """Return the number of scores."""
         return len(self.coresets) + len(self.full)
 
-    def rows(self, bar: tqdm) -> list[Row]:
+    def rows(self, bar: Bar) -> list[Row]:
         """Wait for all scores and return their rows, small coresets first; ``bar`` advances by one per score."""
         done = {}
         for score in (*self.coresets.values(), *self.full):
             done[score] = score.result()
-            bar.update()
+            bar.advance()
         given, rows = self.job.study.baselines, []
         for name, pairs in sorted(self.coresets, key=lambda key: (key[1], given.coresets.index(key[0]))):
             options = ", ".join(f"{key} {value}" for key, value in given.options.get(name, {}).items())

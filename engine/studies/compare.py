@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from engine.config.comparison import Comparison, Entry, baseline_study, entries, transfer_studies
-from engine.io.terminal import echo
+from engine.io.progress import echo
 from engine.results import published
 from engine.results.files import TABLE_FILES, write_table
 from engine.results.history import BEST_SET
@@ -55,7 +55,7 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
     with tracked(baselines) as tracker:
-        record_rows(tracker, rows, rows)
+        record_rows(tracker, rows)
         for file in TABLE_FILES:
             keep(tracker, folder / file)
         page = record_page(tracker, folder)

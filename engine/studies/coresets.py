@@ -1,11 +1,11 @@
 """Choosing and scoring the coresets of a study."""
 
 import polars
-from tqdm import tqdm
 
 from engine.cluster import runtime
 from engine.cluster.errors import one_sentence_errors
 from engine.io.files import atomic_path
+from engine.io.progress import bar
 from engine.io.storage import Location
 from engine.results.row import Row
 from engine.results.statistics import with_recovery
@@ -21,7 +21,7 @@ def score_coresets(job: Job, *, local: bool) -> list[Row]:
     """Score the job's coresets as ``coreset_rows`` does, print the table and return it."""
     rows = coreset_rows(job, local=local)
     with tracked(job) as tracker:
-        record_rows(tracker, rows, rows)
+        record_rows(tracker, rows)
     conclude(job, rows, f"chosen pairs:   {_folder(job)}")
     return rows
 
@@ -36,8 +36,8 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
     baselines = Baselines(job, make_scorer(job, cluster), Executor(slots))
     baselines.start_first()
     baselines.start_rest()
-    with one_sentence_errors(), tqdm(total=len(baselines), desc="scoring", unit="set", disable=None) as bar:
-        rows = with_recovery(baselines.rows(bar))
+    with one_sentence_errors(), bar("scoring", total=len(baselines), unit="sets") as progress:
+        rows = with_recovery(baselines.rows(progress))
     train = job.specification.setup(device="cpu").datasets["train"]
     for (name, pairs), score in baselines.coresets.items():
         path = _folder(job) / f"{name}_{pairs}.csv"

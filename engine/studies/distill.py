@@ -2,8 +2,7 @@
 
 import time
 from dataclasses import replace
-
-from tqdm import tqdm
+from typing import Any
 
 from engine.cluster import runtime
 from engine.cluster.errors import one_sentence_errors
@@ -17,10 +16,10 @@ from engine.cluster.search.callbacks import TrialReports
 from engine.config.load import as_yaml, assign
 from engine.experts.store import ExpertStore
 from engine.io.files import atomic_path, digest, write_json
+from engine.io.progress import bar, echo
 from engine.io.storage import read_whole, remove_tree
-from engine.io.terminal import echo
 from engine.report.study import EXPERTS
-from engine.results.files import TABLE_FILES, read_table, write_table
+from engine.results.files import TABLE_FILES, read_table, write_students, write_table
 from engine.results.history import BEST_SET
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
@@ -35,6 +34,7 @@ from engine.studies.preflight.checks import buffer_warning, check_cluster, check
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
 from engine.studies.record import keep, record_page, record_rows, row_metrics
+from engine.studies.students import further_rows
 from engine.studies.tracked import tracked
 from engine.tracking import Tracker
 
@@ -67,13 +67,28 @@ def start(job: Job, *, local: bool) -> tuple[Job, runtime.Cluster]:
     return replace(job, specification=prepare(job.specification, cluster)), cluster
 
 
-def train_missing_experts(job: Job, *, local: bool) -> None:
-    """Train the experts that the store of a study lacks, and nothing else."""
+def train_missing_experts(job: Job, *, local: bool) -> list[dict[str, Any]]:
+    """Train the experts that a study lacks, and nothing else; print and return the store of each of its students.
+
+    The recalls are means on val, in percent, after the last epoch that the study reads; None where none was recorded.
+    """
     with one_sentence_errors():
         job, cluster = start(job, local=local)
         _train_experts(job, cluster)
-    for one in job.specification.of_each_student():
-        echo(f"experts: {one.expert_folder()}")
+    stores = []
+    for folder in (one.expert_folder() for one in job.specification.of_each_student()):
+        echo(f"experts: {folder}")
+        curves = [ExpertStore(folder).curve(expert) for expert in range(job.expert_count)]
+        recalls = [curve.get(job.expert_epochs, {}).get("val/mean_recall") for curve in curves]
+        stores.append(
+            {
+                "folder": str(folder),
+                "experts": job.expert_count,
+                "epochs": job.expert_epochs,
+                "val_mean_recall": recalls,
+            }
+        )
+    return stores
 
 
 def _train_experts(job: Job, cluster: runtime.Cluster) -> None:
@@ -122,39 +137,43 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     baselines.executor.widen(beside)
     if beside:
         baselines.start_rest()
-    reports = TrialReports(tracker, job.specification, job.folder, trials=chosen.samples)
+    reports = TrialReports(tracker, job.specification, job.folder)
     best = tuner.search(job.specification, chosen, job.folder, reports)[0]
     baselines.executor.widen(cluster.slots(evaluation))
     if not beside:
         baselines.start_rest()
-    rows, ours = _scored(job, best, baselines)
+    rows, further, ours = _scored(job, best, baselines)
     store = ExpertStore(job.specification.expert_folder())
     if any(curves := [store.curve(expert) for expert in range(job.expert_count)]):
         write_json(job.folder / EXPERTS, curves)
     record_audit(tracker, job, ours, [score.result() for score in baselines.full])
+    if job.study.students:
+        write_students(job.folder, further)
     write_table(job.folder, rows)  # ends the study
     record_map(job)
     for name in (*TABLE_FILES, BEST_SET):
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": time.perf_counter() - started}, step=0)
-    record_rows(tracker, rows, rows[1:])
+    record_rows(tracker, [*rows, *further])
     record_page(tracker, job.folder)
     return rows
 
 
-def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list[Row], Result]:
-    """Score the best trial's set, wait for the baselines, and return all rows with the set's score."""
+def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list[Row], list[Row], Result]:
+    """Score the best trial's set, wait for the baselines; return its rows, further students' and the set's score."""
     data = read_whole(best.best_file)
     with atomic_path(job.folder / BEST_SET) as temporary:
         temporary.write_bytes(data)
-    with tqdm(total=1 + len(baselines), desc="scoring", unit="set", disable=None) as bar:
-        ours = waited(baselines.scorer.submit(score_set, job.folder / BEST_SET, key=f"set/{digest(data)}"))
-        bar.update()
+    with bar("scoring", total=1 + len(baselines), unit="sets") as progress:
+        file, key = job.folder / BEST_SET, f"set/{digest(data)}"
+        ours = waited(baselines.scorer.submit(score_set, file, key=key))
+        progress.advance()
         method = assign(job.study, best.metrics["config"]).method  # may be searched
         cost = {"seconds": best.metrics["time_total_s"], "memory": best.metrics["peak_memory"]}
         diverged = best.metrics.get("diverged_at")
         broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
         note = "; ".join([*broken, f"distilled by {method.name}"])
         row = score_row(job, job.name, method.num_pairs, {**ours, **cost}, note=note)
-        own, *real = with_recovery([row, *baselines.rows(bar)])
-    return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real], ours
+        further = further_rows(job, baselines.scorer, file, key=key, pairs=row.pairs)
+        own, *real = with_recovery([row, *baselines.rows(progress)])
+    return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real], further, ours

@@ -11,8 +11,10 @@ from engine.config.classes import read_classes
 from engine.config.comparison import given_students
 from engine.data.classes import Classes
 from engine.io.files import digest
+from engine.io.progress import echo
 from engine.io.storage import Location
-from engine.io.terminal import echo
+from engine.report.write import write_page
+from engine.results.files import write_students
 from engine.results.history import BEST_SET
 from engine.results.render import render_text
 from engine.results.row import Row
@@ -36,7 +38,8 @@ def score_file(
     """Score a set, in a file, a folder or MLflow's registry, under the job's protocol; print its row and return it.
 
     Without ``path``, the set is the one that the job has distilled. With ``students``, YAML files of changes of the
-    student, the set is scored with each of these too, and every student has rows of random pairs and of all pairs. With
+    student, the set is scored with each of these too, and every student has rows of random pairs and of all pairs; the
+    report of a finished study has those of its own set. With
     ``classes``, the name of what the data are classified by or the path of a YAML file, the set is scored by zero-shot
     classification too, and has a run in MLflow.
 
@@ -53,7 +56,13 @@ def score_file(
         jobs = {name: make_job(job.name, study) for name, study in others.items()}
         for one in jobs.values():
             fitting_set(one, file)
-        rows = [row for name, one in jobs.items() for row in rows_of_student(name, one, {file.stem: file}, local=local)]
+        own = file == job.folder / BEST_SET
+        sets = {job.name if own else file.stem: file}
+        scored = {name: rows_of_student(name, one, sets, local=local) for name, one in jobs.items()}
+        rows = [row for found in scored.values() for row in found]
+        if own and job.finished:
+            write_students(job.folder, [row for name in list(jobs)[1:] for row in scored[name]])
+            write_page(job.folder)
     else:
         rows = [set_row(job, file, file.stem, local=local, classes=known)]
     echo(f"\n{render_text(rows)}")

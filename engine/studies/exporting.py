@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engine.cluster.errors import one_sentence_errors
 from engine.cluster.scoring import score_captions, score_set, waited
 from engine.config.load import recorded, resolve
 from engine.data.terms import Terms, terms_of
 from engine.io.files import atomic_folder
+from engine.io.progress import echo
 from engine.io.storage import Location
-from engine.io.terminal import echo
 from engine.results.audit import Audit, read_audit
 from engine.results.card import card
-from engine.results.files import read_table
+from engine.results.files import document, read_table
 from engine.results.history import BEST_SET
 from engine.results.row import Row
 from engine.studies.auditing import set_audit
@@ -36,8 +37,8 @@ def export_set(
     licence: str | None,
     terms: str | None,
     local: bool,
-) -> None:
-    """Write the set in ``file`` as the folder ``out``, whole or not at all, and say what it holds.
+) -> dict[str, Any]:
+    """Write the set in ``file`` as the folder ``out``, whole or not at all; print what it holds, and return that.
 
     ``job`` is the study that scores it; None: that of the set's metadata, changed by the overrides ``words``. Its data
     and encoders are read only for scores, and for captions where the set holds none. With ``tar``, a tar takes the
@@ -66,11 +67,14 @@ def export_set(
             rows, audit = _scored(job, file, folder, synthetic, local=local)
         text = card(synthetic, out.name, terms=chosen, tar=tar, rows=rows, audit=audit)
         (folder / CARD).write_text(text, encoding="utf-8")
-        size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / 1e6
-    echo(f"{out}: {len(synthetic)} pairs, {size:.2f} MB; licence {chosen.licence}, as its card says ({CARD})")
+        sizes = {str(one.relative_to(folder)): one.stat().st_size for one in folder.rglob("*") if one.is_file()}
+    size = sum(sizes.values())
+    echo(f"{out}: {len(synthetic)} pairs, {size / 1e6:.2f} MB; licence {chosen.licence}, as its card says ({CARD})")
     if rows:
         recalls = [f"{row.name} {row.mean['mean_recall']:.2f}" for row in rows]
         echo(f"mean recall of its students: {', '.join(recalls)}")
+    made = {"folder": str(out), "files": sorted(sizes), "bytes": size, "pairs": len(synthetic)}
+    return made | {"licence": chosen.licence} | ({"scores": document(rows)["rows"]} if rows else {})
 
 
 def _read(job: Job, file: Location) -> tuple[str, ...]:

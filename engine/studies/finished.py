@@ -1,8 +1,8 @@
 """The table of a study that is finished, without importing what runs one."""
 
-from engine.io.terminal import echo
+from engine.io.progress import echo
 from engine.provenance import provenance
-from engine.results.files import REPORT, read_table
+from engine.results.files import REPORT, read_students, read_table
 from engine.results.history import BEST_SET
 from engine.results.row import Row
 from engine.studies.job import Job, conclude
@@ -17,9 +17,10 @@ def show(job: Job) -> list[Row]:
 
 
 def print_table(job: Job, rows: list[Row]) -> None:
-    """Print the table of a study, the files of its set and its report, and how to open its runs."""
+    """Print the table of a study, what other students get, the files of its set and report, and how to see its runs."""
     files = {"synthetic set": job.folder / BEST_SET, "report": job.folder / REPORT}
-    conclude(job, rows, *(f"{name + ':':<15} {file}" for name, file in files.items() if file.exists()))
+    others = [f"{row.name}: mean recall {row.mean['mean_recall']:.1f}" for row in read_students(job.folder)]
+    conclude(job, rows, *others, *(f"{name + ':':<15} {file}" for name, file in files.items() if file.exists()))
 
 
 def finished_sentence(rows: list[Row]) -> str:

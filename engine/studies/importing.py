@@ -4,7 +4,7 @@ from pathlib import Path
 
 from engine import build
 from engine.experts.store import ExpertStore
-from engine.io.terminal import echo
+from engine.io.progress import echo
 from engine.studies.job import Job
 from engine.synthetic.import_published import Normalisation, import_buffers, read_published_set
 

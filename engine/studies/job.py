@@ -13,8 +13,8 @@ from engine.data.sets import auto
 from engine.data.shared import shared
 from engine.io.files import digest
 from engine.io.paths import Paths, default_paths, ray_folder
+from engine.io.progress import echo
 from engine.io.storage import Location, check_answers, check_writable, location, matching
-from engine.io.terminal import echo
 from engine.results.render import render_text
 from engine.results.row import Row
 from engine.specification import Specification

@@ -1,7 +1,7 @@
 """Map of a study's real and synthetic pairs."""
 
 from engine.experts.store import ExpertStore
-from engine.io.terminal import echo
+from engine.io.progress import echo
 from engine.report.figures import counted
 from engine.results.history import BEST_SET
 from engine.results.pair_map import pair_map, write_map

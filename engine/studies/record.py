@@ -6,22 +6,25 @@ from typing import Any
 from engine.config.schema import Study
 from engine.data.cache import array_key
 from engine.io.files import digest
+from engine.io.progress import echo
 from engine.io.storage import Location, as_file
-from engine.io.terminal import echo
 from engine.report.write import write_page
 from engine.results.row import Row
 from engine.specification import Specification
 from engine.tracking import Data, Tracker
 
 
-def record_rows(tracker: Tracker, rows: Sequence[Row], children: Sequence[Row]) -> None:
-    """Record rows as a table of a run (recalls in percent, seconds, bytes), and ``children`` as runs below it."""
+def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
+    """Record rows as a table of a run (recalls in percent, seconds, bytes), and each as a run below it.
+
+    The runs of rows have the same keys, so that a comparison of them shows the table and nothing else.
+    """
     numbers = [row_metrics(row) for row in rows]
     keys = list(dict.fromkeys(key for one in numbers for key in one))
     columns: dict[str, Sequence[Any]] = {"set": [row.name for row in rows], "pairs": [row.pairs for row in rows]}
     rounded = {key: [None if key not in one else round(one[key], 3) for one in numbers] for key in keys}
     tracker.table("results", columns | rounded)
-    for row in children:
+    for row in rows:
         run = tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}")
         record_row(run, row)
 
@@ -31,6 +34,7 @@ def record_row(run: Tracker, row: Row) -> None:
     made = {"commit": row.made_by[0].commit, "device": row.made_by[0].device}
     tags = {"method": row.name, "pairs": row.pairs, "protocol": row.protocol, **made}
     run.tags({name: value for name, value in tags.items() if value})
+    run.params({"set": row.name, "pairs": row.pairs})
     run.metrics(row_metrics(row), step=0)
     run.finish("FINISHED")
 

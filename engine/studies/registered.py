@@ -6,8 +6,8 @@ from pathlib import Path
 
 from engine.config.load import load, parse_overrides, resolve
 from engine.io.files import atomic_path
+from engine.io.progress import echo
 from engine.io.storage import Location, location
-from engine.io.terminal import echo
 from engine.results.files import read_table
 from engine.results.history import BEST_SET
 from engine.results.render import row_cells
@@ -55,8 +55,8 @@ def set_location(text: str, storage: Location | None = None, words: Sequence[str
     return target
 
 
-def register_set(job: Job, name: str) -> None:
-    """Register the set of a finished study under ``name``, and say by what it is fetched.
+def register_set(job: Job, name: str) -> str:
+    """Register the set of a finished study under ``name``; print and return by what it is fetched.
 
     Raises:
         ValueError: the study is not finished, MLflow keeps no set of it, or it cannot hold the name.
@@ -71,7 +71,9 @@ def register_set(job: Job, name: str) -> None:
     recall = row_cells(own)["mean"]
     note = f"{own.name}, {own.pairs} pairs: mean recall {recall} % on test; {own.protocol}."
     version = register(uri, name, run, BEST_SET, tags=study_tags(job.study) | {"mean recall": recall}, note=note)
-    echo(f"registered: {SCHEME}{version.name}/{version.number} (evaluate and export take it as --set)")
+    fetched_by = f"{SCHEME}{version.name}/{version.number}"
+    echo(f"registered: {fetched_by} (evaluate and export take it as --set)")
+    return fetched_by
 
 
 def _storage(words: Sequence[str]) -> Location:

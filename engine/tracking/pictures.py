@@ -18,7 +18,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from torch import Tensor
 
 from engine.io.files import atomic_path
-from engine.io.terminal import echo
+from engine.io.progress import echo
 from engine.synthetic.nearest import Prepare, words_of
 from engine.synthetic.set import SyntheticSet
 

@@ -68,7 +68,7 @@ def test_a_trial_that_fails_tells_its_error(
     finished: Finished, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     notebook = Notebook()
-    reports = TrialReports(notebook, finished.job.specification, tmp_path, trials=1)
+    reports = TrialReports(notebook, finished.job.specification, tmp_path)
     with quiet():
         tune.run(
             Failing,

@@ -50,7 +50,7 @@ def test_a_search_with_a_damaged_checkpoint_ends_as_an_undisturbed_one(
     monkeypatch.setattr(tuner, "DistillTrial", Damaging)
     job, notebook = finished.job, Notebook()
     chosen = tuner.plan({"cpu": 2.0, "gpu": 0.0}, CLUSTER, 2)
-    reports = TrialReports(notebook, job.specification, tmp_path, trials=2)
+    reports = TrialReports(notebook, job.specification, tmp_path)
     found = tuner.search(job.specification, chosen, tmp_path, reports)
     assert (tmp_path / "damaged").exists()
     assert "interrupted_by" in notebook.children["trial_1"].told

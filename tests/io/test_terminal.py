@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CODE = r"""if True:
     import sys
-    from engine.io.terminal import echo
+    from engine.io.progress import echo
     from tasks import cli, distill
     def task(args):
         echo("\u2500 \xe9 \u72d7 \udce9")

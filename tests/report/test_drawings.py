@@ -4,17 +4,19 @@ import base64
 import io
 import re
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from engine.report import curves, knobs, recall
 from engine.report.drawings import of_studies, of_study
-from engine.report.figures import Drawing, drawing, log_ticks, new_axes, styled
+from engine.report.figures import INK, Drawing, drawing, log_ticks, new_axes, styled
 from engine.report.pairs import draw_similarity, pair_views
 from engine.report.study import Study
 from tests.report.studies import PAIRS, rows
@@ -231,3 +233,25 @@ def test_transfer_is_a_map_of_sets_by_students() -> None:
     assert [text.get_text() for text in axes.texts] == ["20.0 ± 1.0", "40.0 ± 1.0", "10.0 ± 1.0", "20.0 ± 1.0"]
     assert axes.images[0].get_array().tolist() == [[50.0, 50.0], [100.0, 100.0]]
     assert recall.transfers(own) == {}
+    alike = [replace(row, protocol=own[0].protocol) for row in other]
+    assert recall.transfers([*own, *alike]).keys() == cells.keys(), "by name, since a protocol names no widths"
+
+
+@pytest.mark.parametrize("share", [0.0, 30.0, 59.9, 60.1, 80.0, 100.0, None])
+def test_numbers_in_a_map_stand_out_of_their_colour(share: float | None) -> None:
+    own, full = (one for one in rows(budgets=(PAIRS,)) if one.name in ("lors", "all pairs"))
+    cells = {("lors", "own student"): replace(own, recovery=share), ("all pairs", "own student"): full}
+    axes = recall.draw_transfer(cells)[1].axes[0]
+    if share is None:
+        assert axes.texts[0].get_color() == INK
+        assert axes.images[0].get_array().mask.tolist() == [[True], [False]]
+        return
+    image = axes.images[0]
+
+    def light(colour: Any) -> float:
+        parts = np.array(to_rgb(colour))
+        linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted([light(axes.texts[0].get_color()), light(image.cmap(image.norm(share))[:3])])
+    assert (high + 0.05) / (low + 0.05) >= 3

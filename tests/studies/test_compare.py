@@ -9,6 +9,7 @@ from engine.config.comparison import entries, read_comparison
 from engine.config.errors import ConfigError
 from engine.results.files import read_table
 from engine.studies.compare import compare, dry_run
+from tests.runs import recorded_rows
 from tests.tiny import SPACE, tiny_job
 
 LINES = [
@@ -81,6 +82,9 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
     assert [len(students) for students in exact.by_student["TR1"]] == [exact.seeds, exact.seeds]
     assert all(row.recovery is not None for row in rows)
     assert read_table(tmp_path / "runs" / "tables" / "small") == rows
+    of_rows = [run.name for run in recorded_rows(tiny_job(tmp_path / "runs"))]
+    assert set(of_rows) >= {f"{row.name}, {row.pairs} pairs" for row in rows}
+    assert of_rows.count("small_6_exact, 6 pairs") == 2, "each of the distillations that a row averages"
     ours, theirs = capsys.readouterr().out.split("published, not run here:")
     assert "their set" not in ours
     assert "their set" in theirs

@@ -66,12 +66,14 @@ def test_mlflow_has_a_point_an_outer_step_and_only_what_was_searched(finished: F
 
 
 def test_mlflow_has_a_run_for_each_row_of_the_table(finished: Finished) -> None:
-    found = recorded_rows(finished.job)
-    assert found.keys() == {"random, 8 pairs", "herding, 8 pairs", "all pairs, 300 pairs"}
-    for row in finished.rows[1:]:
+    found = {run.name: run for run in recorded_rows(finished.job)}
+    assert found.keys() == {"tiny, 8 pairs", "random, 8 pairs", "herding, 8 pairs", "all pairs, 300 pairs"}
+    for row in finished.rows:
         run = found[f"{row.name}, {row.pairs} pairs"]
         assert run.metrics["test/mean_recall"] == row.mean["mean_recall"]
         assert (run.status, run.tags["method"], run.tags["pairs"]) == ("FINISHED", row.name, str(row.pairs))
+        assert found["tiny, 8 pairs"].metrics.keys() >= run.metrics.keys() >= {"test/TR1", "test/recovery", "seconds"}
+        assert run.params == {"set": row.name, "pairs": str(row.pairs)}
 
 
 def test_a_finished_study_has_its_report(finished: Finished) -> None:

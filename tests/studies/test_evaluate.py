@@ -1,15 +1,19 @@
 """Sets from files: those that fit the student, and those whose texts nobody can read again."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from engine.config.comparison import given_students
 from engine.config.errors import ConfigError
+from engine.report.recall import transfers
+from engine.report.study import read_study
 from engine.results.history import BEST_SET
 from engine.studies.evaluate import fitting_set, score_file
 from engine.synthetic.set import load_set
 from tests.finished import Finished
+from tests.tiny import tiny_job
 
 
 @pytest.mark.parametrize(
@@ -35,14 +39,24 @@ def test_a_set_of_an_unknown_text_encoder_is_named(
 def test_a_set_is_scored_with_each_student_beside_random_and_all_pairs(finished: Finished, tmp_path: Path) -> None:
     other = tmp_path / "wider.yaml"
     other.write_text("student.image.width: 16\n", encoding="utf-8")
-    rows = score_file(finished.job, None, students=[str(other)], local=True)
-    names = [
-        f"{row}, {student}" for student in ("own student", "wider") for row in ("synthetic_set", "random", "all pairs")
-    ]
+    shutil.copytree(finished.job.specification.storage, tmp_path / "runs")
+    job = tiny_job(tmp_path / "runs")
+    rows = score_file(job, None, students=[str(other)], local=True)
+    names = [f"{row}, {student}" for student in ("own student", "wider") for row in ("tiny", "random", "all pairs")]
     assert [row.name for row in rows] == names
     assert rows[0].mean == finished.rows[0].mean
     assert rows[3].mean != rows[0].mean
     assert all(row.recovery is not None for row in (rows[0], rows[3]))
+    study = read_study(job.folder)
+    assert list(study.students) == rows[3:]
+    cells = transfers([*study.rows, *study.students])
+    table = [(one, "own student") for one in ("tiny, 8 pairs", "random, 8 pairs", "all pairs")]
+    assert [*cells] == [*table, *((one, "wider") for one, _ in table)]
+    page = (job.folder / "report.html").read_text(encoding="utf-8")
+    assert all(f'<th scope="row">{name}</th>' in page for name in names[3:])
+    assert ">wider</text>" in page
+    score_file(job, None, students=[str(other)], local=True)
+    assert list(read_study(job.folder).students) == rows[3:], "once"
 
 
 def test_students_of_one_name_or_without_a_file_are_refused(finished: Finished, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_run_that_is_none_or_no_study_is_one_sentence(job: Job, tmp_path: Path
 
 def test_a_registered_set_is_fetched_by_its_name(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):  # the same set stays the same version
-        register_set(job, "my set")
+        assert register_set(job, "my set") == "models:/my set/1"
         assert capsys.readouterr().out.startswith("registered: models:/my set/1 ")
     version = MlflowClient(job.mlflow_uri).get_model_version("my set", "1")
     assert version.description.startswith("tiny, 8 pairs: mean recall 20.0 % on test; two epochs.")

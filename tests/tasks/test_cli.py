@@ -12,15 +12,14 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 from fsspec.exceptions import FSTimeoutError
-from tqdm import tqdm
 
 from engine.config import components
 from engine.config.completion import words_of
 from engine.config.errors import fields_of
 from engine.config.spaces import spaces, tables
+from engine.io.progress import bar, echo
 from engine.io.shell import near
 from engine.io.storage import StorageError
-from engine.io.terminal import echo
 from engine.results.files import document
 from engine.results.render import render_text
 from engine.results.row import Row
@@ -68,7 +67,8 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
         "doctor": {"storage"},
         "new": {"name", "data", "copy", "captions", "pairs"},
     }
-    own["export"] = {"set", "out", "register", "score", "tar", "licence", "terms", "local"}
+    own["export"] = {"set", "out", "register", "score", "tar", "licence", "terms", "local", "said"}
+    own["train_experts"] = runs | {"said"}
     own["import_published"] = {"distilled", "buffers", "out", "alpha", "normalisation"}
     assert found == own.get(task, runs)
 
@@ -82,7 +82,7 @@ def test_every_task_offers_only_the_flags_that_it_has(task: str) -> None:
         (["--samples", "x"], "argument --samples: expected an integer of at least 1, found 'x'"),
         (["one", "--from-run", "x"], "--from-run takes the study of a run, expected it without the space one"),
         (["--json", "--quiet"], "not allowed with argument --json"),
-        (["--json", "--dry-run"], "--dry-run prints no table, expected it without --quiet and --json"),
+        (["--json", "--dry-run"], "--dry-run describes and makes nothing, expected it without --quiet and --json"),
         (["--sample", "3"], "unrecognized arguments: --sample"),
     ],
 )
@@ -125,8 +125,8 @@ def talking(args: argparse.Namespace) -> list[Row]:
     """A task that prints, draws a bar, and ends with a table."""
     echo("Ray: a private one")
     print("a warning", file=sys.stderr)
-    for _ in tqdm(range(2), disable=None):
-        pass
+    with bar("working", total=2) as progress:
+        progress.advance(2)
     return ROWS
 
 

@@ -1,5 +1,6 @@
 """The export of a set as a command, its card, and what it says of bad input."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,14 @@ def test_the_own_set_of_a_study_is_exported_and_scored(
     finished: Finished, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(SPACE), f"storage={finished.job.specification.storage}"]
-    assert run(export, *words, "--out", "scored", "--score", "--local") == 0
+    assert run(export, *words, "--out", "scored", "--score", "--local", "--json") == 0
+    captured = capsys.readouterr()
+    made = json.loads(captured.out)
+    assert f"{here / 'scored'}: 8 pairs, " in captured.err
+    assert (made["folder"], made["pairs"], made["licence"]) == (str(here / "scored"), 8, "apache-2.0")
+    assert made["files"] == sorted(str(one.relative_to(here / "scored")) for one in (here / "scored").rglob("*.*"))
+    assert [score["name"] for score in made["scores"]] == ["floats", "this folder", "images and captions alone"]
+    assert made["scores"][0]["mean"] == finished.rows[0].mean
     body = (here / "scored" / "README.md").read_text(encoding="utf-8")
     assert all(f"\n| {name} | 8 |" in body for name in ("floats", "this folder", "images and captions alone"))
     assert "points from that of the floats" in body
@@ -92,7 +100,11 @@ def test_the_own_set_of_a_study_is_exported_and_scored(
     own.captions = None  # as sets of older versions have none
     own.save(here / "old.safetensors")
     storage = f"storage={finished.job.specification.storage}"
-    assert run(export, storage, "--set", "old.safetensors", "--out", "old") == 0, "its metadata name the study"
+    capsys.readouterr()
+    assert run(export, storage, "--set", "old.safetensors", "--out", "old", "--quiet") == 0, (
+        "its metadata name the study"
+    )
+    assert capsys.readouterr() == (f"{here / 'old'}\n", "")
     assert load_set(here / "old").captions == load_set(here / "scored").captions
     (folder,) = finished.job.folder.glob("trials/trial_1")
     table = polars.read_csv(folder / "captions.tsv", separator="\t")

@@ -11,7 +11,7 @@ from engine.config.load import load, resolve
 from engine.results.files import write_table
 from engine.results.row import Row
 from engine.rng import named_generator
-from engine.studies.job import make_job
+from engine.studies.job import Job, make_job
 from engine.synthetic.set import load_set
 from tasks import cli, evaluate, import_published, report, train_experts
 
@@ -33,12 +33,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def distilled(here: Path) -> Path:
+def lors_set() -> dict[str, Any]:
     """Return a set as LoRS saves it, for the tiny student."""
     drawn = named_generator(0, "distilled")
     parts = [torch.ones(5), torch.randn(5, 2, generator=drawn), torch.randn(5, 2, generator=drawn)]
-    entries = {
+    return {
         "image": torch.randn(5, 3, 8, 8, generator=drawn),
         "text": torch.randn(5, 16, generator=drawn),
         "similarity_params": parts,
@@ -46,7 +45,11 @@ def distilled(here: Path) -> Path:
         "syn_lr_img": torch.tensor(0.1),
         "syn_lr_txt": torch.tensor(0.2),
     }
-    torch.save(entries, here / "distilled_50.pt")
+
+
+@pytest.fixture
+def distilled(here: Path) -> Path:
+    torch.save(lors_set(), here / "distilled_50.pt")
     return here / "distilled_50.pt"
 
 
@@ -122,9 +125,12 @@ def test_a_mistake_is_one_line_and_writes_nothing(
 # --- experts
 
 
-def write_buffers(folder: Path, *, experts: int, epochs: int, words: list[str]) -> None:
-    """Write buffers of a space's student, as published code does: tensors without names, an expert a file."""
-    job = make_job("shapes_100", resolve(load("shapes_100", words)))
+def tiny_job() -> Job:
+    return make_job("shapes_100", resolve(load("shapes_100", TINY)))
+
+
+def write_buffers(folder: Path, job: Job, *, experts: int, epochs: int) -> None:
+    """Write buffers of a study's student, as published code does: tensors without names, an expert a file."""
     paths = job.specification.paths
     encoder = build.build_text_encoder(job.study, paths)
     student = build.build_student(job.study, paths, encoder=encoder)
@@ -137,7 +143,7 @@ def write_buffers(folder: Path, *, experts: int, epochs: int, words: list[str]) 
 
 
 def test_published_experts_are_not_trained_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_buffers(here, experts=3, epochs=5, words=TINY)
+    write_buffers(here, tiny_job(), experts=3, epochs=5)
     assert run(import_published, *TINY, "--buffers", ".") == 0
     assert "3 experts with up to 5 epochs" in capsys.readouterr().out
     assert run(train_experts, *TINY, "--dry-run") == 0
@@ -147,7 +153,7 @@ def test_published_experts_are_not_trained_again(here: Path, capsys: pytest.Capt
 
 
 def test_experts_of_another_student_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_buffers(here, experts=1, epochs=1, words=TINY)
+    write_buffers(here, tiny_job(), experts=1, epochs=1)
     wider = [word.replace("embed_dim=16", "embed_dim=24") for word in TINY]
     assert run(import_published, *wider, "--buffers", ".") == 2
     assert "expected [24, " in capsys.readouterr().err

@@ -28,7 +28,8 @@ from tests.tiny import STEPS
 
 pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
-ROWS = ("all pairs, 300 pairs", "herding, 8 pairs", "random, 8 pairs", "trial_2", "trial_1")
+TABLE = ("all pairs, 300 pairs", "herding, 8 pairs", "random, 8 pairs", "tiny, 8 pairs")
+ROWS = (*TABLE, "trial_2", "trial_1")
 """The runs below the study as the list shows them, newest first."""
 SEARCHED = ["method.init.image", "method.init.text", "method.inner_lr.image", "method.inner_lr.text"]
 
@@ -86,7 +87,15 @@ class Pages:
     def runs(self) -> str:
         """Show the list of runs, and return what it says."""
         self.tab.open(self.address)
-        return self.tab.wait("Run Name", "tiny", "6 matching runs")
+        return self.tab.wait("Run Name", "tiny", "7 matching runs")
+
+    def compare(self, *names: str) -> None:
+        """Tick runs in the list, and compare them."""
+        self.runs()
+        for name in names:
+            row = f"[...document.querySelectorAll('.ag-row')].find((one) => one.innerText.includes('{name}'))"
+            self.tab.press(f"{row}?.querySelector('input[type=checkbox]')")
+        self.tab.click("Compare")
 
     def keep(self, name: str) -> None:
         """Write a picture of what is shown, where pictures are wished."""
@@ -118,20 +127,16 @@ def test_the_list_has_runs_by_name_and_recalls_as_columns(pages: Pages, finished
     heads = tab.run("[...document.querySelectorAll('.ag-header-cell')].map((one) => one.innerText)")
     assert heads[-2:] == ["test/mean_recall", "test/recovery"]
     lines = tab.run("[...document.querySelectorAll('.ag-center-cols-container .ag-row')].map((one) => one.innerText)")
-    shown = [[float(cell) for cell in line.split("\n")[-2:]] for line in lines[:4]]
-    own, *others = finished.rows
-    assert shown == [pytest.approx([row.mean["mean_recall"], row.recovery]) for row in (own, *reversed(others))]
+    shown = [[float(cell) for cell in line.split("\n")[-2:]] for line in lines[:5]]
+    rows = (finished.rows[0], *reversed(finished.rows))  # the study's own run has the numbers of its set, too
+    assert shown == [pytest.approx([row.mean["mean_recall"], row.recovery]) for row in rows]
     assert all("shapes (" in line for line in lines)
     pages.keep("runs")
 
 
 def test_the_comparison_of_trials_shows_what_was_searched(pages: Pages) -> None:
     tab = pages.tab
-    pages.runs()
-    for name in ("trial_1", "trial_2"):
-        row = f"[...document.querySelectorAll('.ag-row')].find((one) => one.innerText.includes('{name}'))"
-        tab.press(f"{row}?.querySelector('input[type=checkbox]')")
-    tab.click("Compare")
+    pages.compare("trial_1", "trial_2")
     said = tab.wait("Comparing 2 Runs from 1 Experiment", "Run details", "trial_1", "trial_2", "val/mean_recall")
     axes = "[...document.querySelectorAll('.js-plotly-plot text')].map((one) => one.textContent)"
     tab.wait(until=f"{axes}.includes('method.inner_lr.image')")
@@ -139,6 +144,27 @@ def test_the_comparison_of_trials_shows_what_was_searched(pages: Pages) -> None:
     settings = said.split("Parameters\nShow diff only\n")[1].split("Metrics\n")[0].splitlines()
     assert [line.split("\t")[0] for line in settings if line] == SEARCHED
     pages.keep("comparison")
+
+
+def test_the_comparison_of_rows_is_the_table(pages: Pages, finished: Finished) -> None:
+    tab = pages.tab
+    pages.compare(*TABLE)
+    said = tab.wait("Comparing 4 Runs from 1 Experiment", "Run details", "test/recovery", *TABLE)
+    settings, numbers = said.split("Parameters\nShow diff only\n")[1].split("Metrics\nShow diff only\n")
+    rows = finished.rows[::-1]
+    assert [line.split("\t") for line in settings.splitlines() if line] == [
+        ["pairs", *(str(row.pairs) for row in rows)],
+        ["set", *(row.name for row in rows)],
+    ]
+    lines = numbers.splitlines()  # all names, then all numbers
+    last = lines.index("test_std/mean_recall")
+    names, cells = lines[: last + 1], lines[last + 1 :]
+    recalls, recoveries = (
+        cells[len(rows) * names.index(f"test/{name}") :][: len(rows)] for name in ("mean_recall", "recovery")
+    )
+    assert [float(cell) for cell in recalls] == [pytest.approx(row.mean["mean_recall"], abs=0.01) for row in rows]
+    assert [float(cell) for cell in recoveries] == [pytest.approx(row.recovery, abs=0.01) for row in rows]
+    pages.keep("rows")
 
 
 def test_a_trial_has_a_curve_with_a_point_a_step(pages: Pages) -> None:

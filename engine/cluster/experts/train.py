@@ -6,11 +6,10 @@ from contextlib import suppress
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
-from tqdm import tqdm
 
 from engine.cluster import runtime
 from engine.cluster.experts.registry import get_registry
-from engine.io.terminal import echo
+from engine.io.progress import Bar, bar, echo
 from engine.specification import Specification
 
 
@@ -26,26 +25,24 @@ def train_experts(specification: Specification, *, count: int, epochs: int, clus
         at_once=cluster.slots(granted),
         caller=caller,
     )
-    layout = "{l_bar}{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}]"
-    with tqdm(total=count * epochs, desc=f"training {count} experts", bar_format=layout, disable=None) as bar:
+    with bar(f"training {count} experts", total=count * epochs, unit="epochs") as progress:
         try:
-            _watch(registry, training, bar)
+            _watch(registry, training, progress)
         except KeyboardInterrupt:
             with suppress(RayError):  # a timeout included
                 ray.get(registry.stop.remote(caller), timeout=5)
                 ray.get(training, timeout=5)  # Ray prints an error that is not read
             raise
-        bar.n = count * epochs
+        progress.move(count * epochs)
 
 
-def _watch(registry: ActorHandle, training: ray.ObjectRef, bar: tqdm) -> None:
+def _watch(registry: ActorHandle, training: ray.ObjectRef, progress: Bar) -> None:
     """Show the progress until ``training`` is done, also while the registry is being restarted."""
     announced = None
     while not ray.wait([training], timeout=0.5)[0]:
         with suppress(RayActorError):
             done, waits_for = ray.get(registry.progress.remote())
-            bar.n = sum(done.values())
-            bar.refresh()
+            progress.move(round(sum(done.values()), 1))
             if waits_for not in (None, announced):
                 echo(f"These experts are being trained by {waits_for}; this command waits and uses them.")
             announced = waits_for

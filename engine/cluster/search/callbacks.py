@@ -1,17 +1,17 @@
-"""Reports of running trials on the driver: one nested tracker run for each trial, and a progress bar."""
+"""Reports of running trials on the driver: one nested tracker run for each trial."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from tqdm import tqdm
 
 from engine.cluster.errors import last_line_of_traceback
 from engine.cluster.search.trial import best_set_file
 from engine.config.load import as_yaml, assign
 from engine.initial_pairs import initial_file, read_initial_pairs
+from engine.io.progress import echo
 from engine.io.storage import Location, check_answers, staged
-from engine.io.terminal import echo
 from engine.provenance import commit, versions
 from engine.specification import Specification
 from engine.synthetic.set import SyntheticSet, load_set
@@ -23,20 +23,17 @@ _REPORTED = ("val/", "best", "seconds_per", "peak_memory")
 
 
 class TrialReports(tune.Callback):
-    """Records parameters, metrics and files of each trial in a tracker run, and shows progress in a bar.
+    """Records parameters, metrics and files of each trial in a tracker run.
 
     A trial finds its run again by its number, which stays the same when a search is resumed, unlike Tune's names.
     ``folder`` is the study's. A trial that fails while the storage is away ends the search with a ``StorageError``,
     since all other attempts would fail too.
     """
 
-    def __init__(self, tracker: Tracker, specification: Specification, folder: Location, *, trials: int) -> None:
+    def __init__(self, tracker: Tracker, specification: Specification, folder: Location) -> None:
         self.tracker, self.specification, self.folder = tracker, specification, folder
         self.study = specification.study
-        self._outer_steps = trials * self.study.budget.outer_steps
-        self._done: dict[str, int] = {}
         self._children: dict[str, Tracker] = {}
-        self._bar: tqdm | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run and record what was searched and what follows from it; the study's run has the rest."""
@@ -55,24 +52,14 @@ class TrialReports(tune.Callback):
         seen = result["steps"]
         numbered = enumerate(seen, start=last - len(seen) + 1)
         self._child(trial).curve([Point(step, time, numbers) for step, (time, numbers) in numbered])
-        self._advance(trial, result["outer_step"])
-        if self._bar is not None:
-            recall = result[self.study.budget.metric]
-            self._bar.set_postfix_str(f"val mean recall {recall:.1f}, best {result['best']:.1f}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Keep the trial's best set and its pictures, then end the run with the reason why the trial stopped."""
         child, result = self._child(trial), trial.last_result
-        self._advance(trial, self.study.budget.outer_steps)
         if "best" in result:
             self._keep(trial, child)
-        early = result.get("outer_step", 0) < self.study.budget.outer_steps
-        tags = {"stopped": "early" if early else "at its end"}
-        if "failure" in result:
-            tags = {"stopped": "by a failure", "failure": str(result["failure"])}
-        if "diverged_at" in result:
-            tags |= {"stopped": "by divergence", "diverged_at": str(result["diverged_at"])}
-        child.tags(tags)
+        details = {name: str(result[name]) for name in ("failure", "diverged_at") if name in result}
+        child.tags({"stopped": stopped(result, self.study.budget.outer_steps)} | details)
         child.finish("FINISHED" if "best" in result else "FAILED")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -90,12 +77,6 @@ class TrialReports(tune.Callback):
         child.finish("FAILED")
         echo(f"{trial_name(trial)} is given up after {reason}")
         check_answers(self.specification.storage)
-
-    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
     def _child(self, trial: Any) -> Tracker:
         name = trial_name(trial)
@@ -128,14 +109,6 @@ class TrialReports(tune.Callback):
             for name in ("configuration.yaml", best_file.name, BEFORE_AFTER, CAPTIONS):
                 child.artifact(folder / name)
 
-    def _advance(self, trial: Any, outer_steps: int) -> None:
-        """Move the bar to a trial's number of outer steps, never back."""
-        if self._bar is None:
-            self._bar = tqdm(total=self._outer_steps, desc="distilling", unit="step", disable=None)
-        before = self._done.get(trial_name(trial), 0)
-        self._done[trial_name(trial)] = max(before, outer_steps)
-        self._bar.update(self._done[trial_name(trial)] - before)
-
 
 def _differing(values: dict[str, Any], others: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the entries of a nested mapping that another one lacks or has with another value, by dotted keys."""
@@ -152,6 +125,15 @@ def _differing(values: dict[str, Any], others: dict[str, Any], prefix: str = "")
 def trial_name(trial: Any) -> str:
     """Return a trial's name by its number in the search, from 1; in a search, the first trial has the defaults."""
     return f"trial_{trial.experiment_tag.partition('_')[0]}"
+
+
+def stopped(result: Mapping[str, Any], outer_steps: int) -> str:
+    """Return why a trial with this last result stopped, of so many outer steps at most."""
+    if "diverged_at" in result:
+        return "by divergence"
+    if "failure" in result:
+        return "by a failure"
+    return "early" if result.get("outer_step", 0) < outer_steps else "at its end"
 
 
 def failure(trial: Any) -> str:

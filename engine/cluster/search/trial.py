@@ -17,8 +17,7 @@ from engine.cluster.experts.registry import RemoteSource, get_registry
 from engine.cluster.runtime import use_resources
 from engine.config.load import assign
 from engine.distill import Distillation, NonFiniteLossError
-from engine.evaluation.protocol import learned_learning_rates, prepare_set, student_of_seed
-from engine.evaluation.student import score
+from engine.evaluation.validation import validate
 from engine.experts.trajectory import ExpertId
 from engine.initial_pairs import initial_file, initial_pairs
 from engine.io.files import read_json, write_json
@@ -115,7 +114,8 @@ class DistillTrial(tune.Trainable):
         self.run.run(steps, lambda step, state, metrics: seen.append((time.time(), metrics)))
         self.run.check()
         elapsed = time.perf_counter() - started
-        val = self.validate()
+        students = [(setup.student, setup.pairs["val"]) for setup in self.setups]
+        val = validate(self.run.synthetic, students, self.protocol, seed=self.study.seed)
         if self.study.protocol.select_step == "last" or val[budget.metric] > self.best.get(budget.metric, -1.0):
             self.run.synthetic.save(self.best_file)
             self.best = {**val, "outer_step": float(self.run.step)}
@@ -138,31 +138,6 @@ class DistillTrial(tune.Trainable):
         """Keep a history, and write it beside the best set, where a report of a running study reads it."""
         self.history = history
         write_history(self.best_file.parent / HISTORY, history)
-
-    def validate(self) -> dict[str, float]:
-        """Return the val metrics of a fresh student, trained on the present set at the set's learned rates.
-
-        Where the set is learned for further students, they are the means over one of each, and the mean recall of each
-        has the student's number behind its name.
-        """
-        found = []
-        for number, setup in enumerate(self.setups):
-            student, val = setup.student, setup.pairs["val"]
-            training = prepare_set(student, self.run.synthetic.of_student(number), setup.device)
-            assert training.learning_rates is not None
-            params = student_of_seed(
-                student,
-                training,
-                self.protocol,
-                learning_rates=learned_learning_rates(training.learning_rates, self.protocol),
-                seed=self.study.seed,
-                name="validate",
-                selection_split=val,
-            )
-            found.append(score(student, params, val))
-        means = {f"val/{name}": statistics.fmean(one[name] for one in found) for name in found[0]}
-        each = {f"val/mean_recall/{number}": one["mean_recall"] for number, one in enumerate(found)}
-        return means | (each if len(found) > 1 else {})
 
     @property
     def best_file(self) -> Location:

@@ -16,9 +16,11 @@ from engine.cluster.errors import as_plain_error, died, last_line_of_traceback
 from engine.cluster.runtime import Cluster
 from engine.cluster.search.callbacks import TrialReports, trial_name
 from engine.cluster.search.noise import quiet, unwrapped, uploads_awaited
+from engine.cluster.search.table import TrialTable
 from engine.cluster.search.trial import DistillTrial, best_set_file
 from engine.config.schema import Study
 from engine.config.search import Choice, Domain
+from engine.io.progress import live
 from engine.io.storage import Location, matching, remove_tree
 from engine.resources import how_many_fit
 from engine.specification import Specification
@@ -92,29 +94,30 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
         storage: dict[str, Any] = {"storage_path": str(folder)}
     else:
         storage = {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
-    sampling = _sampling(study, chosen)
-    analysis = tune.run(
-        tune.with_resources(
-            tune.with_parameters(DistillTrial, specification=specification, folder=folder, cpus=cpus),
-            tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}]),
-        ),
-        name=state.name,
-        **storage,
-        metric=study.budget.metric,
-        mode="max",
-        max_concurrent_trials=chosen.concurrent,
-        **sampling,
-        trial_name_creator=trial_name,
-        trial_dirname_creator=trial_name,
-        checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
-        resume=resuming,
-        resume_config=_EVERYTHING_LEFT if resuming else None,
-        callbacks=[reports, SchedulerState(sampling["scheduler"])],
-        reuse_actors=True,
-        max_failures=3,
-        raise_on_failed_trial=False,
-        verbose=0,
-    )
+    sampling, table = _sampling(study, chosen), TrialTable(study, trials=chosen.samples)
+    with live(table.drawn):
+        analysis = tune.run(
+            tune.with_resources(
+                tune.with_parameters(DistillTrial, specification=specification, folder=folder, cpus=cpus),
+                tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus}]),
+            ),
+            name=state.name,
+            **storage,
+            metric=study.budget.metric,
+            mode="max",
+            max_concurrent_trials=chosen.concurrent,
+            **sampling,
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
+            resume=resuming,
+            resume_config=_EVERYTHING_LEFT if resuming else None,
+            callbacks=[reports, table, SchedulerState(sampling["scheduler"])],
+            reuse_actors=True,
+            max_failures=3,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
     return list(tune.ResultGrid(analysis))
 
 

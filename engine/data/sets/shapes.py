@@ -12,13 +12,13 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
-from tqdm import tqdm
 
 from engine.data.cache import cached_array
 from engine.data.classes import Classes
 from engine.data.pairs import PairDataset, Size
 from engine.io.files import digest
 from engine.io.paths import Paths
+from engine.io.progress import bar
 from engine.ranges import Count
 from engine.rng import draw_seed, named_generator
 from engine.shapes import classes, drawing, scene, wording
@@ -99,8 +99,10 @@ def _drawn(paths: Paths, scenes: Sequence[scene.Scene], *, image_px: int, name: 
     """Draw scene ``i`` from the stream ``name`` of seed ``i``; the cache key holds the scenes and the drawing code."""
 
     def fill(array: np.ndarray) -> None:
-        for index, one in enumerate(tqdm(scenes, desc="drawing shapes", disable=None)):
-            array[index] = drawing.draw(one, image_px=image_px, rng=_numpy_generator(index, name))
+        with bar("drawing shapes", total=len(scenes)) as progress:
+            for index, one in enumerate(scenes):
+                array[index] = drawing.draw(one, image_px=image_px, rng=_numpy_generator(index, name))
+                progress.advance()
 
     source = inspect.getsource(drawing) + inspect.getsource(scene)
     key = digest("shapes/1", source, name, str(image_px), *map(repr, scenes))
