@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.common import Row, check_same, main, timed
 from engine.cluster import runtime
-from engine.cluster.experts.registry import RemoteSource, get_registry
+from engine.cluster.experts.registry import RemoteSource
 from engine.experts.store import ExpertStore
 from engine.rng import named_generator
 
@@ -51,7 +51,7 @@ class Trial:
 
     def load(self, way: str, folder: Path, epochs: tuple[int, ...]) -> tuple[float, int, float]:
         """Return the seconds of the clock, the bytes that the process grew by, and the sum over all numbers."""
-        source: Any = RemoteSource(folder, get_registry(folder), {0: epochs}, cache_bytes=8 * GIB)
+        source: Any = RemoteSource(folder, {0: epochs}, cache_bytes=8 * GIB)
         torch.zeros(1).sum()
         before = own_bytes()
         if way == "shared":

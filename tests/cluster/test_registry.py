@@ -1,9 +1,12 @@
 """The registry owns trajectories: they are read bitwise as from the disk, by anybody, after everybody else is gone."""
 
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,10 +16,16 @@ import torch
 
 from engine import build
 from engine.cluster.errors import one_sentence_errors
-from engine.cluster.experts.registry import NAMESPACE, RemoteSource, get_registry, registry_name, stale_actors
+from engine.cluster.experts.registry import (
+    NAMESPACE,
+    RemoteSource,
+    expert_epochs,
+    get_registry,
+    registry_name,
+    stale_actors,
+)
 from engine.cluster.experts.train import train_experts
 from engine.cluster.runtime import Cluster
-from engine.cluster.search.trial import expert_epochs
 from engine.experts.store import ExpertStore
 from engine.experts.trajectory import ExpertSource, sample_segment
 from engine.io.files import read_json
@@ -33,8 +42,7 @@ CLUSTER = Cluster(joined=False, cpus=2, gpus=0, object_store_bytes=300 * 2**20)
 def sources(finished: Finished) -> tuple[ExpertStore, RemoteSource]:
     """Return the trajectories of the finished study on disk, and through the registry."""
     folder = finished.job.specification.expert_folder()
-    registry = get_registry(folder)
-    return ExpertStore(folder), RemoteSource(folder, registry, expert_epochs(2, registry))
+    return ExpertStore(folder), RemoteSource(folder, expert_epochs(folder, 2))
 
 
 def checksum(params: Params) -> str:
@@ -105,9 +113,8 @@ def test_a_third_expert_joins_the_two(finished: Finished, tmp_path: Path) -> Non
     shutil.copytree(finished.job.specification.expert_folder(), folder)
     before = written(folder)
     train(job)
-    registry = get_registry(folder)
-    assert expert_epochs(3, registry) == {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2)}
-    assert expert_epochs(2, registry).keys() == {0, 1}  # a study of two reads two
+    assert expert_epochs(folder, 3) == {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2)}
+    assert expert_epochs(folder, 2).keys() == {0, 1}  # a study of two reads two
     assert before.items() <= written(folder).items()
 
 
@@ -142,12 +149,26 @@ def test_a_reader_pins_a_bounded_number_of_bytes(finished: Finished) -> None:
     disk, remote = sources(finished)
     size = sum(value.nbytes for value in disk.load(0, 0).values())
     for room in (0, 1, 2):
-        bounded = RemoteSource(remote.folder, remote.registry, remote.epochs, cache_bytes=room * size)
+        bounded = RemoteSource(remote.folder, remote.epochs, cache_bytes=room * size)
         assert checksums(bounded) == checksums(disk)
         assert [*bounded._cache] == [(1, 0), (1, 1), (1, 2)][3 - room :]
     bounded.load(1, 1)  # the one that was read last stays
     bounded.load(0, 0)
     assert [*bounded._cache] == [(1, 1), (0, 0)]
+
+
+def test_a_registry_that_stalls_is_asked_again(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, remote = sources(finished)
+    process = ray.get(get_registry(remote.folder).describe.remote())["pid"]
+    monkeypatch.setattr("engine.cluster.experts.registry.ANSWER_S", 1.0)
+    os.kill(process, signal.SIGSTOP)
+    awake = threading.Timer(2.5, os.kill, (process, signal.SIGCONT))
+    awake.start()
+    started = time.monotonic()
+    assert expert_epochs(remote.folder, 2) == remote.epochs
+    assert checksums(RemoteSource(remote.folder, remote.epochs, timeout=1.0)) == checksums(disk)
+    assert time.monotonic() - started > 1.0, "it did stall"
+    awake.join()
 
 
 def test_the_store_names_the_recipe_and_the_code_that_trained_it(finished: Finished) -> None:

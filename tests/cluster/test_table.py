@@ -49,8 +49,9 @@ def test_the_table_follows_trials_through_restarts_to_their_ends(
     first = [lines(text)["trial_1"] for text in texts]
     moves = [(cells[0], cells[1].split("/")[0]) for cells in first]
     restart = moves.index(("waiting", "4"))
-    assert moves[:restart] == [("running", "0"), ("running", "2"), ("running", "4")]
-    assert moves[restart + 1] == ("running", "4"), "what it has reported stays until it reports again"
+    assert {("running", "2"), ("running", "4")} <= set(moves[:restart])
+    after = next(move for move in moves[restart:] if move[0] == "running")
+    assert after == ("running", "4"), "what it has reported stays until it reports again"
     assert moves[-1] == ("finished", str(STEPS))
     ended = lines(texts[-1])
     for one in ranked:

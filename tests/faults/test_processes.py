@@ -13,11 +13,10 @@ import ray
 import torch
 
 from engine.cluster.errors import one_sentence_errors
-from engine.cluster.experts.registry import RemoteSource, get_registry
+from engine.cluster.experts.registry import RemoteSource, expert_epochs, get_registry
 from engine.cluster.experts.train import train_experts
 from engine.cluster.nodes import check_nodes
 from engine.cluster.runtime import Cluster
-from engine.cluster.search.trial import expert_epochs
 from engine.experts.store import ExpertStore
 from engine.io.files import read_json
 from engine.results.history import BEST_SET
@@ -150,7 +149,7 @@ def kill_registry(nodes: Nodes, job: Job) -> None:
 def test_the_registry_killed_while_it_is_read(nodes: Nodes, undisturbed: Undisturbed) -> None:
     folder = undisturbed.job.specification.expert_folder()
     registry = get_registry(folder)
-    source, disk = RemoteSource(folder, registry, expert_epochs(2, registry)), ExpertStore(folder)
+    source, disk = RemoteSource(folder, expert_epochs(folder, 2)), ExpertStore(folder)
     held = source.load(0, 0)
     kill_registry(nodes, undisturbed.job)
     for expert, epoch, params in ((0, 0, held), (0, 1, source.load(0, 1)), (1, 2, source.load(1, 2))):

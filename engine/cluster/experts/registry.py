@@ -12,9 +12,10 @@ import threading
 import time
 import warnings
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -44,9 +45,14 @@ CACHE_BYTES = 512 * 2**20
 PATIENCE_S = 10.0
 """Seconds in which a detached actor has to describe itself."""
 
-RETRIES = 3
+ANSWER_S = 60.0
+"""Seconds that a reader waits for a registry's answer, or for a snapshot, before it asks again."""
+
+RETRIES = 4
+Answer = TypeVar("Answer")
+
 LOST = (RayActorError, ObjectLostError, GetTimeoutError)
-"""Errors of a reader whose registry, or its node, died; the read is repeated."""
+"""Errors of a reader whose registry, or its node, died or stalls; the read is repeated."""
 
 
 class TrajectoryRegistry:
@@ -205,6 +211,24 @@ def stop_actor(name: str) -> None:
         ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
 
 
+def asked(folder: Location, call: Callable[[ActorHandle], Answer]) -> Answer:
+    """Return what ``call`` returns for the registry of a store; repeat it while that registry dies or stalls."""
+    for attempt in range(RETRIES):
+        try:
+            return call(get_registry(folder))
+        except LOST:
+            time.sleep(2**attempt)
+    return call(get_registry(folder))
+
+
+def expert_epochs(folder: Location, count: int) -> dict[ExpertId, tuple[int, ...]]:
+    """Return the epochs of the first ``count`` experts of a store, as its registry knows them."""
+    index: dict[ExpertId, tuple[int, ...]] = asked(
+        folder, lambda registry: ray.get(registry.index.remote(), timeout=ANSWER_S)
+    )
+    return {expert: epochs for expert, epochs in index.items() if expert < count}
+
+
 @dataclass(frozen=True, eq=False)
 class RemoteSource:
     """Trajectories read from a registry; a snapshot is fetched once a node and shared by its processes.
@@ -213,9 +237,8 @@ class RemoteSource:
     """
 
     folder: Location
-    registry: ActorHandle
     epochs: dict[ExpertId, tuple[int, ...]]
-    timeout: float = 300.0
+    timeout: float = ANSWER_S
     cache_bytes: int = CACHE_BYTES
     _cache: OrderedDict[tuple[ExpertId, int], Params] = field(default_factory=OrderedDict)
 
@@ -232,16 +255,12 @@ class RemoteSource:
         return params
 
     def _fetched(self, expert: ExpertId, epoch: int) -> Params:
-        for attempt in range(RETRIES + 1):
-            registry = self.registry if attempt == 0 else get_registry(self.folder)
-            try:
-                [reference] = ray.get(registry.snapshot.remote(expert, epoch), timeout=self.timeout)
-                arrays: dict[str, np.ndarray] = ray.get(reference, timeout=self.timeout)
-                with warnings.catch_warnings():  # the arrays are read-only and not copied
-                    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-            except LOST:
-                if attempt == RETRIES:
-                    raise
-            time.sleep(2**attempt)
-        raise AssertionError
+        def fetch(registry: ActorHandle) -> dict[str, np.ndarray]:
+            [reference] = ray.get(registry.snapshot.remote(expert, epoch), timeout=self.timeout)
+            arrays: dict[str, np.ndarray] = ray.get(reference, timeout=self.timeout)
+            return arrays
+
+        arrays = asked(self.folder, fetch)
+        with warnings.catch_warnings():  # the arrays are read-only and not copied
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from engine.cluster import runtime
-from engine.cluster.experts.registry import get_registry
+from engine.cluster.experts.registry import ANSWER_S, get_registry
 from engine.io.progress import Bar, bar, echo
 from engine.specification import Specification
 
@@ -40,8 +40,8 @@ def _watch(registry: ActorHandle, training: ray.ObjectRef, progress: Bar) -> Non
     """Show the progress until ``training`` is done, also while the registry is being restarted."""
     announced = None
     while not ray.wait([training], timeout=0.5)[0]:
-        with suppress(RayActorError):
-            done, waits_for = ray.get(registry.progress.remote())
+        with suppress(RayActorError, GetTimeoutError):
+            done, waits_for = ray.get(registry.progress.remote(), timeout=ANSWER_S)
             progress.move(round(sum(done.values()), 1))
             if waits_for not in (None, announced):
                 echo(f"These experts are being trained by {waits_for}; this command waits and uses them.")

@@ -7,18 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
-from ray.actor import ActorHandle
 
 from engine import build
 from engine.cluster.errors import USER_ERRORS, one_sentence_errors
-from engine.cluster.experts.registry import RemoteSource, get_registry
+from engine.cluster.experts.registry import RemoteSource, expert_epochs
 from engine.cluster.runtime import use_resources
 from engine.config.load import assign
 from engine.distill import Distillation, NonFiniteLossError
 from engine.evaluation.validation import validate
-from engine.experts.trajectory import ExpertId
 from engine.initial_pairs import initial_file, initial_pairs
 from engine.io.files import read_json, write_json
 from engine.io.storage import Location, check_answers
@@ -74,8 +71,7 @@ class DistillTrial(tune.Trainable):
         self.memory = PeakMemory(own.device)
         sources = []
         for folder in (one.expert_folder() for one in self.specification.of_each_student()):
-            registry = get_registry(folder)
-            sources.append(RemoteSource(folder, registry, expert_epochs(self.study.experts.count, registry)))
+            sources.append(RemoteSource(folder, expert_epochs(folder, self.study.experts.count)))
         experts, *others = sources
         initial = initial_pairs(self.study, own, experts, self.folder / "initial")
         self.history = replace(self.history, initial=initial_file(self.study, self.folder / "initial").name)
@@ -171,9 +167,3 @@ class DistillTrial(tune.Trainable):
 def best_set_file(folder: Location, trial: str) -> Location:
     """Return the file of a trial's best set in the folder of its study."""
     return folder / "trials" / trial / BEST_SET
-
-
-def expert_epochs(count: int, registry: ActorHandle) -> dict[ExpertId, tuple[int, ...]]:
-    """Return the epochs of the first ``count`` experts of a registry."""
-    index: dict[ExpertId, tuple[int, ...]] = ray.get(registry.index.remote())
-    return {expert: epochs for expert, epochs in index.items() if expert < count}
