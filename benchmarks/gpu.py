@@ -61,6 +61,7 @@ class Size:
     px: int = 224
     pairs: int = 100
     steps: int = 8
+    dim: int = 2304
     repeat: int = 3
 
     def study(self, scope: str, gradient: str = "exact") -> Resolved:
@@ -71,7 +72,7 @@ class Size:
             f"data={{name: shapes, image_px: {self.px}}}",
             f"student.image={image}",
             "student.text={encoder: tfidf, dim: 768, train: frozen, head: mlp}",
-            "student.embed_dim=2304",
+            f"student.embed_dim={self.dim}",
             "search={}",
             f"method={{name: bi_trajectory, num_pairs: {self.pairs}, inner_steps: {self.steps}, "
             f"gradient: {gradient}, inner_lr: 0.01}}",
@@ -91,7 +92,9 @@ class Size:
         return run
 
 
-SMALLEST = Size(scopes=("full",), variants=("exact/FP32",), model="test_nfnet", px=32, pairs=4, steps=2, repeat=1)
+SMALLEST = Size(
+    scopes=("full",), variants=("exact/FP32",), model="test_nfnet", px=32, pairs=4, steps=2, dim=64, repeat=1
+)
 
 
 def gradients(run: Distillation) -> dict[str, Tensor]:
