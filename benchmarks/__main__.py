@@ -2,8 +2,8 @@
 
 python -m benchmarks [--smallest] [NAME ...]
 
-With ``--smallest`` each only compares what both sides compute, at a size of seconds; ratios are printed and not judged.
-Ends with 1 if a benchmark failed, which is one whose sides differ too.
+With ``--smallest`` each only compares what both sides compute, at a size of seconds; ratios are printed and not judged,
+so that as many run at once as there are CPUs. Ends with 1 if a benchmark failed, which is one whose sides differ too.
 """
 
 import argparse
@@ -14,21 +14,39 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from benchmarks.common import Row, table
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
-    "gradients", "encode_once", "experts", "trajectories", "buffers", "overhead", "scoring", "coco_scale", "startup",
+    "startup", "overhead", "buffers", "gradients", "experts", "trajectories", "encode_once", "scoring", "coco_scale",
 )  # fmt: skip
+"""The benchmarks; those that take longest at the smallest size begin first."""
+WITHOUT_CLAIMS = ("gpu", "profile")
+"""Those that claim nothing about a CPU: run at the smallest size too, so that they stay usable."""
 ELSEWHERE = (
-    ("an outer step, heads: launches", "6,060", "<= 1500", "needs a GPU: python -m benchmarks.gpu speed"),
+    ("an outer step, heads: launches", "6,060", "<= 1500", "needs a GPU: python -m benchmarks.gpu --what speed"),
     ("scoring a set on a GPU", "one student after another", ">= 5", "needs a GPU"),
     ("the Flickr8k job, small recipe", "7 min 27 s", "<= 0.54", "needs photos and idle cores: LOG.md"),
     ("the demo", "2 min 16 s", "<= 0.66", "needs idle cores: time make demo, LOG.md"),
 )
 """Claims that are shown elsewhere: claim, reference, goal, and where."""
+
+
+def run(name: str, folder: Path, *, smallest: bool) -> list[Row] | None:
+    """Run one benchmark, and return its rows, or None if it failed; at the smallest size print all at its end."""
+    file, began = folder / f"{name}.json", time.perf_counter()
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}  # as a trial with one CPU has
+    words = [sys.executable, "-m", f"benchmarks.{name}", "--rows", str(file), *["--smallest"] * smallest]
+    kept = subprocess.PIPE if smallest else None
+    if not smallest:
+        print(f"\n== {name}", flush=True)
+    done = subprocess.run(words, cwd=ROOT, env=environment, stdout=kept, stderr=kept and subprocess.STDOUT, text=True)
+    said = f"\n== {name}\n{done.stdout}" if smallest else ""
+    print(f"{said}== {name}: {time.perf_counter() - began:.0f} s", flush=True)
+    return None if done.returncode else [Row(**one) for one in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def main() -> int:
@@ -37,21 +55,21 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--smallest", action="store_true", help="compare both sides at the smallest size, and no more")
     given = parser.parse_args()
-    if unknown := set(given.names) - set(NAMES):
-        parser.error(f"expected names of {', '.join(NAMES)}, found {', '.join(sorted(unknown))}")
-    rows, failed, began = list[Row](), list[str](), time.perf_counter()
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}  # as a trial with one CPU has
-    with tempfile.TemporaryDirectory() as folder:
-        for name in given.names or NAMES:
-            print(f"\n== {name}", flush=True)
-            file, started = Path(folder) / f"{name}.json", time.perf_counter()
-            words = [sys.executable, "-m", f"benchmarks.{name}", "--rows", str(file), *["--smallest"] * given.smallest]
-            if subprocess.run(words, cwd=ROOT, env=environment).returncode:
-                failed.append(name)
-            else:
-                rows += [Row(**one) for one in json.loads(file.read_text(encoding="utf-8"))]
-            print(f"== {name}: {time.perf_counter() - started:.0f} s", flush=True)
-    if not given.names:
+    known = (*NAMES, *WITHOUT_CLAIMS) if given.smallest else NAMES
+    if unknown := set(given.names) - set(known):
+        parser.error(f"expected names of {', '.join(known)}, found {', '.join(sorted(unknown))}")
+    names, began = given.names or known, time.perf_counter()
+    at_once = len(os.sched_getaffinity(0)) if given.smallest else 1
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
+        running = {pool.submit(run, name, Path(folder), smallest=given.smallest): name for name in names}
+        try:
+            found = {running[done]: done.result() for done in as_completed(running)}
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    failed = [name for name in names if found[name] is None]
+    rows = [row for name in names for row in found[name] or ()]
+    if not given.names and not given.smallest:
         rows += [Row(claim, against, "-", "-", math.nan, goal, why) for claim, against, goal, why in ELSEWHERE]
     print(f"\n{table(rows, judged=not given.smallest)}\n")
     print(f"All in {time.perf_counter() - began:.0f} s. Seconds are the processor's unless a row says otherwise.")

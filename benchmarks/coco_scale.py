@@ -4,7 +4,8 @@ python -m benchmarks.coco_scale [--dim 4] [--chosen 100] [--only draw]
 
 The data have COCO's shape and random contents: 113,287 training images by reference, 566,747 captions, and 5,000 x
 25,000 for ranking. Prints the seconds and the peak memory of each step beyond what was held before it. There is no
-published code to compare with, so the largest peak is compared with a bound.
+published code to compare with, so the largest peak is compared with a bound; the captions that are drawn are compared
+with those of a plain loop.
 """
 
 import tempfile
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from benchmarks.common import Row, main, peak
+from benchmarks.common import Row, check_same, main, peak
 from engine.coresets import WarmupStatistics, forgetting, herding, k_center, load_warmup, random, save_warmup
 from engine.data.pairs import PairDataset, one_an_image
 from engine.evaluation.full_data import ForgettingCounter
@@ -94,6 +95,14 @@ class Coco:
         order = torch.randperm(CAPTIONS, generator=named_generator(0, "order"))
         return one_an_image(self.caption_image, order)
 
+    def draw_plainly(self) -> Tensor:
+        """Draw the same captions in a plain loop."""
+        first: dict[int, int] = {}
+        order = torch.randperm(CAPTIONS, generator=named_generator(0, "order"))
+        for caption in order.tolist():
+            first.setdefault(int(self.caption_image[caption]), caption)
+        return torch.tensor(list(first.values()))
+
     def rank(self) -> dict[str, float]:
         """Rank the captions and the images of a test split for each other."""
         draw = named_generator(0, "rank")
@@ -132,8 +141,10 @@ SMALLEST = Size(only="draw")
 def measure(size: Size) -> Iterator[Row]:
     """Print every step, and yield the one with the largest peak."""
     largest = ("", 0.0)
+    coco = Coco(size.dim, size.chosen)
+    check_same("captions drawn, of other images", float((coco.draw() != coco.draw_plainly()).sum()), limit=0)
     print(f"{'step':28} {'seconds':>8} {'MiB':>8}")
-    for name, step in Coco(size.dim, size.chosen).steps().items():
+    for name, step in coco.steps().items():
         if name.startswith(size.only):
             spent, above, _ = peak(step)
             print(f"{name:28} {spent.processor:8.2f} {above / 2**20:8.0f}", flush=True)

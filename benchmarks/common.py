@@ -20,10 +20,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from engine.peak_memory import PeakMemory
 from engine.provenance import commit, device_name, versions
 
 TITLES = ("claim", "against", "ours", "theirs", "ratio", "goal", "met")
-STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+compared: list[str] = []
+"""What ``check_same`` has compared in this process."""
+CPU = torch.device("cpu")
 
 
 class Spent(NamedTuple):
@@ -85,10 +88,18 @@ def header(size: object) -> str:
     return f"commit {commit()}, {names}, {device_name()}{f', {model[1]}' if model else ''}, {load}; {size}"
 
 
+def synchronise() -> None:
+    """Wait for the GPU, if this process uses one."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def timed(call: Callable[[], Any]) -> tuple[Spent, Any]:
-    """Call, and return the seconds of this process with what was returned."""
+    """Call, and return the seconds of this process until a GPU has ended too, with what was returned."""
+    synchronise()
     began = time.perf_counter(), time.process_time()
     result = call()
+    synchronise()
     return Spent(time.perf_counter() - began[0], time.process_time() - began[1]), result
 
 
@@ -108,20 +119,16 @@ def interleave(ways: Mapping[str, Callable[[], Any]], repeat: int) -> tuple[dict
     return {name: median(each) for name, each in spent.items()}, results
 
 
-def peak(call: Callable[[], Any]) -> tuple[Spent, float, Any]:
+def peak(call: Callable[[], Any], device: torch.device = CPU) -> tuple[Spent, float, Any]:
     """Call, and return the seconds, the peak bytes beyond what was held before (NaN if unknown), and the result."""
-    try:
-        PEAK_RESET.write_text("5")
-        held = _bytes("VmRSS")
-    except OSError:
-        held = math.nan
+    measured, held = PeakMemory(device), 0
+    if device.type == "cuda":
+        held = torch.cuda.memory_allocated(device)
+    elif measured.bytes() is not None:
+        held = int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024  # type: ignore[index]
     spent, result = timed(call)
-    return spent, math.nan if math.isnan(held) else _bytes("VmHWM") - held, result
-
-
-def _bytes(entry: str) -> float:
-    """Read one entry of the memory statistics of this process."""
-    return 1024 * float(next(line for line in STATUS.read_text().splitlines() if line.startswith(entry)).split()[1])
+    found = measured.bytes()
+    return spent, math.nan if found is None else found - held, result
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -137,8 +144,15 @@ def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> floa
     return math.sqrt(away / sum(float(value.double().square().sum()) for value in theirs.values()))
 
 
+def cosine(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """Return the cosine of two sets of named tensors, each taken as one vector."""
+    flat = [torch.cat([one[name].double().flatten() for name in theirs]) for one in (ours, theirs)]
+    return float(torch.nn.functional.cosine_similarity(*flat, dim=0))
+
+
 def check_same(what: str, away: float, *, limit: float) -> None:
     """Print how far both sides are apart, and end the benchmark if that is beyond ``limit``."""
+    compared.append(what)
     line = f"{what}: both sides differ by {away:.1e}, at most {limit:.0e} is expected"
     if not away <= limit:
         raise SystemExit(f"error: {line}")
@@ -161,6 +175,8 @@ def main(doc: str | None, size: type, smallest: object, measure: Callable[[Any],
     chosen = size(**({} if judged else asdict(smallest)) | named)
     print(header(chosen), flush=True)
     rows = list(measure(chosen))
+    if rows and not judged and not compared:
+        raise SystemExit("error: a claim was measured, but nothing was compared")
     if file:
         file.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
     if rows:

@@ -1,25 +1,24 @@
 """Claim: on a GPU an outer step is exact, comes again bit by bit, and takes the memory that is estimated for it.
 
-python -m benchmarks.gpu [exact repeat memory full speed experts] [--scopes full heads] [--variants exact/FP32 ...]
-                         [--model nfnet_l0] [--px 224] [--pairs 100] [--steps 8] [--repeat 3]
+python -m benchmarks.gpu [--what memory exact repeat full speed experts] [--scopes full heads]
+                         [--variants exact/FP32 ...] [--model nfnet_l0] [--px 224] [--pairs 100] [--steps 8]
+                         [--repeat 3]
 
 Takes outer steps of bi-trajectory matching on random images with an encoder of timm (random weights) and texts of 768
-dimensions, in the scopes ``full`` (the whole image encoder is trained) and ``heads``. ``exact`` compares gradients on
-few pairs, in two precisions; ``repeat`` compares the bits of two steps; ``memory`` compares the peak of a step with its
-estimate; ``full`` asks for more memory than there is; ``speed`` times steps and counts their kernels and waits;
-``experts`` times an expert's batches. Runs on a CPU too, at sizes such as ``--model test_nfnet --px 32 --pairs 8``.
+dimensions, in the scopes ``full`` (the whole image encoder is trained) and ``heads``. ``memory`` compares the peak of a
+step with its estimate, in a process of its own; ``exact`` compares gradients on few pairs, in several precisions;
+``repeat`` compares the bits of two steps; ``full`` asks for more memory than there is; ``speed`` times steps and counts
+their kernels and waits; ``experts`` times an expert's batches. Runs on a CPU too, at sizes such as ``--model test_nfnet
+--px 32 --pairs 8``.
 
 A variant is a gradient and a precision: ``FP32`` is the engine's policy, ``TF32`` and ``bf16`` (autocast) compute in
 these, ``free`` is FP32 and ``fast`` TF32 with whatever kernels cudnn finds fastest, in any order.
 """
 
-import argparse
-import statistics
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,61 +27,74 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.common import Row, check_same, cosine, difference, in_fresh_process, interleave, main, peak
+from benchmarks.cuda import DEVICE, kernels, precision, waits
 from engine import build
 from engine.build import Setup
 from engine.config.load import Resolved, load, resolve
 from engine.data.prepared import PreparedPairs
-from engine.determinism import set_policy
 from engine.distill import Distillation
 from engine.experts.train import train_epoch
 from engine.io.paths import Paths
-from engine.peak_memory import PeakMemory
 from engine.rng import named_generator
 from engine.studies.preflight.dummy_inputs import dummy_run, dummy_setup
+from engine.studies.preflight.memory import stepped, trial_bytes
 
 GIB = 2**30
 SPACE = Path(__file__).parents[1] / "tests" / "tiny.yaml"
 NOWHERE = Paths(data=Path("/nowhere"), weights=Path("/nowhere"), cache=Path("/nowhere"))
-DEVICE = build.default_device()
+PRECISIONS = ("FP32", "TF32", "bf16")
+LAUNCHES = 6060
+"""Kernels and copies of an outer step in the scope ``heads`` on an H100, when its goal was set."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """The encoder and the numbers of a step."""
+    """What is measured, the encoder and the numbers of a step; each variant's step is timed ``repeat`` times."""
 
-    model: str
-    px: int
-    pairs: int
-    steps: int
-    scope: str = "full"
-    gradient: str = "exact"
+    what: tuple[str, ...] = ("memory", "exact", "repeat", "full", "speed", "experts")
+    scopes: tuple[str, ...] = ("full", "heads")
+    variants: tuple[str, ...] = (
+        "exact/FP32", "exact/TF32", "exact/bf16", "exact/free", "exact/fast", "truncated/FP32", "stored/FP32",
+    )  # fmt: skip
+    model: str = "nfnet_l0"
+    px: int = 224
+    pairs: int = 100
+    steps: int = 8
+    dim: int = 2304
+    repeat: int = 3
 
-    def study(self) -> Resolved:
+    def study(self, scope: str, gradient: str = "exact") -> Resolved:
         """Return the study of such steps."""
-        train, head = ("full", "linear") if self.scope == "full" else ("frozen", "mlp")
+        train, head = ("full", "linear") if scope == "full" else ("frozen", "mlp")
         image = f"{{encoder: timm, model: {self.model}, pretrained: false, train: {train}, head: {head}}}"
         words = (
             f"data={{name: shapes, image_px: {self.px}}}",
             f"student.image={image}",
             "student.text={encoder: tfidf, dim: 768, train: frozen, head: mlp}",
-            "student.embed_dim=2304",
+            f"student.embed_dim={self.dim}",
             "search={}",
             f"method={{name: bi_trajectory, num_pairs: {self.pairs}, inner_steps: {self.steps}, "
-            f"gradient: {self.gradient}, inner_lr: 0.01}}",
+            f"gradient: {gradient}, inner_lr: 0.01}}",
         )
         return resolve(load(SPACE, list(words)))
 
-    def setup(self) -> Setup:
+    def setup(self, scope: str) -> Setup:
         """Return the student on the device with random inputs."""
-        study = self.study()
+        study = self.study(scope)
         return dummy_setup(study, NOWHERE, build.build_text_encoder(study, NOWHERE), DEVICE)
 
-    def run(self, setup: Setup | None = None) -> Distillation:
+    def run(self, scope: str, gradient: str = "exact", setup: Setup | None = None) -> Distillation:
         """Return a run whose synthetic images are random, as far as a real expert is not."""
-        run = dummy_run(self.study(), setup or self.setup())
+        run = dummy_run(self.study(scope, gradient), setup or self.setup(scope))
         images = run.state.synthetic.images
         images.data = torch.rand(images.shape, generator=named_generator(0, "pixels")).to(images)
         return run
+
+
+SMALLEST = Size(
+    scopes=("full",), variants=("exact/FP32",), model="test_nfnet", px=32, pairs=4, steps=2, dim=64, repeat=1
+)
 
 
 def gradients(run: Distillation) -> dict[str, Tensor]:
@@ -103,234 +115,170 @@ def in_precision(run: Distillation, dtype: torch.dtype) -> Distillation:
     return run
 
 
-def synchronise() -> None:
-    """Wait for the GPU, if there is one."""
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
+def print_error(error: Exception, what: str) -> None:
+    """Print the first line of an error with its type."""
+    print(f"  {what}: {type(error).__name__}: {str(error).splitlines()[0][:160]}", flush=True)
 
 
-def seconds(call: Callable[[], Any], repeat: int) -> list[float]:
-    """Return the seconds of each of ``repeat`` calls after one that warms up."""
-    spent = []
-    for _ in range(repeat + 1):
-        synchronise()
-        began = time.perf_counter()
-        call()
-        synchronise()
-        spent.append(time.perf_counter() - began)
-    return spent[1:]
-
-
-def kernels(call: Callable[[], Any]) -> tuple[int, float]:
-    """Return the kernels and copies of a call and the seconds that they took, and print the five that took most."""
-    if DEVICE.type != "cuda":
-        return 0, 0.0
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        call()
-        synchronise()
-    events = [e for e in profile.key_averages() if e.device_type == torch.autograd.DeviceType.CUDA]
-    total = sum(e.self_device_time_total for e in events)
-    for event in sorted(events, key=lambda e: -e.self_device_time_total)[:5]:
-        print(f"    {event.self_device_time_total / total:4.0%} {event.count:>6} x {event.key[:110]}")
-    return sum(e.count for e in events), sum(e.self_device_time_total for e in events) / 1e6
-
-
-def waits(call: Callable[[], Any]) -> int:
-    """Return how often a call waits for the GPU, as torch sees it."""
-    if DEVICE.type != "cuda":
-        return 0
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        call()
-        torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing" in str(warning.message) for warning in said)
-
-
-@contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Compute as the name of a variant's precision says."""
-    set_policy()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name in ("TF32", "bf16", "fast")
-    torch.backends.cudnn.deterministic = name not in ("free", "fast")
-    torch.backends.cudnn.benchmark = name in ("free", "fast")
-    with torch.autocast(DEVICE.type, torch.bfloat16) if name == "bf16" else nullcontext():
-        yield
-    set_policy()
-
-
-def told(error: Exception) -> str:
-    """Return the first line of an error with its type."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
-
-
-def away(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
-    """Return the relative error and the cosine of each gradient."""
-    parts = []
-    for name in ("synthetic.images", "synthetic.texts", "synthetic.log_rates.image"):
-        a, b = found[name].double().flatten(), wanted[name].double().flatten()
-        cosine = float(a @ b / a.norm() / b.norm())
-        parts.append(f"{name.removeprefix('synthetic.')} {float((a - b).norm() / b.norm()):.1e} (cos {cosine:.6f})")
-    return ", ".join(parts)
-
-
-def exact(size: Size) -> None:
-    """Compare the exact gradient with the stored one, and both precisions with float64."""
+def exact(size: Size, scope: str) -> Iterator[Row]:
+    """Compare the exact gradient with the stored one, and all precisions with float64."""
     small = replace(size, pairs=min(16, size.pairs), steps=min(4, size.steps))
     found: dict[tuple[str, torch.dtype], dict[str, Tensor]] = {}
     for dtype in (torch.float64, torch.float32):
         for gradient in ("stored", "exact", "truncated"):
             with precision("FP32"):
-                found[gradient, dtype] = gradients(in_precision(replace(small, gradient=gradient).run(), dtype))
-    print(f"exact: {small}")
-    for dtype in (torch.float64, torch.float32):
-        reference = found["stored", dtype]
-        print(f"  {dtype}: exact against stored: {away(found['exact', dtype], reference)}")
-        print(f"  {dtype}: truncated against stored: {away(found['truncated', dtype], reference)}")
-    print(f"  float32 against float64: {away(found['exact', torch.float32], found['exact', torch.float64])}")
-    for name in ("TF32", "bf16"):
+                found[gradient, dtype] = gradients(in_precision(small.run(scope, gradient), dtype))
+    compared = {
+        f"{dtype}, {gradient} with stored": (found[gradient, dtype], found["stored", dtype])
+        for dtype in (torch.float64, torch.float32)
+        for gradient in ("exact", "truncated")
+    }
+    for name in PRECISIONS:
         with precision(name):
-            print(
-                f"  {name} against float64: {away(gradients(small.run()), found['exact', torch.float64])}", flush=True
-            )
+            compared[f"{name} with float64"] = gradients(small.run(scope)), found["exact", torch.float64]
+    for what, (one, other) in compared.items():
+        parts = ("synthetic.images", "synthetic.texts", "synthetic.log_rates.image")
+        pairs = {name: ({name: one[name]}, {name: other[name]}) for name in parts}
+        text = [f"{name} {difference(*both):.1e} (cosine {cosine(*both):.6f})" for name, both in pairs.items()]
+        print(f"  {scope}, {what}: {', '.join(text).replace('synthetic.', '')}", flush=True)
+    for dtype, limit in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
+        away = difference(found["exact", dtype], found["stored", dtype])
+        check_same(f"{scope}, {dtype}: exact gradient", away, limit=limit)
+    yield from ()
 
 
-def repeat(size: Size) -> None:
+def repeat(size: Size, scope: str) -> Iterator[Row]:
     """Compare the bits of four runs of two outer steps, without and with strictly deterministic algorithms."""
+    setup = size.setup(scope)
 
     def state() -> dict[str, Tensor]:
-        run = size.run(setup)
+        run = size.run(scope, setup=setup)
         run.run(2)
         return {name: value.clone() for name, value in run.state.state_dict().items()}
 
-    setup = size.setup()
     for strict in (False, True):
         torch.use_deterministic_algorithms(strict, warn_only=False)
         try:
             with precision("FP32"):
                 first, *others = [state() for _ in range(4)]
-            equal = all(torch.equal(first[name], other[name]) for other in others for name in first)
-            print(f"repeat: {size.scope}, strict {strict}: {'the same bits' if equal else 'OTHER BITS'}", flush=True)
+            unequal = sum(not torch.equal(first[name], other[name]) for other in others for name in first)
+            check_same(f"{scope}, strict {strict}: tensors of other bits in three further runs", unequal, limit=0)
         except RuntimeError as error:
-            print(f"repeat: {size.scope}, strict {strict}: {told(error)}", flush=True)
-        torch.use_deterministic_algorithms(False)
+            print_error(error, f"{scope}, strict {strict}")
+        finally:
+            torch.use_deterministic_algorithms(False)
+    yield from ()
 
 
-def memory(size: Size) -> None:
-    """Compare the measured peak of an outer step with its estimate."""
-    from engine.studies.preflight.memory import stepped, trial_bytes
-
-    setup = size.setup()
-    estimate = trial_bytes(cast(Any, SimpleNamespace(study=size.study(), samples=1)), setup).step or 0
+def needed(size: Size, scope: str) -> tuple[int, float, int, int]:
+    """Return the estimate of a step, its peak, what the allocator holds then, and what the process needs beside it."""
+    setup = size.setup(scope)
+    estimate = trial_bytes(cast(Any, SimpleNamespace(study=size.study(scope), samples=1)), [setup]).step or 0
     with precision("FP32"):
-        run = stepped(size.run(setup))
+        run = stepped(size.run(scope, setup=setup))
         run.run(1)
-        peak = PeakMemory(DEVICE)
-        run.run(1)
-        found = peak.bytes() or 0
-    held, context = 0, 0
-    if DEVICE.type == "cuda":
-        free, total = torch.cuda.mem_get_info()
-        held = torch.cuda.memory_reserved()
-        context = total - free - held
-    print(
-        f"memory: {size.scope}, {size.gradient}: peak {found / GIB:.2f} GiB, estimate {estimate / GIB:.2f} "
-        f"({found / max(estimate, 1):.2f} of it), reserved {held / GIB:.2f} GiB, beside it {context / GIB:.2f} GiB",
-        flush=True,
-    )
-
-
-def full(size: Size) -> None:
-    """Ask for more memory than the GPU has, and print the error, and whether a smaller step runs after it."""
+        before = torch.cuda.memory_allocated() if DEVICE.type == "cuda" else 0
+        above = peak(partial(run.run, 1), DEVICE)[1]
     if DEVICE.type != "cuda":
-        return
-    try:
-        replace(size, pairs=max(400, size.pairs), gradient="stored").run().run(1)
-        print("full: it fits")
-    except RuntimeError as error:
-        print(f"full: {error}")
-    torch.cuda.empty_cache()
-    replace(size, pairs=4, steps=1).run().run(1)
-    print("full: a smaller step runs in the same process", flush=True)
+        return estimate, above, 0, 0
+    (free, total), held = torch.cuda.mem_get_info(), torch.cuda.memory_reserved()
+    return estimate, before + above, held, total - free - held
 
 
-def speed(size: Size, repeat: int, variants: list[str]) -> None:
-    """Time an outer step in each variant."""
-    setup = size.setup()
-    for gradient, _, name in (variant.partition("/") for variant in variants):
-        with precision(name):
-            try:
-                run = replace(size, gradient=gradient).run(setup)
-                peak = PeakMemory(DEVICE)
-                spent = seconds(lambda run=run: run.run(1), repeat)  # type: ignore[misc]
-                found = (peak.bytes() or 0) / GIB
-                counted, busy = kernels(lambda run=run: run.run(1)) if repeat > 1 else (0, 0.0)  # type: ignore[misc]
-                waited = waits(lambda run=run: run.run(1))  # type: ignore[misc]
-                print(
-                    f"speed: {size.scope:<5} {gradient:<9} {name}: {statistics.median(spent):.3f} s "
-                    f"({min(spent):.3f} to {max(spent):.3f}), {counted} kernels, busy {busy:.3f} s, {waited} waits, "
-                    f"peak {found:.2f} GiB",
-                    flush=True,
-                )
-            except (RuntimeError, ArithmeticError) as error:
-                print(f"speed: {size.scope:<5} {gradient:<9} {name}: {told(error)}", flush=True)
-        if DEVICE.type == "cuda":
-            torch.cuda.empty_cache()
+def memory(size: Size, scope: str) -> Iterator[Row]:
+    """Compare the measured peak of an outer step with its estimate."""
+    estimate, found, held, beside = in_fresh_process(needed, size, scope)
+    print(f"  {scope}: reserved {held / GIB:.2f} GiB, beside it {beside / GIB:.2f} GiB", flush=True)
+    yield Row(
+        f"GPU: peak of an outer step, {scope}", "its estimate", f"{found / GIB:.2f} GiB", f"{estimate / GIB:.2f} GiB",
+        found / max(estimate, 1), "<= 1.1", "workspaces of kernels are not estimated",
+    )  # fmt: skip
 
 
-def experts(size: Size) -> None:
-    """Time an expert's batches of 128 random images, from memory to the update."""
-    setup, random = size.setup(), np.random.default_rng(0)
+def full(size: Size, scope: str) -> Iterator[Row]:
+    """Ask for more memory than the GPU has, and print the error; a smaller step must run after it."""
+    if DEVICE.type == "cuda" and scope == "full":
+        try:
+            replace(size, pairs=max(400, size.pairs)).run(scope, "stored").run(1)
+            print("  full: it fits")
+        except RuntimeError as error:
+            print_error(error, scope)
+        torch.cuda.empty_cache()
+        replace(size, pairs=4, steps=1).run(scope).run(1)
+        print("  full: a smaller step runs in the same process", flush=True)
+    yield from ()
+
+
+def speed(size: Size, scope: str) -> Iterator[Row]:
+    """Time an outer step in each variant; the first one is what the others are compared with."""
+    setup, first = size.setup(scope), math.nan
+    for variant in size.variants:
+        gradient, _, name = variant.partition("/")
+        try:
+            with precision(name):
+                run = size.run(scope, gradient, setup)
+                step = partial(run.run, 1)
+                above = peak(step, DEVICE)[1]
+                spent = interleave({variant: step}, size.repeat)[0][variant].clock
+                counted, busy = kernels(step) if size.repeat > 1 else (0, 0.0)
+                waited = waits(step)
+        except (RuntimeError, ArithmeticError) as error:
+            print_error(error, f"{scope}, {variant}")
+            continue
+        finally:
+            if DEVICE.type == "cuda":
+                torch.cuda.empty_cache()
+        first = spent if math.isnan(first) else first
+        print(
+            f"  {scope}, {variant}: {counted} kernels, busy {busy:.3f} s, {waited} waits, "
+            f"peak {above / GIB:.2f} GiB above the student and the set",
+            flush=True,
+        )
+        yield Row(
+            f"GPU: an outer step, {scope}, {variant}", size.variants[0], f"{spent:.3g} s", f"{first:.3g} s",
+            spent / first, "",
+        )  # fmt: skip
+        if counted and (scope, variant) == ("heads", "exact/FP32"):
+            claim = "GPU: an outer step, heads: launches"
+            yield Row(claim, f"{LAUNCHES:,}", f"{counted:,}", f"{LAUNCHES:,}", counted, "<= 1500", "not fused")
+
+
+def experts(size: Size, scope: str) -> Iterator[Row]:
+    """Time an epoch of an expert in batches of 128 random images, from memory to the update."""
+    setup, random = size.setup(scope), np.random.default_rng(0)
     number = 1024 if DEVICE.type == "cuda" else 16
     given = setup.pairs["train"]
     images = given.images[:number]
     if images.ndim == 4:
         images = random.integers(0, 256, images.shape, dtype=np.uint8)
     pairs = PreparedPairs(np.array(images), given.texts[:number], np.arange(number))
-    recipe = replace(build.expert_recipe(size.study()), batch_size=128)
+    recipe = replace(build.expert_recipe(size.study(scope)), batch_size=128)
     params = setup.student.init_params(named_generator(0, "expert"))
-    for name in ("FP32", "TF32", "bf16"):
+
+    def epoch() -> None:
+        train_epoch(setup.student, params, pairs, recipe=recipe, generator=named_generator(0, "epoch"))
+
+    first = math.nan
+    for name in PRECISIONS:
         with precision(name):
-            peak = PeakMemory(DEVICE)
-            spent = seconds(
-                lambda: train_epoch(setup.student, params, pairs, recipe=recipe, generator=named_generator(0, "epoch")),
-                3,
-            )
-        rate, peak_gib = number / statistics.median(spent), (peak.bytes() or 0) / GIB
-        print(f"experts: {size.scope:<5} {name}: {rate:.0f} pairs a second, peak {peak_gib:.2f} GiB", flush=True)
+            above = peak(epoch, DEVICE)[1]
+            rate = number / interleave({name: epoch}, size.repeat)[0][name].clock
+        first = rate if math.isnan(first) else first
+        print(f"  {scope}, {name}: peak {above / GIB:.2f} GiB above the student", flush=True)
+        claim = f"GPU: an expert's pairs a second, {scope}, {name}"
+        yield Row(claim, PRECISIONS[0], f"{rate:,.0f} /s", f"{first:,.0f} /s", rate / first, "")
 
 
-def main() -> None:
-    """Print what was asked for, in both scopes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    everything = ("exact", "repeat", "memory", "full", "speed", "experts")
-    parser.add_argument("what", nargs="*", default=everything)
-    variants = ["exact/FP32", "exact/TF32", "exact/bf16", "exact/free", "exact/fast", "truncated/FP32", "stored/FP32"]
-    parser.add_argument("--scopes", nargs="+", default=["full", "heads"])
-    parser.add_argument("--variants", nargs="+", default=variants)
-    parser.add_argument("--model", default="nfnet_l0")
-    parser.add_argument("--px", type=int, default=224)
-    parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--repeat", type=int, default=3)
-    given = parser.parse_args()
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU"
-    print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, {name}; {vars(given)}", flush=True)
-    for scope in given.scopes:
-        size = Size(given.model, given.px, given.pairs, given.steps, scope)
-        calls: dict[str, Callable[[], None]] = {
-            "exact": lambda size=size: exact(size),  # type: ignore[misc]
-            "repeat": lambda size=size: repeat(size),  # type: ignore[misc]
-            "memory": lambda size=size: memory(size),  # type: ignore[misc]
-            "full": lambda size=size: full(size) if size.scope == "full" else None,  # type: ignore[misc]
-            "speed": lambda size=size: speed(size, given.repeat, given.variants),  # type: ignore[misc]
-            "experts": lambda size=size: experts(size),  # type: ignore[misc]
-        }
-        for what in given.what:
-            began = time.perf_counter()
-            calls[what]()
-            print(f"  ({what} took {time.perf_counter() - began:.0f} s)", flush=True)
+CHECKS = {"memory": memory, "exact": exact, "repeat": repeat, "full": full, "speed": speed, "experts": experts}
+
+
+def measure(size: Size) -> Iterator[Row]:
+    """Yield the rows of what is asked for, in each scope."""
+    for what in size.what:
+        for scope in size.scopes:
+            print(f"{what}:", flush=True)
+            yield from CHECKS[what](size, scope)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, Size, SMALLEST, measure)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import Row, Spent, check_same, in_fresh_process, main, median, peak
+from benchmarks.common import Row, Spent, check_same, cosine, difference, in_fresh_process, main, median, peak
 from engine.io.paths import Paths
 from engine.losses.matching import matching_losses
 from engine.models.heads import HeadName, build_head
@@ -109,13 +109,12 @@ def measure(size: Size) -> Iterator[Row]:
         above = {mode: statistics.median(run[1] for run in runs) for mode, runs in found.items()}
         error = {}
         for mode, runs in found.items():
-            gradient = runs[0][2]
-            cosine = float((gradient * reference).sum() / np.linalg.norm(gradient) / np.linalg.norm(reference))
-            error[mode] = float(np.linalg.norm(gradient - reference) / np.linalg.norm(reference))
+            both = [{"images": torch.from_numpy(array)} for array in (runs[0][2], reference)]
+            error[mode] = difference(*both)
             ratio = spent[mode].processor / spent["stored"].processor
             print(
                 f"{steps:>5}  {mode:<10} {spent[mode].processor:>8.2f} {ratio:>8.2f}x {above[mode] / 1e6:>8.0f} "
-                f"{cosine:>8.4f} {error[mode]:>10.1e}",
+                f"{cosine(*both):>8.4f} {error[mode]:>10.1e}",
                 flush=True,
             )
         check_same(f"gradient of the images, T = {steps}", error["exact"], limit=1e-4)

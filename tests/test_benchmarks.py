@@ -2,7 +2,9 @@
 
 import math
 import pkgutil
-from dataclasses import is_dataclass, replace
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -10,19 +12,19 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import scale
-from benchmarks.__main__ import NAMES
-from benchmarks.common import Row, check_same, difference, interleave, peak, table
+from benchmarks import common, scale
+from benchmarks.__main__ import NAMES, WITHOUT_CLAIMS
+from benchmarks.common import Row, check_same, cosine, difference, interleave, peak, table
 
-OTHERS = {"__main__", "common", "gpu", "profile", "scale"}
+OTHERS = {"__main__", "common", "cuda", "scale"}
 
 
 def test_every_benchmark_is_run_by_the_command_or_known_as_another() -> None:
     found = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
-    assert found - OTHERS == set(NAMES)
+    assert found - OTHERS == {*NAMES, *WITHOUT_CLAIMS}
 
 
-@pytest.mark.parametrize("name", [*NAMES, "profile"])
+@pytest.mark.parametrize("name", [*NAMES, *WITHOUT_CLAIMS])
 def test_a_benchmark_has_sizes_and_a_measure(name: str) -> None:
     module = import_module(f"benchmarks.{name}")
     assert is_dataclass(module.Size)
@@ -55,6 +57,36 @@ def test_sides_that_differ_end_the_benchmark() -> None:
         check_same("numbers", difference(ours, theirs), limit=1e-3)
     with pytest.raises(SystemExit):
         check_same("numbers", math.nan, limit=1e-3)
+
+
+@dataclass(frozen=True)
+class Size:
+    away: float = 0.0
+
+
+def measure(size: Size) -> Iterator[Row]:
+    if size.away >= 0:
+        check_same("numbers", size.away, limit=1.0)
+    yield Row("a", "x", "1 s", "2 s", 0.5, "")
+
+
+@pytest.mark.parametrize(("away", "error"), [(0.5, ""), (2.0, "both sides differ"), (-1.0, "nothing was compared")])
+def test_a_claim_of_the_smallest_size_compares_both_sides(
+    away: float, error: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(common, "compared", [])
+    monkeypatch.setattr("sys.argv", ["a", "--smallest", f"--away={away}", "--rows", str(tmp_path / "rows.json")])
+    with pytest.raises(SystemExit, match=error) if error else nullcontext():
+        common.main("A claim.", Size, Size(), measure)
+    assert (tmp_path / "rows.json").exists() == (not error)
+
+
+def test_the_cosine_is_that_of_all_numbers() -> None:
+    ours, theirs = (
+        {"a": torch.tensor([1.0]), "b": torch.tensor([[0.0]])},
+        {"a": torch.tensor([3.0]), "b": torch.ones(1, 1)},
+    )
+    assert cosine(ours, theirs) == pytest.approx(3 / math.sqrt(10))
 
 
 def test_ways_are_called_in_turn() -> None:

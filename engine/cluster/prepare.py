@@ -12,10 +12,11 @@ from engine.cluster import runtime
 from engine.cluster.errors import one_sentence_errors
 from engine.data.cache import ShardedArray
 from engine.io.files import exclusive
-from engine.io.progress import bar
+from engine.io.progress import bar, echo
 from engine.io.storage import on_disk
 from engine.specification import Specification
 
+LOCK = ".prepare.lock"
 KIND = "accelerator_type:"
 """What the name of a resource begins with by which Ray tells the kind of a node's GPUs."""
 
@@ -23,8 +24,8 @@ KIND = "accelerator_type:"
 def prepare(specification: Specification, cluster: runtime.Cluster) -> Specification:
     """Make the arrays that this machine lacks, and return the specification by which all processes open them.
 
-    Of several commands one makes them, and the others wait. Shards stay in the storage only where others may need them:
-    in an object store, and on disks where nodes do not see this machine's cache.
+    Of several commands one makes them, and the others say for whom they wait. Shards stay in the storage only where
+    others may need them: in an object store, and on disks where nodes do not see this machine's cache.
 
     Raises:
         ValueError: the data cannot be used as the study is configured.
@@ -34,7 +35,8 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
     specification = replace(specification, made_on=kind_of_device(granted))
     arrays = [array for setup in specification.setups(device="cpu") for array in setup.arrays.values()]
     if not all(array.here for array in arrays):
-        with exclusive(specification.paths.cache / ".prepare.lock"), one_sentence_errors(specification.storage):
+        lock = exclusive(specification.paths.cache / LOCK, on_wait=_announce)
+        with lock, one_sentence_errors(specification.storage):
             for one, setup in zip(specification.of_each_student(), specification.setups(device="cpu"), strict=True):
                 _make(one, setup.arrays, granted, cluster.slots(granted))
     storage, cache = specification.storage, specification.paths.cache
@@ -46,6 +48,11 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
         elif on_disk(storage):
             array.forget_shards()
     return specification
+
+
+def _announce(holder: str) -> None:
+    """Print who makes the arrays that this command waits for."""
+    echo(f"These data are being prepared by {holder}; this command waits and uses what it finds then.")
 
 
 def kind_of_device(granted: Mapping[str, float]) -> str:

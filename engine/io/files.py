@@ -6,11 +6,13 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +84,29 @@ def _replacing(path: Path, kind: str) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive(path: Location) -> Iterator[None]:
+def exclusive(path: Location, *, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Wait for the lock file ``path`` and hold it against other threads and processes.
 
-    Object stores have no locks: nothing is held there, and writers have to tolerate each other.
+    With ``on_wait`` the holder writes its process, host and the time into the file, and one that has to wait calls
+    ``on_wait`` once with these words. Object stores have no locks: nothing is held there, and writers have to tolerate
+    each other.
     """
     if not isinstance(path, Path):
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if on_wait is not None:  # a holder that took the lock this moment has not written yet
+                on_wait(path.read_text(encoding="utf-8").strip() or "another process")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if on_wait is not None:
+            since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {platform.node()} since {since}\n")
+            handle.flush()
         yield
 
 

@@ -1,5 +1,10 @@
-"""What frozen networks make of many data is made by actors, in shards, once."""
+"""What frozen networks make of many data is made by actors, in shards, once, and one that waits for it says so."""
 
+import platform
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +12,7 @@ import pytest
 import torch
 
 from engine import build
-from engine.cluster.prepare import kind_of_device, prepare
+from engine.cluster.prepare import LOCK, kind_of_device, prepare
 from engine.cluster.runtime import Cluster
 from engine.data.cache import SHARD
 from engine.specification import Specification
@@ -19,12 +24,28 @@ from tests.tiny import tiny_job
 CLUSTER = Cluster(joined=False, cpus=2, gpus=0, object_store_bytes=2**30)
 
 
+HOLDING = """
+import sys
+from pathlib import Path
+from engine.io.files import exclusive
+with exclusive(Path(sys.argv[1]), on_wait=sys.exit):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 @pytest.fixture
-def specification(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Specification:
-    """Return a study whose training captions are more than a shard, and its photos are not."""
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a storage, with the weights of the small text encoder beside it."""
     monkeypatch.setenv("VLDD_WEIGHTS", str(tmp_path / "weights"))
     tiny_bert(tmp_path / "weights" / "tiny-bert")
-    job = tiny_job(tmp_path / "runs", "data.train_images=840", *FROZEN, BERT)
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def specification(storage: Path) -> Specification:
+    """Return a study whose training captions are more than a shard, and its photos are not."""
+    job = tiny_job(storage, "data.train_images=840", *FROZEN, BERT)
     check_here(job)
     return job.specification
 
@@ -51,3 +72,25 @@ def test_finished_shards_stay_and_the_others_are_made_by_actors(ray_local: None,
     with torch.no_grad():
         wanted = student.image.prepare(torch.from_numpy(images.copy()).float() / 255).numpy()
     np.testing.assert_array_equal(arrays["photos of val"].open(), wanted)
+
+
+def test_a_command_says_for_whose_arrays_it_waits(
+    ray_local: None, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specification, said = tiny_job(storage, *FROZEN, BERT).specification, ""
+    words = [sys.executable, "-c", HOLDING, str(specification.paths.cache / LOCK)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other, ThreadPoolExecutor(1) as pool:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        preparing, began = pool.submit(prepare, specification, CLUSTER), time.monotonic()
+        while not said and not preparing.done() and time.monotonic() < began + 60:
+            time.sleep(0.05)
+            said = capsys.readouterr().out
+        waited = not preparing.done()
+        other.stdin.close()
+        preparing.result(60)
+    assert waited
+    assert said.startswith(f"These data are being prepared by process {other.pid} on {platform.node()} since 20")
+    assert said.count("\n") == 1
+    assert all(array.here for array in specification.setup(device="cpu").arrays.values())

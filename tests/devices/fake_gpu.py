@@ -217,12 +217,38 @@ class _Factories(TorchDispatchMode):
         return _run(func, args, kwargs or {})
 
 
+ROUNDED = ("conv1d", "conv2d", "conv3d", "linear", "matmul", "mm", "addmm", "bmm", "baddbmm", "einsum")
+"""Operations, of those that torch's autocast computes in few bits, that encoders call."""
+_aten, _others = torch.library.Library("aten", "IMPL"), torch.library.Library("_", "IMPL")
+
+
+def _register() -> None:
+    """Register the device, and for ``ROUNDED`` what autocast does on it: torch leaves both to the device."""
+    _setup_privateuseone_for_python_backend(NAME)
+    module = getattr(torch, NAME)
+    module.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
+    key = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
+
+    def rounded(func: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            kind = torch.get_autocast_dtype(NAME)
+            with torch._C._ExcludeDispatchKeyGuard(key):
+                few = tree_map_only(Tensor, lambda value: value.to(kind) if value.is_floating_point() else value, args)
+                return func(*few, **kwargs)
+
+        return run
+
+    _others.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    for name in ROUNDED:
+        _aten.impl(name, rounded(getattr(torch.ops.aten, name)), "AutocastPrivateUse1")
+
+
 @contextmanager
 def fake_gpu() -> Iterator[tuple[torch.device, Ledger]]:
     """Yield the simulated GPU and what is counted while the block runs."""
     global _ledger
     if torch._C._get_privateuse1_backend_name() != NAME:
-        _setup_privateuseone_for_python_backend(NAME)
+        _register()
     before, _ledger = _ledger, Ledger()
     try:
         with torch.autograd.set_multithreading_enabled(False), _Functions(), _Factories():

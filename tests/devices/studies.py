@@ -106,6 +106,13 @@ def steps() -> Iterator[Row]:
                 usual = (scope, method, gradient) in USUAL
                 words = (f"method={{name: {method}, num_pairs: 8, {inner}}}",)
                 yield Row(f"{scope}, {method}, {gradient}", student, words, usual)
+    for method in components.names("method"):
+        found = components.find("method", method)
+        scope = "heads" if "frozen_encoders" in found.needs else "full"  # type: ignore[attr-defined]
+        fewer = {"max_epoch": 2, "inner_steps": 2}
+        short = "".join(f", {key}: {number}" for key, number in fewer.items() if key in found.__dataclass_fields__)  # type: ignore[attr-defined]
+        words = ("precision=bf16", f"method={{name: {method}, num_pairs: 8{short}}}")
+        yield Row(f"bf16, {method}", SCOPES[scope], words, True)
     for name, options in MORE.items():
         usual = name in ("init kmeans", "real pairs", "pyramid, views")
         yield Row(name, SCOPES["full"], (f"method={{num_pairs: 8, {options}}}",), usual)
@@ -129,7 +136,7 @@ def steps() -> Iterator[Row]:
 
 @dataclass
 class Bench:
-    """Setups and experts of the rows; those of one student and one set of images are made once."""
+    """Setups and experts of the rows; those of one student, one set of images and one precision are made once."""
 
     paths: Paths
     _setups: dict[tuple[object, ...], Setup] = field(default_factory=dict)
@@ -148,7 +155,7 @@ class Bench:
     def setup(self, row: Row, device: torch.device) -> Setup:
         """Return the data and the student of a row on a device."""
         study = self.study(row)
-        key = (device, row.student, study.data.model_dump_json())
+        key = (device, study.precision, row.student, study.data.model_dump_json())
         if key not in self._setups:
             self._setups[key] = build.build_setup(study, self.paths, str(device))
             list(self._setups[key].pairs.values())  # made now, and on this device
@@ -158,7 +165,7 @@ class Bench:
         """Return two experts of a row, trained on the CPU."""
         study, setup = self.study(row), self.setup(row, CPU)
         epochs = max(1, build.method(study).epochs()[-1])
-        key = (row.student, study.data.model_dump_json(), study.experts.model_dump_json(), epochs)
+        key = (study.precision, row.student, study.data.model_dump_json(), study.experts.model_dump_json(), epochs)
         if key not in self._experts:
             self._experts[key] = [dict(self.expert(row, setup, number=number, epochs=epochs)) for number in range(2)]
         return MemorySource(self._experts[key])

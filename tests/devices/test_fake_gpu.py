@@ -86,6 +86,21 @@ def test_numbers_and_derivatives_are_those_of_the_cpu(gpu: Device) -> None:
     assert torch.equal(there.cpu(), second_derivative(values))
 
 
+def test_autocast_rounds_products_and_their_gradients_as_on_the_cpu(gpu: Device) -> None:
+    found = []
+    for device in (torch.device("cpu"), gpu[0]):
+        values, weights = (torch.linspace(-1, 1, 12).reshape(shape).to(device) for shape in ((3, 4), (4, 3)))
+        values.requires_grad_()
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            product = values @ weights
+        (gradient,) = torch.autograd.grad(product.float().square().sum(), values)
+        found.append((product, gradient))
+    for here, there in zip(*found, strict=True):
+        assert (there.device.type, there.dtype) == ("fakegpu", here.dtype)
+        assert torch.equal(here, there.cpu())
+    assert found[0][0].dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(
     ("call", "waits", "copies"),
     [

@@ -65,8 +65,21 @@ def test_outer_steps_are_those_of_the_cpu_and_resume(row: Row, bench: Bench, tmp
     with other_device() as (device, ledger):
         found = two_steps(bench, row, device, ledger, tmp_path)
     assert {name: far for name in wanted if not (far := distance(wanted[name], found[name])) <= CLOSE} == {}
+    assert all(value.isfinite().all() for value in found.values())
     assert not ledger.fused
     assert not (ledger.unrepeatable and row.name in DEFAULT_STUDENTS)
+
+
+BF16 = [row for row in ROWS if "precision=bf16" in row.rest]
+
+
+@pytest.mark.parametrize("row", BF16, ids=[row.name for row in BF16])
+def test_rows_in_bf16_are_not_those_in_fp32(row: Row, bench: Bench) -> None:
+    both = [row, replace(row, rest=("precision=fp32", *row.rest[1:]))]
+    few, full = (build.distillation(bench.study(one), bench.setup(one, CPU), bench.experts(row)) for one in both)
+    few.run(1)
+    full.run(1)
+    assert 1e-4 < distance(state(full)["synthetic.images"], state(few)["synthetic.images"]) < 0.1
 
 
 def of_scope(scope: str) -> Row:

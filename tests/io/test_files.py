@@ -1,10 +1,15 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and locks."""
 
+import os
+import platform
+import threading
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from engine.io.files import atomic_path, digest, read_json, write_json
+from engine.io.files import atomic_path, digest, exclusive, read_json, write_json
 
 
 def listing(folder: Path) -> list[str]:
@@ -118,3 +123,44 @@ def test_a_digest_knows_order_and_borders() -> None:
     assert len({digest(*given) for given in parts}) == len(parts)
     assert digest("ü", b"x") == digest("ü".encode(), "x")
     assert len(digest()) == 16
+
+
+def test_one_that_waits_for_a_lock_hears_once_who_holds_it_and_since_when(tmp_path: Path) -> None:
+    path, heard, held = tmp_path / "folder" / "lock", list[str](), list[str]()
+
+    def wait() -> None:
+        with exclusive(path, on_wait=heard.append):
+            held.append("now")
+
+    for _ in range(2):  # a second holder is not taken for the first
+        waiting = threading.Thread(target=wait)
+        with exclusive(path, on_wait=pytest.fail):
+            began = time.time()
+            waiting.start()
+            while not heard and time.time() < began + 30:
+                time.sleep(0.01)
+            assert not held
+        waiting.join(30)
+        (words,) = heard
+        process, since = words.split(" since ")
+        assert process == f"process {os.getpid()} on {platform.node()}"
+        assert abs(datetime.fromisoformat(since).timestamp() - began) < 5
+        assert held == ["now"]
+        heard.clear()
+        held.clear()
+
+
+def test_the_wait_for_a_holder_that_has_not_said_who_it_is(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def give_up(holder: str) -> None:
+        heard.append(holder)
+        raise TimeoutError
+
+    with (
+        exclusive(tmp_path / "lock"),
+        pytest.raises(TimeoutError),
+        exclusive(tmp_path / "lock", on_wait=give_up),
+    ):
+        pass
+    assert heard == ["another process"]

@@ -45,6 +45,18 @@ def test_a_shortcut_of_trajectories_can_be_timed(tmp_path: Path) -> None:
     assert time_dummy(tiny_job(tmp_path, SHORTCUT, "search={}", LEARNED).specification).outer_step > 0
 
 
+def test_a_pyramid_and_views_add_the_seconds_of_showing_them(tmp_path: Path) -> None:
+    words = ["data.image_px=64", "search={}", "method.num_pairs=40"]
+    shown = ["method.images=pyramid", "method.views={count: 2, crop: [0.5, 0.9]}"]
+    plain, richer = tiny_job(tmp_path, *words), tiny_job(tmp_path, *words, *shown)
+    found = [time_dummy(job.specification) for job in (plain, richer)]
+    assert found[1].showing > 3 * found[0].showing
+    sizes, showing = build.data_set(plain.study).sizes(plain.specification.paths), Costs(showing=60.0)
+    steps = plain.study.budget.outer_steps
+    for job in (plain, richer):
+        assert add_up(job, showing, sizes).trials == pytest.approx(60.0 * steps * job.samples)
+
+
 def test_a_slow_step_is_timed_with_fewer_pairs_and_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
 

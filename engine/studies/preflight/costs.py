@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from engine.evaluation.protocol import real_set
 from engine.evaluation.retrieval import retrieval_metrics
 from engine.evaluation.student import embed_split, train_student
 from engine.experts.train import train_epoch
+from engine.methods import Metrics, Sources, State
 from engine.rng import named_generator
 from engine.specification import Specification
 from engine.studies.preflight.dummy_inputs import captions, dummy_run, dummy_setup, with_method
@@ -36,17 +37,30 @@ LONGEST = 0.25
 class Costs:
     """Seconds of one CPU, or of the GPU, for one of each thing that a study repeats.
 
-    The last two are zero where the caches are filled.
+    ``outer_step`` is the method's gradient from one view of the images, ``showing`` everything else in an outer step:
+    rendering a pyramid, cropping all views, the way back, and the optimiser. The last two are zero where the caches are
+    filled.
     """
 
     expert_batch: float = 0.0
     outer_step: float = 0.0
+    showing: float = 0.0
     student_step: float = 0.0
     image_embedded: float = 0.0
     caption_embedded: float = 0.0
     score_compared: float = 0.0
     image_cached: float = 0.0
     caption_cached: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A method whose loss is the sum of all that is learned, which takes no time."""
+
+    def backward(self, state: State, sources: Sources, generator: torch.Generator) -> Metrics:
+        """Add a gradient of one to every number."""
+        torch.stack([value.sum() for value in state.parameters() if value.requires_grad]).sum().backward()
+        return {"loss": 0.0}
 
 
 def time_prepared(specification: Specification) -> Costs:
@@ -105,6 +119,11 @@ def _time_steps(study: Resolved, setup: Setup) -> Costs:
         run = dummy_run(_smaller(study, number), setup)
         return lambda: run.method.backward(run.state, run.sources, generator)
 
+    def showing(number: int) -> Callable[[], Any]:
+        run = dummy_run(with_method(study, num_pairs=number), setup)
+        run.method = cast(Any, Sum())
+        return lambda: run.run(1)
+
     def student_step(number: int) -> Callable[[], Any]:
         some, one = real_set(student, train, torch.arange(number), setup.device), replace(recipe, epochs=1)
         rates = dict.fromkeys(MODALITIES, 0.01)
@@ -116,6 +135,7 @@ def _time_steps(study: Resolved, setup: Setup) -> Costs:
     return Costs(
         expert_batch=seconds(expert_batch, expert.batch_size),
         outer_step=seconds(outer_step, _pairs_per_outer_step(study)),
+        showing=seconds(showing, study.method.num_pairs),
         student_step=seconds(student_step, min(recipe.batch_size, study.method.num_pairs)),
         image_embedded=seconds(lambda n: embedded(images[:n], texts[:1]), len(images)) / len(images),
         caption_embedded=seconds(lambda n: embedded(images[:1], texts[:n]), len(texts)) / len(texts),

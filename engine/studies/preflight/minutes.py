@@ -56,7 +56,7 @@ def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:
     validations = math.ceil(budget.outer_steps / budget.evaluate_every)
     passes = study.method.views.count if study.method.views else 1
     passes *= 1 + len(study.students) if study.method.students == "summed" else 1
-    trial = budget.outer_steps * passes * costs.outer_step
+    trial = budget.outer_steps * (passes * costs.outer_step + costs.showing)
     trial += validations * (1 + len(study.students)) * (_student(study, own, costs) + (eval_points + 1) * val)
 
     def scored(number: int, *, learned: int) -> float:
