@@ -24,6 +24,7 @@ class TrialTable(tune.Callback):
     def __init__(self, study: Study, *, trials: int) -> None:
         self.study, self.lines = study, list[TrialLine]()
         self._bar = Bar("distilling", total=trials * study.budget.outer_steps, unit="outer steps")
+        self._known = False
         self._results: dict[str, dict[str, Any]] = {}
         self._since: dict[str, float] = {}
 
@@ -69,7 +70,9 @@ class TrialTable(tune.Callback):
         """
         self.lines = [self._line(one, state if one is moved else _STATES.get(one.status)) for one in trials]
         steps = self.study.budget.outer_steps
-        self._bar.move(sum(line.outer_step if line.state in ("running", "waiting") else steps for line in self.lines))
+        done = sum(line.outer_step if line.state in ("running", "waiting") else steps for line in self.lines)
+        (self._bar.move if self._known else self._bar.begin)(done)  # the steps of earlier sessions
+        self._known = True
 
     def _line(self, trial: Any, state: str | None) -> TrialLine:
         result = self._results.get(trial_name(trial)) or (trial.last_result if trial.status == Trial.TERMINATED else {})
