@@ -15,7 +15,7 @@ from rich.text import Text
 EVERY_S = 60.0
 """Seconds between two lines about a bar where there is no terminal."""
 EARLY_S = 1.0
-"""Seconds after its beginning in which work that a bar is told of was done before, such as scores that are kept."""
+"""Progress this soon after the beginning was made by earlier commands (kept scores), and has no part in the rate."""
 
 
 class Bar:
@@ -54,7 +54,8 @@ class Bar:
         self._progress.update(self._task, completed=done, count=self._count())
         if now - self._told >= EVERY_S and not sys.stderr.isatty():
             self._told = now
-            print(f"{self._label}: {', '.join(filter(None, [self._count(), self._pace()]))}", file=sys.stderr)
+            sys.stderr.write(f"{self._label}: {', '.join(filter(None, [self._count(), self._pace()]))}\n")
+            sys.stderr.flush()
 
     def _count(self) -> str:
         return f"{self.done:,.10g}/{self._total:,.10g} {self._unit}".rstrip()

@@ -73,7 +73,7 @@ class Baselines:
 
 
 def set_name(name: str) -> str:
-    """Return the name of a set in tables: its own, with what tells it from real pairs that are called the same."""
+    """Return the name of a set in tables, marked as distilled where a coreset or all pairs have the same name."""
     return f"{name} (distilled)" if name in (ALL_PAIRS, *components.names("coreset")) else name
 
 

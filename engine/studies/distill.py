@@ -40,7 +40,7 @@ from engine.tracking import Tracker
 
 
 def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
-    """Run what is missing of a study, print first what that will take and last its table, and return the table."""
+    """Run the missing parts of a study and return its table; an estimate is printed first, and the table last."""
     with one_sentence_errors(job.specification.storage):
         if not fresh and job.finished:
             return show(job)
@@ -53,7 +53,7 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
 
 
 def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
-    """Run what is missing of a study, and return its table; as ``distill``, but nothing is printed of either."""
+    """Run the missing parts of a study, and return its table; neither this nor an estimate is printed."""
     if job.finished:
         return read_table(job.folder)
     check_here(job)

@@ -23,7 +23,7 @@ from engine.studies.tracked import open_run
 from engine.synthetic.set import load_set
 from engine.tracking.mlflow.tracker import RunIdentity
 from tests.finished import Finished
-from tests.runs import Recorded, recorded, recorded_rows
+from tests.runs import recorded, recorded_rows
 from tests.tiny import tiny_job
 
 
@@ -47,53 +47,70 @@ def test_a_set_of_an_unknown_text_encoder_is_named(
     assert str(caught.value).startswith(f"{file}: the text encoder of its texts")
 
 
-def test_a_set_is_scored_with_each_student_beside_random_and_all_pairs(finished: Finished, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def named(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Return a study that has the name of a coreset, with experts and scores of the tiny one."""
+    folder, left_out = tmp_path_factory.mktemp("named"), ("mlflow.db*", "artifacts", "spool", "studies")
+    shutil.copytree(finished.job.specification.storage, folder / "runs", ignore=shutil.ignore_patterns(*left_out))
+    job = make_job("random", tiny_job(folder / "runs", "budget.outer_steps=2", "baselines.coresets=[random]").study)
+    return Finished(job, distill(job))
+
+
+def test_a_study_may_have_the_name_of_a_coreset(named: Finished) -> None:
+    own, random, full = named.rows
+    assert [(row.name, row.kind) for row in named.rows] == [
+        ("random (distilled)", "set"),
+        ("random", "coreset"),
+        ("all pairs", "all pairs"),
+    ]
+    assert own.robustness is not None
+    runs = {run.name: run for run in recorded_rows(named.job)}
+    for row in (own, random, full):
+        run = runs[f"{row.name}, {row.pairs} pairs"]
+        assert (run.tags["kind"], run.metrics["test/mean_recall"]) == (row.kind, row.mean["mean_recall"])
+    made_by = dict(commands(read_study(named.job.folder)))
+    assert [made_by[f"{row.name}, 8 pairs"].split()[1] for row in (own, random)] == ["distill", "coreset"]
+
+
+def test_a_set_is_scored_with_each_student_beside_random_and_all_pairs(named: Finished, tmp_path: Path) -> None:
     other = tmp_path / "wider.yaml"
     other.write_text("student.image.width: 16\n", encoding="utf-8")
-    shutil.copytree(finished.job.specification.storage, tmp_path / "runs")
-    job = tiny_job(tmp_path / "runs")
+    job, sets = named.job, ("random (distilled)", "random", "all pairs")
     rows = score_file(job, None, students=[str(other)], local=True)
-    names = [f"{row}, {student}" for student in ("own student", "wider") for row in ("tiny", "random", "all pairs")]
+    names = [f"{row}, {student}" for student in ("own student", "wider") for row in sets]
     assert [row.name for row in rows] == names
-    assert rows[0].mean == finished.rows[0].mean
+    assert rows[0].mean == named.rows[0].mean
     assert rows[3].mean != rows[0].mean
     assert all(row.recovery is not None for row in (rows[0], rows[3]))
     study = read_study(job.folder)
     assert list(study.students) == rows[3:]
     cells = transfers([*study.rows, *study.students])
-    table = [(one, "own student") for one in ("tiny, 8 pairs", "random, 8 pairs", "all pairs")]
-    assert [*cells] == [*table, *((one, "wider") for one, _ in table)]
+    labels = ("random (distilled), 8 pairs", "random, 8 pairs", "all pairs")
+    assert [*cells] == [(label, student) for student in ("own student", "wider") for label in labels]
     page = (job.folder / "report.html").read_text(encoding="utf-8")
     assert all(f'<th scope="row">{name}</th>' in page for name in names[3:])
     assert ">wider</text>" in page
     score_file(job, None, students=[str(other)], local=True)
     assert list(read_study(job.folder).students) == rows[3:], "once"
 
-    [study], _ = recorded(job)
-    assert (study.name, study.status) == ("tiny", "FINISHED")
-    assert {"students.json", "report.html"} <= study.artifacts
-    assert read_table_of_run(study) == [[row.name, row.pairs] for row in rows[3:]]
-    runs = {run.name: run for run in recorded_rows(job)}
-    own = [f"{row.name}, {row.pairs} pairs" for row in finished.rows]
-    assert sorted(runs) == sorted([*own, *(f"{row.name}, {row.pairs} pairs" for row in rows[3:])]), "once"
+    [run], _ = recorded(job)
+    assert (run.name, run.status) == ("random", "FINISHED")
+    assert {"students.json", "report.html"} <= run.artifacts
+    table = read_json(run.folder / "other students.json")["data"]
+    assert [line[:2] for line in table] == [[row.name, row.pairs] for row in rows[3:]]
+    of_rows = recorded_rows(job)
+    runs = {run.name: run for run in of_rows}
+    assert len(of_rows) == len(runs) == len(named.rows) + 3, "once"
     for row in rows[3:]:
         run = runs[f"{row.name}, {row.pairs} pairs"]
-        assert (run.status, run.parent, run.tags["student"], run.tags["kind"]) == (
-            "FINISHED",
-            "tiny",
-            "wider",
-            row.kind,
-        )
+        assert (run.status, run.parent, run.tags["student"]) == ("FINISHED", "random", "wider")
+        assert run.tags["kind"] == row.kind
         assert run.metrics["test/mean_recall"] == row.mean["mean_recall"]
         assert run.metrics["test/recovery"] == row.recovery
-        assert runs["tiny, 8 pairs"].metrics.keys() >= run.metrics.keys()
-    assert [runs[name].tags.get("unseen") for name in ("tiny, 8 pairs", "tiny, wider, 8 pairs")] == ["false", "true"]
+        assert runs["random (distilled), 8 pairs"].metrics.keys() >= run.metrics.keys()
+    unseen = [runs[f"random (distilled), {name}8 pairs"].tags["unseen"] for name in ("", "wider, ")]
+    assert unseen == ["false", "true"]
     assert rows[3].note.startswith("an unseen student: image convnet ")
-
-
-def read_table_of_run(run: Recorded) -> list[list[object]]:
-    """Return set and pairs of the rows of other students, as MLflow shows them in a study's run."""
-    return [line[:2] for line in read_json(run.folder / "other students.json")["data"]]
 
 
 def test_another_set_with_other_students_has_a_run_of_its_own_and_none_while_mlflow_is_away(
@@ -120,22 +137,6 @@ def test_another_set_with_other_students_has_a_run_of_its_own_and_none_while_mlf
     assert (found.tags["unseen"], found.tags["scope"]) == ("true", "image frozen, text frozen")
     assert runs["random (distilled), own student, 8 pairs"].tags["unseen"] == "false"
     assert not (job.folder / "students.json").exists(), "the set is of no study here"
-
-
-def test_a_study_may_have_the_name_of_a_coreset(finished: Finished, tmp_path: Path) -> None:
-    shutil.copytree(finished.job.specification.storage, tmp_path / "runs")
-    study = tiny_job(tmp_path / "runs", "budget.outer_steps=2", "baselines.coresets=[random]").study
-    job = make_job("random", study)
-    own, random, full = distill(job)
-    assert [(row.name, row.kind) for row in (own, random, full)] == [
-        ("random (distilled)", "set"), ("random", "coreset"), ("all pairs", "all pairs")]  # fmt: skip
-    assert own.robustness is not None
-    runs = {run.name: run for run in recorded_rows(job) if run.parent == "random"}
-    assert {name: (run.tags["kind"], run.metrics["test/mean_recall"]) for name, run in runs.items()} == {
-        f"{row.name}, {row.pairs} pairs": (row.kind, row.mean["mean_recall"]) for row in (own, random, full)
-    }
-    made_by = dict(commands(read_study(job.folder)))
-    assert [made_by[f"{row.name}, 8 pairs"].split()[1] for row in (own, random)] == ["distill", "coreset"]
 
 
 def test_rows_of_one_name_and_another_kind_are_other_runs(tmp_path: Path) -> None:

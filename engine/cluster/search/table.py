@@ -64,9 +64,9 @@ class TrialTable(tune.Callback):
         self._update(trials, trial, "failed")
 
     def _update(self, trials: Sequence[Any], moved: Any, state: str | None) -> None:
-        """Read all trials; Tune changes the status of the one that has ``moved`` later, so that its ``state`` is given.
+        """Read the states of all trials, except for the trial ``moved``, whose new ``state`` Tune does not show yet.
 
-        None is that of a trial that has ended.
+        ``state`` None: it has ended.
         """
         self.lines = [self._line(one, state if one is moved else _STATES.get(one.status)) for one in trials]
         steps = self.study.budget.outer_steps
