@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
 
@@ -16,6 +17,7 @@ EVERY_S = 60.0
 """Seconds between two lines about a bar where there is no terminal."""
 EARLY_S = 1.0
 """Progress this soon after the beginning was made by earlier commands (kept scores), and has no part in the rate."""
+_LISTENER: ContextVar[Callable[[int], object] | None] = ContextVar("listener", default=None)
 
 
 class Bar:
@@ -106,6 +108,22 @@ def live(drawn: Callable[[], RenderableType], *, stays: bool = True) -> Iterator
     shown = Live(get_renderable=drawn, console=console(), transient=not stays, redirect_stdout=on_terminal)
     with shown:
         yield
+
+
+@contextmanager
+def heard(listener: Callable[[int], object]) -> Iterator[None]:
+    """Call ``listener`` with every number of ``tell`` while the block runs, in this thread."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+def tell(items: int) -> None:
+    """Say that more items of a long computation are done: to the bar that shows it, if there is one."""
+    if (listener := _LISTENER.get()) is not None:
+        listener(items)
 
 
 def echo(sentence: str) -> None:

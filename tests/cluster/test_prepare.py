@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from engine import build
-from engine.cluster.prepare import kind_of_device, prepare
+from engine.cluster.prepare import Preparer, kind_of_device, prepare
 from engine.cluster.runtime import Cluster
 from engine.data.cache import SHARD
+from engine.io.progress import heard
 from engine.specification import Specification
 from engine.studies.preflight.checks import check_here
 from tests.models.text.test_transformers import tiny_bert
@@ -51,3 +52,32 @@ def test_finished_shards_stay_and_the_others_are_made_by_actors(ray_local: None,
     with torch.no_grad():
         wanted = student.image.prepare(torch.from_numpy(images.copy()).float() / 255).numpy()
     np.testing.assert_array_equal(arrays["photos of val"].open(), wanted)
+
+
+def test_an_actor_says_how_far_its_shard_is(specification: Specification) -> None:
+    seen: list[int] = []
+
+    class Watched(Preparer):
+        def _count(self, rows: int) -> None:
+            super()._count(rows)
+            seen.append(self.done())
+
+    preparer = Watched(specification, 1)
+    assert preparer.make("captions of train", 0) == SHARD
+    assert seen == sorted(seen)
+    assert len(seen) > 4
+    assert seen[-1] == SHARD
+    assert preparer.done() == 0, "the next shard begins"
+
+
+def test_photos_and_captions_are_told_in_batches_to_the_innermost_listener(specification: Specification) -> None:
+    arrays = specification.setup(device="cpu").arrays
+    for name, rows in (("photos of train", 840), ("captions of val", 100)):
+        inner: list[int] = []
+        outer: list[int] = []
+        with heard(outer.append):
+            with heard(inner.append):
+                arrays[name].make(0, rows)
+            arrays[name].make(0, 3)
+        arrays[name].make(0, 3)
+        assert (sum(inner), outer) == (rows, [3])
