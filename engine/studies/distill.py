@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from engine.cluster import runtime
@@ -97,10 +98,13 @@ def _train_experts(job: Job, cluster: runtime.Cluster) -> None:
         train_experts(one, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
 
 
+_say_once = cache(echo)
+
+
 def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
     """Start or join Ray, say which, check the study against it, and return it with its nodes."""
     cluster = runtime.start(local=local)
-    echo(cluster.sentence())
+    _say_once(cluster.sentence())
     check_cluster(job, cluster)
     check_disk(job)
     nodes = check_nodes(job.specification.storage)
