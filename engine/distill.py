@@ -71,7 +71,7 @@ class Distillation:
         self.average = None if self.ema is None else deepcopy(self.state.synthetic).requires_grad_(False)
 
     def start_images(self) -> None:
-        """Keep the present images as those that ``bound`` is about."""
+        """Keep a copy of the present images, from which pixels may move by ``bound`` at most."""
         self._start = None if self.bound is None else self.state.synthetic.images.detach().clone()
 
     @property

@@ -71,6 +71,15 @@ def texts_are_learned(metadata: Mapping[str, Any]) -> bool:
     return section is not False
 
 
+def learned_for(metadata: Mapping[str, Any], study: Study) -> bool | None:
+    """Return whether a set is learned for the student of ``study``; None where its metadata name no student."""
+    if not {"image", "text"} <= metadata.get("student", {}).keys():
+        return None
+    return _towers(metadata["student"]) == _towers(study.student.model_dump(mode="json")) or (
+        known_student(metadata, study) > 0
+    )
+
+
 def known_student(metadata: Mapping[str, Any], study: Study) -> int:
     """Return the number of the student of ``study`` among those that a set is learned for: 0 for the own one.
 

@@ -28,7 +28,7 @@ EXIT_INTERRUPTED, EXIT_READER_GONE, EXIT_TERMINATED = 130, 141, 143
 
 @dataclass(frozen=True)
 class Made:
-    """What a task without a table made: what ``--json`` prints of it, and ``--quiet``."""
+    """Result of a task without a table: the document that ``--json`` prints, and the lines that ``--quiet`` prints."""
 
     document: Mapping[str, Any]
     lines: Sequence[str]
@@ -105,7 +105,7 @@ class TaskParser(argparse.ArgumentParser):
         self.add_script_flags(quiet="the table", json="the rows as one JSON document, that of table.json,")
 
     def add_script_flags(self, *, quiet: str, json: str) -> None:
-        """Add ``--quiet`` and ``--json``, which print what they are told here and nothing else on stdout."""
+        """Add ``--quiet`` and ``--json``; ``quiet`` and ``json`` are what they print, in words for the help."""
         said = self.add_mutually_exclusive_group()
         meanings = {"quiet": f"{quiet} and nothing else; an error still is one line on stderr"}
         for word, meaning in (meanings | {"json": f"{json} and all else on stderr"}).items():
@@ -218,7 +218,7 @@ def run(main: Callable[[argparse.Namespace], Answer], argv: Sequence[str] | None
 
 
 def _answered(main: Callable[[argparse.Namespace], Answer], args: argparse.Namespace) -> int:
-    """Return the exit code of ``main``, 0 for rows or what it made; print these alone for ``--quiet`` or ``--json``."""
+    """Return the exit code of ``main``, 0 for rows or ``Made``; with ``--quiet`` or ``--json`` print these alone."""
     said: str | None = getattr(args, "said", None)
     with ExitStack() as elsewhere:
         if said == "quiet":
@@ -243,7 +243,7 @@ def _answered(main: Callable[[argparse.Namespace], Answer], args: argparse.Names
 
 @cache
 def _nowhere() -> TextIO:
-    """Return a stream that forgets what is written; it stays open, since loggers of libraries keep it."""
+    """Return a stream that discards its text; it stays open, since loggers of libraries keep it."""
     return Path(os.devnull).open("w", encoding="utf-8")
 
 

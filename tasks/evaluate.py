@@ -27,7 +27,8 @@ PARSER.add_argument(
     nargs="+",
     default=[],
     metavar="YAML",
-    help="score it with other students too: files of changes of the student, such as student.image: {...}",
+    help="score it with other students too: files of changes of the student, such as student.image: {...}; the rows go "
+    "to MLflow, below the run of the finished study whose set it is, or of another set below a run of their own",
 )
 PARSER.add_argument(
     "--classes",

@@ -12,12 +12,13 @@ from engine.studies.job import EXPERIMENT, Job
 
 @dataclass(frozen=True)
 class Recorded:
-    """One run: its name, how it ended, the run above it, and the names of its artifacts."""
+    """One run: its name, how it ended, the run above it, and its artifacts, by their names in a folder."""
 
     name: str
     status: str
     parent: str | None
     artifacts: frozenset[str]
+    folder: Path
     tags: dict[str, str]
     metrics: dict[str, float]
     params: dict[str, str]
@@ -37,7 +38,8 @@ def recorded_rows(job: Job) -> list[Recorded]:
     """Return the runs of single rows of tables in the job's database."""
     client = MlflowClient(job.mlflow_uri)
     runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
-    return [_recorded(run, {}) for run in runs if run.info.run_name.endswith(" pairs")]
+    known = {run.info.run_id: run.info.run_name for run in runs}
+    return [_recorded(run, known) for run in runs if run.info.run_name.endswith(" pairs")]
 
 
 def _recorded(run: Run, names: dict[str, str]) -> Recorded:
@@ -45,4 +47,6 @@ def _recorded(run: Run, names: dict[str, str]) -> Recorded:
     files = frozenset(path.name for path in folder.iterdir()) if folder.exists() else frozenset()
     parent = run.data.tags.get("mlflow.parentRunId")
     above = names.get(parent, "unknown") if parent else None
-    return Recorded(run.info.run_name, run.info.status, above, files, run.data.tags, run.data.metrics, run.data.params)
+    return Recorded(
+        run.info.run_name, run.info.status, above, files, folder, run.data.tags, run.data.metrics, run.data.params
+    )

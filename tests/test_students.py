@@ -23,6 +23,7 @@ from engine.results.history import HISTORY
 from engine.rng import named_generator
 from engine.studies.distill import distill
 from engine.studies.evaluate import score_file
+from engine.studies.finished import show
 from engine.studies.preflight.checks import check_study
 from engine.synthetic.folder import DESCRIPTION, write_folder
 from engine.synthetic.initialisation import initial_tensors
@@ -193,7 +194,9 @@ def test_students_that_do_not_go_together_are_refused(words: list[str], told: st
         check_study(tiny_job(tmp_path, *words))
 
 
-def test_a_study_of_two_students_has_experts_rates_and_validations_of_both(ray_local: None, tmp_path: Path) -> None:
+def test_a_study_of_two_students_has_experts_rates_and_validations_of_both(
+    ray_local: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = tiny_job(tmp_path, OTHER, "baselines.coresets=[]", "baselines.full_seeds=0", samples=1)
     own = distill(job)[0]
     stores = [one.expert_folder() for one in job.specification.of_each_student()]
@@ -213,9 +216,34 @@ def test_a_study_of_two_students_has_experts_rates_and_validations_of_both(ray_l
     assert (kept.name, kept.mean, kept.learning_rate) == ("tiny, student 2", row.mean, row.learning_rate)
     assert kept.note.startswith("a student that the set was learned for: image convnet ")
     assert "width 16" in kept.note
-    assert "tiny, student 2, 8 pairs" in [run.name for run in recorded_rows(job)]
+    assert kept.note.endswith("only evaluate --students trains this student on all pairs")
+    assert (kept.student, kept.unseen, kept.recovery) == ("student 2", False, None)
+    said = capsys.readouterr().out
+    assert f"tiny, student 2: mean recall {kept.mean['mean_recall']:.1f}, recovery not known\n" in said
+    assert "evaluate --students FILE.yaml trains the student that the file describes on all pairs, too." in said
+    (tags,) = [run.tags for run in recorded_rows(job) if run.name == "tiny, student 2, 8 pairs"]
+    assert (tags["student"], tags["unseen"]) == ("student 2", "false")
     study = read_study(job.folder)
     drawn = {one.name: one for one in of_study(study)}
     assert ">student 2</text>" in drawn["transfer"].svg
     page = (job.folder / "report.html").read_text(encoding="utf-8")
     assert '<th scope="row">tiny, student 2</th>' in page
+    assert "its recovery is not known" in page
+
+    # A file that describes it takes its name, and adds what was not known, here and in MLflow.
+    (tmp_path / "second.yaml").write_text(
+        "student.image: {encoder: convnet, width: 16, depth: 1, grid: 1, train: full, head: mlp}", encoding="utf-8"
+    )
+    rows = score_file(job, None, students=[str(tmp_path / "second.yaml")], local=True)
+    assert [one.name for one in rows[3:]] == [f"{name}, student 2" for name in ("tiny", "random", "all pairs")]
+    now, *_ = read_students(job.folder)
+    assert (now.name, now.mean, now.unseen) == (kept.name, kept.mean, False)
+    assert now.recovery is not None
+    assert "not known" not in (job.folder / "report.html").read_text(encoding="utf-8")
+    (run,) = [run for run in recorded_rows(job) if run.name == "tiny, student 2, 8 pairs"]
+    assert run.metrics["test/recovery"] == pytest.approx(now.recovery)
+    capsys.readouterr()
+    show(job)
+    assert (
+        f"recall {now.mean['mean_recall']:.1f}, {now.recovery:.1f} % of that of all pairs\n" in capsys.readouterr().out
+    )

@@ -141,7 +141,7 @@ def gpu_bytes(smi: str) -> tuple[int, ...]:
 
 
 def names_of_gpus() -> list[str]:
-    """Return the names of this machine's GPUs as its driver tells them; none without nvidia-smi."""
+    """Return the names of this machine's GPUs that nvidia-smi lists; none where that program is missing."""
     try:
         query = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
         return subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()

@@ -1,22 +1,25 @@
 """Make what frozen networks make of the data once, in shards, by actors with the resources of an evaluation."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from engine.cluster import runtime
 from engine.cluster.errors import one_sentence_errors
 from engine.data.cache import ShardedArray
 from engine.io.files import exclusive
-from engine.io.progress import bar, echo
+from engine.io.progress import bar, echo, heard
 from engine.io.storage import on_disk
 from engine.specification import Specification
 
 LOCK = ".prepare.lock"
+POLL_S = 0.5
 KIND = "accelerator_type:"
 """What the name of a resource begins with by which Ray tells the kind of a node's GPUs."""
 
@@ -71,7 +74,8 @@ def _make(
     for name in absent.keys() - sent.keys():
         arrays[name].open()
     number = min(slots, max((len(array.firsts) for array in sent.values()), default=0))
-    options = {**runtime.actor_options(granted), "max_restarts": 2, "max_task_retries": 2}  # a node or two may go
+    # A node or two may go; one thread of an actor makes a shard, while another one says how far it is.
+    options = {**runtime.actor_options(granted), "max_restarts": 2, "max_task_retries": 2, "max_concurrency": 2}
     actors = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
     try:
         for name, array in sent.items():
@@ -87,6 +91,7 @@ class Preparer:
     def __init__(self, specification: Specification, cpus: float) -> None:
         runtime.use_resources(cpus)
         self.specification = specification
+        self._done = 0
 
     def ready(self) -> int:
         """Return 0 rows once the actor runs."""
@@ -94,7 +99,18 @@ class Preparer:
 
     def make(self, name: str, first: int) -> int:
         """Write the shard of the array ``name`` that begins at a row, and return its number of rows."""
-        return self.specification.setup().arrays[name].write(first)
+        try:
+            with heard(self._count):
+                return self.specification.setup().arrays[name].write(first)
+        finally:
+            self._done = 0
+
+    def done(self) -> int:
+        """Return the rows that are done of the shard in work, as far as the encoder says so."""
+        return self._done
+
+    def _count(self, rows: int) -> None:
+        self._done += rows
 
 
 def _make_shards(actors: list[ActorHandle], name: str, array: ShardedArray) -> None:
@@ -104,9 +120,21 @@ def _make_shards(actors: list[ActorHandle], name: str, array: ShardedArray) -> N
     with bar(f"preparing {name}", total=total, done=total - left, unit="rows") as progress:
         busy = {actor.ready.remote(): actor for actor in actors}
         while left:
-            (done, *_), _ = ray.wait(list(busy))
-            actor, rows = busy.pop(done), ray.get(done)
-            left -= rows
-            progress.advance(rows)
-            if missing:
-                busy[actor.make.remote(name, missing.pop(0))] = actor
+            ended, _ = ray.wait(list(busy), timeout=POLL_S)
+            for one in ended:
+                actor = busy.pop(one)
+                left -= ray.get(one)
+                if missing:
+                    busy[actor.make.remote(name, missing.pop(0))] = actor
+            begun = 0 if ended else _rows_begun(list(busy.values()))
+            progress.move(max(progress.done, total - left + begun))
+
+
+def _rows_begun(actors: list[ActorHandle]) -> int:
+    """Return the rows done of unfinished shards; actors that start, or that died, add none."""
+    answers, _ = ray.wait([actor.done.remote() for actor in actors], num_returns=len(actors), timeout=POLL_S)
+    rows = 0
+    for answer in answers:
+        with suppress(RayError):
+            rows += ray.get(answer)
+    return rows

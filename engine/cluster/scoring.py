@@ -126,7 +126,7 @@ def score_classes(
 
 
 def score_captions(specification: Specification, path: Location) -> Result:
-    """Score what a set shows: its images with its captions, embedded anew, without anything else that it learned."""
+    """Score a set by its images and captions alone: no learned text, similarity or rate is used."""
     study, setup, synthetic = specification.study, specification.setup(), load_set(path)
     assert synthetic.captions is not None
     texts = captions_as_texts(study, setup, specification.paths, synthetic.captions)

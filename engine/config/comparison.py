@@ -15,6 +15,7 @@ from engine.config.spaces import parse_yaml, read_space, tables
 from engine.config.strict import Strict, require
 from engine.io.sentences import shown
 from engine.ranges import Count
+from engine.results.row import OWN
 
 Overrides = dict[str, Any]
 
@@ -118,21 +119,26 @@ def transfer_studies(comparison: Comparison, overrides: Overrides) -> Iterator[t
 def given_students(study: Resolved, files: Sequence[str], *, pairs: int) -> dict[str, Resolved]:
     """Return the study of each student, its own first, by names: with random pairs and all pairs as its baselines.
 
-    Each of ``files`` is a YAML file of changes of the student, such as ``student.image: {...}``, named by its stem.
+    Each of ``files`` is a YAML file of changes of the student, such as ``student.image: {...}``, named by its stem, and
+    the study's second student by ``student 2``, and so on, as the study itself names it.
 
     Raises:
         ConfigError: a file cannot be read, changes something else or what does not fit, or two students have one name.
     """
-    shared = {**_FEW_BASELINES, "baselines.pairs": [pairs], "search": {}}
-    studies = {"own student": resolve(change(study, shared, place="the own student"))}
+    alone = {"students": [], "method.students": "drawn"}
+    shared = {**_FEW_BASELINES, "baselines.pairs": [pairs], "search": {}, **alone}
+    further = {number: one.student for number, one in enumerate(study.of_each_student()[1:], start=2)}
+    studies = {OWN: resolve(change(study, shared, place="the own student"))}
     for file in files:
-        if (name := Path(file).stem) in studies:
-            raise ConfigError(f"command line: --students names two students {name!r}, expected files of other names.")
         place, changes = read_space(Path(file))
         for key in changes:
             if not (isinstance(key, str) and (key == "student" or key.startswith("student."))):
                 raise ConfigError(f"{place}: it has the key {shown(key)}, expected student or keys inside of student.")
-        studies[name] = resolve(change(study, {**shared, **changes}, place=place))
+        given = resolve(change(study, {**shared, **changes}, place=place))
+        name = next((f"student {number}" for number, one in further.items() if one == given.student), Path(file).stem)
+        if name in studies:
+            raise ConfigError(f"command line: --students names two students {name!r}, expected files of other names.")
+        studies[name] = given
     return studies
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from engine.io.files import FULL, atomic_path, digest, exclusive
-from engine.io.progress import bar
+from engine.io.progress import bar, heard
 from engine.io.storage import Location, matching, read_whole, remove_tree
 
 SHARD = 4096
@@ -120,9 +120,10 @@ class ShardedArray:
                 before()
             with bar(self.label, total=len(array), unit="rows", stays=before is None) as progress:
                 for first in self.firsts:
-                    rows = self._rows(first)
+                    with heard(progress.advance):
+                        rows = self._rows(first)
                     array[first : first + len(rows)] = rows
-                    progress.advance(len(rows))
+                    progress.move(first + len(rows))
             if self.check is not None:
                 self.check(array)
 

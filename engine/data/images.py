@@ -123,7 +123,7 @@ def decode(file: Path, *, image_px: int) -> UInt8[np.ndarray, "3 h w"]:
 
 def _threaded(function: Callable[[Path], T], files: Sequence[Path], *, label: str) -> Iterator[T]:
     """Apply ``function`` to every file in a few threads, and yield the results in order."""
-    with ThreadPoolExecutor(THREADS) as pool, bar(label, total=len(files)) as progress:
+    with ThreadPoolExecutor(THREADS) as pool, bar(label, total=len(files), unit="photos") as progress:
         for start in range(0, len(files), CHUNK):
             for result in pool.map(function, files[start : start + CHUNK]):
                 yield result

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32, Int64, Shaped, UInt8
 from torch import Tensor
 
+from engine.io.progress import tell
 from engine.models.two_tower import Tower
 
 
@@ -53,8 +54,11 @@ def features(
     tower: Tower, images: UInt8[np.ndarray, "n 3 h w"], *, device: torch.device, chunk: int = 256
 ) -> Float32[np.ndarray, "n f"]:
     """Return the features of images from the frozen part of ``tower``, which sees ``chunk`` images at a time."""
-    parts = (as_inputs(images[first : first + chunk], device) for first in range(0, len(images), chunk))
-    return np.concatenate([tower.prepare(pixels).cpu().numpy() for pixels in parts])
+    parts = []
+    for first in range(0, len(images), chunk):
+        parts.append(tower.prepare(as_inputs(images[first : first + chunk], device)).cpu().numpy())
+        tell(len(parts[-1]))
+    return np.concatenate(parts)
 
 
 class PairsOnDemand(Mapping[Any, Any]):

@@ -35,7 +35,7 @@ _KNOWN = {
 
 
 def terms_of(data: Mapping[str, Any] | None) -> Terms:
-    """Return the terms of the data set that a section ``data`` describes; None: of one that nobody recorded.
+    """Return the terms of the data set that a section ``data`` describes; None: of a set without such a section.
 
     Known photos are found by the name of their folder or annotations. The licence is ``unknown`` for all others.
     """

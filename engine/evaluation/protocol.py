@@ -99,7 +99,7 @@ def student_of_seed(
 
 
 def learned_learning_rates(learning_rates: dict[Modality, float], protocol: Protocol) -> dict[Modality, float]:
-    """Return the learning rates that students take of those that a set has learned."""
+    """Return the learning rates of students: those of the set, or that of images for both modalities."""
     return dict.fromkeys(MODALITIES, learning_rates["image"]) if protocol.shared_learning_rate else learning_rates
 
 

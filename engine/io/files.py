@@ -64,7 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _replacing(path: Path, kind: str) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; what is there in the end takes its place, or goes after an error."""
+    """Yield a temporary name beside ``path``; its content replaces ``path`` at the end, or is deleted on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:

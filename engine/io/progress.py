@@ -1,25 +1,45 @@
-"""Progress bars and other drawings below the printed lines, on a terminal only."""
+"""Progress bars and other drawings below the printed lines of a terminal, and a line a minute in a pipe."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
 from functools import cache
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+EVERY_S = 60.0
+"""Seconds between two lines about a bar where there is no terminal."""
+EARLY_S = 1.0
+"""Progress this soon after the beginning was made by earlier commands (kept scores), and has no part in the rate."""
+_LISTENER: ContextVar[Callable[[int], object] | None] = ContextVar("listener", default=None)
 
 
 class Bar:
-    """How far one piece of work is, as a line with a bar and the time that is left."""
+    """How far one piece of work is, as a line with a bar, the rate and the time that is left."""
 
     def __init__(self, label: str, *, total: float, unit: str = "", done: float = 0) -> None:
-        texts = [TextColumn("{task." + name + "}", markup=False) for name in ("description", "fields[count]")]
-        columns = texts[0], BarColumn(), texts[1], TimeElapsedColumn(), TimeRemainingColumn()
-        self._total, self._unit = total, unit
-        self._progress = Progress(*columns, console=console())
-        self._task = self._progress.add_task(label, total=total, count="")
+        self._label, self._total, self._unit = label, total, unit
+        described, count, pace = (
+            TextColumn("{task." + name + "}", markup=False) for name in ("description", "fields[count]", "fields[pace]")
+        )
+        self.done = total
+        beside = len(" ".join([label, self._count(), "0:00:00", "100/min, 10:00:00 left", ""]))
+        drawn = BarColumn(bar_width=min(max(console().width - beside, 4), 40))
+        self._progress = Progress(described, drawn, count, TimeElapsedColumn(), pace, console=console())
+        self._task = self._progress.add_task(label, total=total, count="", pace="")
+        self._told = time.monotonic()
+        self.begin(done)
+
+    def begin(self, done: float) -> None:
+        """Set what was done before, which has no part in the rate."""
+        self._began = time.monotonic()
+        self._from = self._last = (self._began, done)
         self.move(done)
 
     def advance(self, amount: float = 1) -> None:
@@ -27,13 +47,44 @@ class Bar:
         self.move(self.done + amount)
 
     def move(self, done: float) -> None:
-        """Set what is done."""
-        self.done = done
-        count = f"{done:,.10g}/{self._total:,.10g} {self._unit}".rstrip()
-        self._progress.update(self._task, completed=done, count=count)
+        """Set what is done; without a terminal, a line on stderr says so, once a minute."""
+        self.done, now = done, time.monotonic()
+        if now - self._began < EARLY_S:
+            self._from = self._last = (now, done)
+        elif done != self._last[1]:
+            self._last = (now, done)
+        self._progress.update(self._task, completed=done, count=self._count())
+        if now - self._told >= EVERY_S and not sys.stderr.isatty():
+            self._told = now
+            sys.stderr.write(f"{self._label}: {', '.join(filter(None, [self._count(), self._pace()]))}\n")
+            sys.stderr.flush()
+
+    def _count(self) -> str:
+        return f"{self.done:,.10g}/{self._total:,.10g} {self._unit}".rstrip()
+
+    def _pace(self) -> str:
+        """Return the mean rate and the time that is left, or nothing where these are not known yet or no more of use.
+
+        The rate is that between moves, so that it does not fall while a long part is computed.
+        """
+        (started, before), (moved, done) = self._from, self._last
+        if done <= before or done >= self._total:
+            return ""
+        rate = (done - before) / (moved - started)
+        left = max((self._total - done) / rate - (time.monotonic() - moved), 0)
+        return f"{_per_time(rate)}, {timedelta(seconds=round(left))} left"
 
     def __rich__(self) -> RenderableType:
+        self._progress.update(self._task, pace=self._pace())
         return self._progress.get_renderable()
+
+
+def _per_time(rate: float) -> str:
+    """Return a number a second as text: a second, or a minute or an hour where it would be less than one."""
+    times = (1, "s"), (60, "min"), (3600, "h")
+    many, name = next(((many, name) for many, name in times if rate * many >= 1), times[-1])
+    value = rate * many
+    return f"{value:,.{0 if value >= 10 else 1}f}/{name}"
 
 
 @contextmanager
@@ -48,7 +99,7 @@ def bar(label: str, *, total: float, unit: str = "", done: float = 0, stays: boo
 def live(drawn: Callable[[], RenderableType], *, stays: bool = True) -> Iterator[None]:
     """Draw what a function returns four times a second while the block runs; what is printed appears above it.
 
-    A pipe or a file, in place of a terminal on stderr, gets nothing.
+    A pipe or a file, in place of a terminal on stderr, gets none of it; a bar writes a line a minute there.
     """
     if not sys.stderr.isatty():
         yield
@@ -57,6 +108,22 @@ def live(drawn: Callable[[], RenderableType], *, stays: bool = True) -> Iterator
     shown = Live(get_renderable=drawn, console=console(), transient=not stays, redirect_stdout=on_terminal)
     with shown:
         yield
+
+
+@contextmanager
+def heard(listener: Callable[[int], object]) -> Iterator[None]:
+    """Call ``listener`` with every number of ``tell`` while the block runs, in this thread."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+def tell(items: int) -> None:
+    """Say that more items of a long computation are done: to the bar that shows it, if there is one."""
+    if (listener := _LISTENER.get()) is not None:
+        listener(items)
 
 
 def echo(sentence: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def program(name: str) -> str:
-    """Return what a shell in this folder runs a program of this environment by, or its module where it has none."""
+    """Return the words by which a shell in this folder starts a program of this environment, or else its module."""
     own = Path(sys.executable).with_name(name)
     module = "" if own.is_file() else f" -m {name}"
     own = Path(sys.executable) if module else own

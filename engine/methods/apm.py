@@ -57,7 +57,7 @@ class Method:
         return epochs_of_init(self.init)
 
     def initial_state(self, images: Images, texts: Texts, sources: Sources, generator: torch.Generator) -> State:
-        """Return the set with what is known of all real pairs."""
+        """Return the set with the projectors of all real pairs, which do not change."""
         real = real_projectors(sources.pairs, self.ridge)
         return ProjectorState(SyntheticSet(images, texts, asdict(self.inner_lr)), real)
 

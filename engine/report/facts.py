@@ -127,7 +127,7 @@ def command(study: Study, row: Row) -> str:
     name, task = row.name.partition(" (")[0], "coreset"
     if row.full:
         words = ["baselines.coresets=[]"]
-    elif name in (study.get("baselines.coresets") or []):
+    elif name in (study.get("baselines.coresets") or []) and row != study.rows[0]:  # the first is the study's own set
         others = [] if study.get(f"baselines.options.{name}") else ["baselines.options={}"]
         words = [f"baselines.coresets=[{name}]", *others, f"baselines.pairs=[{row.pairs}]"]
     else:

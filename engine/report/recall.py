@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 
 from engine.report.figures import COLOURS, INK, MARKERS, counted, log_ticks, new_axes, put_legend_above, set_log_axis
 from engine.results.render import duration, size_text
-from engine.results.row import Row
+from engine.results.row import OWN, Row
 
 KEY, LABEL = "mean_recall", "mean recall on test (%)"
-OWN = "own student"
 
 
 class Measure(NamedTuple):
@@ -141,8 +140,11 @@ def transfers(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
 def set_and_student(row: Row, rows: Sequence[Row]) -> tuple[str, str]:
     """Return the name of a row's set, and of its student: ``OWN``, or what stands behind a comma in another protocol.
 
-    Another student may have the protocol of the own one; its name then begins with that of another row.
+    Another student may have the protocol of the own one; its name then begins with that of another row. Older rows do
+    not name their students.
     """
+    if row.student:
+        return row.name.removesuffix(f", {row.student}"), row.student
     name, _, student = row.name.rpartition(", ")
     other = row.protocol != rows[0].protocol or any((name, row.pairs) == (one.name, one.pairs) for one in rows)
     return (name, student) if other else (row.name, OWN)

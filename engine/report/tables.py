@@ -14,7 +14,7 @@ from engine.results.row import METRICS, Row
 
 _WHOLE = ("pairs", "seeds", "size", "memory")
 _NUMBERS = ("recovery", "robustness", "learning_rate", "seconds", *METRICS, *(f"{key}_std" for key in METRICS))
-_TRUTHS = ("full", "published")
+_TRUTHS = ("full", "published", "unseen")
 
 
 def frame(studies: Sequence[Study]) -> polars.DataFrame:

@@ -8,6 +8,8 @@ from typing import Any
 METRICS = {f"{side}{k}": f"{side}@{k}" for side in ("IR", "TR") for k in (1, 5, 10)} | {"mean_recall": "mean"}
 """The metrics of a score, and their titles in tables."""
 
+OWN = "own student"
+"""The student of a study, in the rows of a set that several students scored."""
 
 CLASS_METRICS = {"top1": "top-1", "top5": "top-5"}
 """Metrics of rows that were scored by zero-shot classification too."""
@@ -56,6 +58,9 @@ class Row:
         data: What the splits of the data share, in words; empty where this was not recorded.
         by_student: Metrics of the single students in percent, a list per distillation, as far as they are known.
         made_by: Provenance of each score that the row averages.
+        coreset: Name of the coreset that chose the pairs; empty for other sets.
+        student: Name of the student that was scored, where several were; empty for the study's own.
+        unseen: Whether a learned set was not learned for its student; None for real pairs, and where this is unknown.
     """
 
     name: str
@@ -75,6 +80,14 @@ class Row:
     note: str = ""
     by_student: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     made_by: Sequence[Provenance] = field(default_factory=lambda: [Provenance()])
+    coreset: str = ""
+    student: str = ""
+    unseen: bool | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the set is: all pairs, a coreset, or a set of another origin, such as a distilled one."""
+        return "all pairs" if self.full else "coreset" if self.coreset else "set"
 
     def __post_init__(self) -> None:
         unknown = [key for key in (*self.mean, *self.std, *self.by_student) if key not in {**METRICS, **CLASS_METRICS}]

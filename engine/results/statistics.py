@@ -50,11 +50,11 @@ def replicated(name: str, rows: Sequence[Row]) -> Row:
 def with_recovery(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with ``recovery`` and ``robustness`` where the same protocol has the rows that these need.
 
-    Recovery needs a full-data row (the first counts), robustness also the ``random`` row with as many pairs.
+    Recovery needs a full-data row (the first counts), robustness also the coreset ``random`` with as many pairs.
     """
     scored = [row for row in rows if "mean_recall" in row.mean]
     full = {row.protocol: row.mean["mean_recall"] for row in reversed(scored) if row.full}
-    chance = {(row.protocol, row.pairs): row.mean["mean_recall"] for row in scored if row.name == "random"}
+    chance = {(row.protocol, row.pairs): row.mean["mean_recall"] for row in scored if row.coreset == "random"}
     compared = []
     for row in rows:
         recall, highest = row.mean.get("mean_recall"), full.get(row.protocol)

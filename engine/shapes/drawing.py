@@ -95,7 +95,7 @@ def distance(shape: str, u: Plane, v: Plane) -> Plane:
             return abs(np.hypot(u, v) - np.float32(0.7)) - np.float32(0.27)
         case "moon":  # a crescent open to the right
             return np.maximum(np.hypot(u, v) - np.float32(1.0), np.float32(0.78) - np.hypot(u - np.float32(0.52), v))
-    raise AssertionError(f"nobody draws the shape {shape}")
+    raise AssertionError(f"there is no drawing of the shape {shape}")
 
 
 def textured(texture: str, u: Plane, v: Plane) -> Mask:
@@ -111,7 +111,7 @@ def textured(texture: str, u: Plane, v: Plane) -> Mask:
             return x * x + y * y < np.float32(0.085)
         case "checked":  # a chequerboard
             return (np.floor(u * np.float32(1.8)) + np.floor(v * np.float32(1.8))) % 2 == 0
-    raise AssertionError(f"nobody draws the texture {texture}")
+    raise AssertionError(f"there is no drawing of the texture {texture}")
 
 
 def colour(*values: float) -> Float32[np.ndarray, " 3"]:
@@ -166,7 +166,7 @@ def draw_landscape(canvas: Canvas, name: str, x: Plane, y: Plane, rng: np.random
             canvas[(x - sun) ** 2 + (y - 0.85) ** 2 < 0.02] = colour(1.0, 0.95, 0.65)
             canvas[y > 0.88] = colour(0.25, 0.13, 0.28)
         case _:
-            raise AssertionError(f"nobody draws the backdrop {name}")
+            raise AssertionError(f"there is no drawing of the backdrop {name}")
 
 
 def draw_surface(canvas: Canvas, name: str, x: Plane, y: Plane, rng: np.random.Generator) -> None:
@@ -187,4 +187,4 @@ def draw_surface(canvas: Canvas, name: str, x: Plane, y: Plane, rng: np.random.G
             dark = (np.floor(x * 5 + shift[0]) + np.floor(y * 5 + shift[1])) % 2 == 0
             canvas[:] = np.where(dark[..., None], colour(0.46, 0.47, 0.50), colour(0.74, 0.75, 0.77))
         case _:
-            raise AssertionError(f"nobody draws the backdrop {name}")
+            raise AssertionError(f"there is no drawing of the backdrop {name}")

@@ -1,17 +1,20 @@
 """Baselines of a study: coresets of the same budgets, and students trained on all pairs."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.cluster import runtime
 from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data, waited, warmup_path
+from engine.config import components
 from engine.config.schema import Study
 from engine.io.progress import Bar
 from engine.results.row import Provenance, Row
 from engine.studies.executor import Executor
 from engine.studies.job import Job
+
+ALL_PAIRS = "all pairs"
 
 
 @dataclass
@@ -54,16 +57,24 @@ class Baselines:
 
     def rows(self, bar: Bar) -> list[Row]:
         """Wait for all scores and return their rows, small coresets first; ``bar`` advances by one per score."""
-        done = {}
-        for score in (*self.coresets.values(), *self.full):
-            done[score] = score.result()
+        scores = (*self.coresets.values(), *self.full)
+        missing = [score for score in scores if not score.done()]
+        bar.begin(bar.done + len(scores) - len(missing))
+        for score in as_completed(missing):
+            score.result()
             bar.advance()
+        done = {score: score.result() for score in scores}
         given, rows = self.job.study.baselines, []
         for name, pairs in sorted(self.coresets, key=lambda key: (key[1], given.coresets.index(key[0]))):
             options = ", ".join(f"{key} {value}" for key, value in given.options.get(name, {}).items())
             label = f"{name} ({options})" if options else name
-            rows.append(score_row(self.job, label, pairs, done[self.coresets[name, pairs]]))
+            rows.append(score_row(self.job, label, pairs, done[self.coresets[name, pairs]], coreset=name))
         return [*rows, full_row(self.job, [done[score] for score in self.full])] if self.full else rows
+
+
+def set_name(name: str) -> str:
+    """Return the name of a set in tables, marked as distilled where a coreset or all pairs have the same name."""
+    return f"{name} (distilled)" if name in (ALL_PAIRS, *components.names("coreset")) else name
 
 
 def make_scorer(job: Job, cluster: runtime.Cluster) -> Scorer:
@@ -72,7 +83,7 @@ def make_scorer(job: Job, cluster: runtime.Cluster) -> Scorer:
     return Scorer(job.specification, runtime.actor_options(granted))
 
 
-def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = "") -> Row:
+def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = "", **rest: Any) -> Row:
     """Return the row of one score; its name says whether the best epoch was chosen on test."""
     return Row.of_seeds(
         f"{name} (best on test)" if job.study.protocol.select_epoch == "best_on_test" else name,
@@ -86,13 +97,14 @@ def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = ""
         data=job.shared,
         note=note,
         made_by=made_by(job, [result]),
+        **rest,
     )
 
 
 def full_row(job: Job, results: list[Result]) -> Row:
     """Return the row of the full-data students, one per result; ``seconds`` is the mean time to train one."""
     return Row.of_seeds(
-        "all pairs",
+        ALL_PAIRS,
         len(job.specification.setup(device="cpu").datasets["train"]),
         [seed for result in results for seed in result["seeds"]],
         full=True,

@@ -20,7 +20,7 @@ from engine.studies.coresets import coreset_rows
 from engine.studies.distill import finished_rows
 from engine.studies.evaluate import rows_of_student
 from engine.studies.job import Job, conclude, make_job
-from engine.studies.record import keep, record_page, record_rows
+from engine.studies.record import keep, record_page, record_rows, record_table
 from engine.studies.tracked import tracked
 
 
@@ -55,7 +55,8 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
     with tracked(baselines) as tracker:
-        record_rows(tracker, rows)
+        record_table(tracker, rows)
+        record_rows(tracker, rows, students={found[0].student: job.study for job, found in others})
         for file in TABLE_FILES:
             keep(tracker, folder / file)
         page = record_page(tracker, folder)
@@ -79,7 +80,7 @@ def with_students(row: Row, distilled: Job, others: Sequence[tuple[Job, Sequence
     groups: dict[str, list[Row]] = {}
     for job, found in others:
         kind = "other students that it was learned for" if job.study.student in known else "unseen students"
-        groups.setdefault(kind, []).append(next(one for one in found if one.name.startswith(f"{row.name}, ")))
+        groups.setdefault(kind, []).append(next(one for one in found if one.name == f"{row.name}, {one.student}"))
     notes = [row.note] if row.note else []
     for kind, scored in sorted(groups.items()):
         recall, own = fmean(one.mean["mean_recall"] for one in scored), row.mean["mean_recall"]

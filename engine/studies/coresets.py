@@ -13,7 +13,7 @@ from engine.studies.baselines import Baselines, make_scorer
 from engine.studies.distill import start
 from engine.studies.executor import Executor
 from engine.studies.job import Job, conclude
-from engine.studies.record import record_rows
+from engine.studies.record import record_rows, record_table
 from engine.studies.tracked import tracked
 
 
@@ -21,6 +21,7 @@ def score_coresets(job: Job, *, local: bool) -> list[Row]:
     """Score the job's coresets as ``coreset_rows`` does, print the table and return it."""
     rows = coreset_rows(job, local=local)
     with tracked(job) as tracker:
+        record_table(tracker, rows)
         record_rows(tracker, rows)
     conclude(job, rows, f"chosen pairs:   {_folder(job)}")
     return rows

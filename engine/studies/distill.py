@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from engine.cluster import runtime
@@ -19,13 +20,13 @@ from engine.io.files import atomic_path, digest, write_json
 from engine.io.progress import bar, echo
 from engine.io.storage import read_whole, remove_tree
 from engine.report.study import EXPERTS
-from engine.results.files import TABLE_FILES, read_table, write_students, write_table
+from engine.results.files import STUDENTS, TABLE_FILES, read_table, write_students, write_table
 from engine.results.history import BEST_SET
 from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.auditing import record_audit
-from engine.studies.baselines import Baselines, make_scorer, score_row
+from engine.studies.baselines import Baselines, make_scorer, score_row, set_name
 from engine.studies.executor import Executor
 from engine.studies.finished import print_table, show
 from engine.studies.job import Job
@@ -33,14 +34,14 @@ from engine.studies.mapping import record_map
 from engine.studies.preflight.checks import buffer_warning, check_cluster, check_disk, check_here, check_memory
 from engine.studies.preflight.dry_run import bytes_ahead, estimate
 from engine.studies.preflight.memory import TrialBytes
-from engine.studies.record import keep, record_page, record_rows, row_metrics
-from engine.studies.students import further_rows
+from engine.studies.record import keep, record_page, record_rows, record_table, row_metrics
+from engine.studies.students import further_rows, numbered
 from engine.studies.tracked import tracked
 from engine.tracking import Tracker
 
 
 def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
-    """Run what is missing of a study, print first what that will take and last its table, and return the table."""
+    """Run the missing parts of a study and return its table; an estimate is printed first, and the table last."""
     with one_sentence_errors(job.specification.storage):
         if not fresh and job.finished:
             return show(job)
@@ -53,7 +54,7 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
 
 
 def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
-    """Run what is missing of a study, and return its table; as ``distill``, but nothing is printed of either."""
+    """Run the missing parts of a study, and return its table; neither this nor an estimate is printed."""
     if job.finished:
         return read_table(job.folder)
     check_here(job)
@@ -97,10 +98,13 @@ def _train_experts(job: Job, cluster: runtime.Cluster) -> None:
         train_experts(one, count=job.expert_count, epochs=job.expert_epochs, cluster=cluster)
 
 
+_say_once = cache(echo)
+
+
 def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
     """Start or join Ray, say which, check the study against it, and return it with its nodes."""
     cluster = runtime.start(local=local)
-    echo(cluster.sentence())
+    _say_once(cluster.sentence())
     check_cluster(job, cluster)
     check_disk(job)
     nodes = check_nodes(job.specification.storage)
@@ -151,10 +155,12 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
         write_students(job.folder, further)
     write_table(job.folder, rows)  # ends the study
     record_map(job)
-    for name in (*TABLE_FILES, BEST_SET):
+    for name in (*TABLE_FILES, BEST_SET, *([STUDENTS] if further else [])):
         keep(tracker, job.folder / name)
     tracker.metrics(row_metrics(rows[0]) | {"seconds": time.perf_counter() - started}, step=0)
-    record_rows(tracker, [*rows, *further])
+    record_table(tracker, [*rows, *further])
+    each = {numbered(number): one for number, one in enumerate(job.study.of_each_student(), start=1)}
+    record_rows(tracker, [*rows, *further], students=each)
     record_page(tracker, job.folder)
     return rows
 
@@ -164,7 +170,7 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list
     data = read_whole(best.best_file)
     with atomic_path(job.folder / BEST_SET) as temporary:
         temporary.write_bytes(data)
-    with bar("scoring", total=1 + len(baselines), unit="sets") as progress:
+    with bar("scoring", total=len(job.study.of_each_student()) + len(baselines), unit="sets") as progress:
         file, key = job.folder / BEST_SET, f"set/{digest(data)}"
         ours = waited(baselines.scorer.submit(score_set, file, key=key))
         progress.advance()
@@ -173,7 +179,7 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list
         diverged = best.metrics.get("diverged_at")
         broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
         note = "; ".join([*broken, f"distilled by {method.name}"])
-        row = score_row(job, job.name, method.num_pairs, {**ours, **cost}, note=note)
-        further = further_rows(job, baselines.scorer, file, key=key, pairs=row.pairs)
+        row = score_row(job, set_name(job.name), method.num_pairs, {**ours, **cost}, note=note, unseen=False)
+        further = further_rows(job, baselines.scorer, file, key=key, pairs=row.pairs, progress=progress)
         own, *real = with_recovery([row, *baselines.rows(progress)])
     return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real], further, ours

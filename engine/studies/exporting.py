@@ -10,7 +10,7 @@ from engine.cluster.scoring import score_captions, score_set, waited
 from engine.config.load import recorded, resolve
 from engine.data.terms import Terms, terms_of
 from engine.io.files import atomic_folder
-from engine.io.progress import echo
+from engine.io.progress import bar, echo
 from engine.io.storage import Location
 from engine.results.audit import Audit, read_audit
 from engine.results.card import card
@@ -104,7 +104,11 @@ def _scored(
             "this folder": scorer.submit(score_set, folder, key=f"set/{key}"),
             "images and captions alone": scorer.submit(score_captions, folder, key=f"captions/{key}"),
         }
-        results = {name: waited(score) for name, score in scores.items()}
+        with bar("scoring", total=len(scores), unit="scores") as progress:
+            results = {}
+            for name, score in scores.items():
+                results[name] = waited(score)
+                progress.advance()
     full = [scorer.known(f"full/{index}") for index in range(job.study.baselines.full_seeds)]
     rows = [score_row(job, name, len(synthetic), result) for name, result in results.items()]
     return rows, set_audit(job, synthetic, results["floats"], [result for result in full if result])

@@ -19,8 +19,15 @@ def show(job: Job) -> list[Row]:
 def print_table(job: Job, rows: list[Row]) -> None:
     """Print the table of a study, what other students get, the files of its set and report, and how to see its runs."""
     files = {"synthetic set": job.folder / BEST_SET, "report": job.folder / REPORT}
-    others = [f"{row.name}: mean recall {row.mean['mean_recall']:.1f}" for row in read_students(job.folder)]
+    students = read_students(job.folder)
+    others = [f"{row.name}: mean recall {row.mean['mean_recall']:.1f}, {_recovery(row)}" for row in students]
+    if any(row.recovery is None for row in students):
+        others.append("evaluate --students FILE.yaml trains the student that the file describes on all pairs, too.")
     conclude(job, rows, *others, *(f"{name + ':':<15} {file}" for name, file in files.items() if file.exists()))
+
+
+def _recovery(row: Row) -> str:
+    return "recovery not known" if row.recovery is None else f"{row.recovery:.1f} % of that of all pairs"
 
 
 def finished_sentence(rows: list[Row]) -> str:

@@ -1,6 +1,6 @@
 """Rows of a table in MLflow: a run each with the same metrics, so that MLflow's comparison of runs is the table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.config.schema import Study
@@ -14,26 +14,33 @@ from engine.specification import Specification
 from engine.tracking import Data, Tracker
 
 
-def record_rows(tracker: Tracker, rows: Sequence[Row]) -> None:
-    """Record rows as a table of a run (recalls in percent, seconds, bytes), and each as a run below it.
-
-    The runs of rows have the same keys, so that a comparison of them shows the table and nothing else.
-    """
+def record_table(tracker: Tracker, rows: Sequence[Row], *, name: str = "results") -> None:
+    """Record rows as a table of a run: recalls in percent, seconds, bytes."""
     numbers = [row_metrics(row) for row in rows]
     keys = list(dict.fromkeys(key for one in numbers for key in one))
     columns: dict[str, Sequence[Any]] = {"set": [row.name for row in rows], "pairs": [row.pairs for row in rows]}
     rounded = {key: [None if key not in one else round(one[key], 3) for one in numbers] for key in keys}
-    tracker.table("results", columns | rounded)
+    tracker.table(name, columns | rounded)
+
+
+def record_rows(tracker: Tracker, rows: Sequence[Row], *, students: Mapping[str, Study] | None = None) -> None:
+    """Record each row as a run below a run; ``students`` has the studies of other students than the study's own.
+
+    The runs of rows have the same keys, so that a comparison of them shows the table and nothing else. A set may have
+    the name of a coreset, so that what it is belongs to the key that finds its run again.
+    """
     for row in rows:
-        run = tracker.child(f"{row.name}, {row.pairs} pairs", key=f"row/{digest(row.name, str(row.pairs))}")
-        record_row(run, row)
+        key = f"row/{digest(row.kind, row.name, str(row.pairs))}"
+        record_row(tracker.child(f"{row.name}, {row.pairs} pairs", key=key), row, (students or {}).get(row.student))
 
 
-def record_row(run: Tracker, row: Row) -> None:
-    """Record a row as a run, and end it."""
+def record_row(run: Tracker, row: Row, study: Study | None = None) -> None:
+    """Record a row as a run, and end it; ``study`` is that of its student, where it is not that of the run above."""
     made = {"commit": row.made_by[0].commit, "device": row.made_by[0].device}
     tags = {"method": row.name, "pairs": row.pairs, "protocol": row.protocol, **made}
-    run.tags({name: value for name, value in tags.items() if value})
+    tags |= {"kind": row.kind, "student": row.student}
+    tags |= {} if row.unseen is None else {"unseen": str(row.unseen).lower()}
+    run.tags((study_tags(study) if study else {}) | {name: value for name, value in tags.items() if value})
     run.params({"set": row.name, "pairs": row.pairs})
     run.metrics(row_metrics(row), step=0)
     run.finish("FINISHED")

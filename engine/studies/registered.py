@@ -56,7 +56,7 @@ def set_location(text: str, storage: Location | None = None, words: Sequence[str
 
 
 def register_set(job: Job, name: str) -> str:
-    """Register the set of a finished study under ``name``; print and return by what it is fetched.
+    """Register the set of a finished study under ``name``; print and return its address, ``models:/NAME/VERSION``.
 
     Raises:
         ValueError: the study is not finished, MLflow keeps no set of it, or it cannot hold the name.
@@ -77,5 +77,5 @@ def register_set(job: Job, name: str) -> str:
 
 
 def _storage(words: Sequence[str]) -> Location:
-    """Return the storage that overrides name, or the one that studies have by default."""
+    """Return the storage among the overrides ``words``, or the default one."""
     return location(str(parse_overrides(words).get("storage", "runs")))

@@ -1,4 +1,4 @@
-"""Images as sums of layers from coarse to fine, so that what is learned is not free to live in single pixels."""
+"""Images as sums of layers from coarse to fine, so that learning changes whole regions and not only single pixels."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile

@@ -37,8 +37,8 @@ class SyntheticSet(nn.Module):
     ``similarity()`` is the target of image i and text j, None for the identity, and ``loss`` the loss that students of
     the set are trained with. ``log_rates`` are the natural logarithms of the student's learning rates, one per
     modality, so that these stay positive; ``students`` has those of each further student that the set is learned for.
-    ``captions`` are the texts in words, the nearest real caption of each, None
-    where nobody has looked them up. ``metadata`` holds plain JSON values (the sections of the study, seed).
+    ``captions`` are the real captions nearest to the texts; None where they
+    were not looked up. ``metadata`` holds plain JSON values (the sections of the study, seed).
     """
 
     similarity: nn.Module

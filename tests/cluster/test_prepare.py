@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from engine import build
-from engine.cluster.prepare import LOCK, kind_of_device, prepare
+from engine.cluster.prepare import LOCK, Preparer, kind_of_device, prepare
 from engine.cluster.runtime import Cluster
 from engine.data.cache import SHARD
+from engine.io.progress import heard
 from engine.specification import Specification
 from engine.studies.preflight.checks import check_here
 from tests.models.text.test_transformers import tiny_bert
@@ -94,3 +95,32 @@ def test_a_command_says_for_whose_arrays_it_waits(
     assert said.startswith(f"These data are being prepared by process {other.pid} on {platform.node()} since 20")
     assert said.count("\n") == 1
     assert all(array.here for array in specification.setup(device="cpu").arrays.values())
+
+
+def test_an_actor_says_how_far_its_shard_is(specification: Specification) -> None:
+    seen: list[int] = []
+
+    class Watched(Preparer):
+        def _count(self, rows: int) -> None:
+            super()._count(rows)
+            seen.append(self.done())
+
+    preparer = Watched(specification, 1)
+    assert preparer.make("captions of train", 0) == SHARD
+    assert seen == sorted(seen)
+    assert len(seen) > 4
+    assert seen[-1] == SHARD
+    assert preparer.done() == 0, "the next shard begins"
+
+
+def test_photos_and_captions_are_told_in_batches_to_the_innermost_listener(specification: Specification) -> None:
+    arrays = specification.setup(device="cpu").arrays
+    for name, rows in (("photos of train", 840), ("captions of val", 100)):
+        inner: list[int] = []
+        outer: list[int] = []
+        with heard(outer.append):
+            with heard(inner.append):
+                arrays[name].make(0, rows)
+            arrays[name].make(0, 3)
+        arrays[name].make(0, 3)
+        assert (sum(inner), outer) == (rows, [3])

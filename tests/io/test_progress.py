@@ -5,7 +5,14 @@ import pty
 import subprocess
 import sys
 import termios
+from io import StringIO
 from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from engine.io import progress
+from engine.io.progress import EVERY_S, Bar
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "a/" * 100
@@ -67,3 +74,76 @@ def test_a_pipe_gets_lines_alone() -> None:
     environment = os.environ | {"FORCE_COLOR": "1"}
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (f"above [bold] {LONG}\nlast\n", "warned\n")
+
+
+class Clock:
+    """A time that tests let pass."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def move(self, bar: Bar, done: float, *, after: float) -> None:
+        self.now += after
+        bar.move(done)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def drawn(bar: Bar, *, width: int = 80) -> str:
+    console = Console(width=width, file=StringIO(), color_system=None)
+    console.print(bar)
+    return console.file.getvalue().rstrip()
+
+
+def test_a_bar_of_long_parts_shows_its_rate_and_counts_down_between_them(clock: Clock) -> None:
+    bar = Bar("preparing captions of train", total=30_000, unit="rows")
+    assert "left" not in drawn(bar)
+    clock.move(bar, 5_000, after=100)
+    assert drawn(bar).endswith("50/s, 0:08:20 left")
+    clock.now += 60
+    assert drawn(bar).endswith("50/s, 0:07:20 left"), "as fast as before, while the next part is computed"
+    clock.move(bar, 10_000, after=140)
+    assert drawn(bar).endswith("33/s, 0:10:00 left"), "the mean of all parts"
+    assert "10,000/30,000 rows" in drawn(bar)
+    clock.now += 10**6
+    assert drawn(bar).endswith("0:00:00 left")
+    bar.move(30_000)
+    assert "left" not in drawn(bar)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.05, "20/s"), (0.4, "2.5/s"), (2, "30/min"), (90, "40/h")])
+def test_a_rate_is_a_number_above_one(seconds: float, shown: str, clock: Clock) -> None:
+    bar = Bar("scoring", total=1000)
+    clock.move(bar, 100, after=100 * seconds)
+    assert f" {shown}, " in drawn(bar)
+
+
+def test_what_was_done_before_has_no_part_in_the_rate(clock: Clock) -> None:
+    bar = Bar("training 4 experts", total=40, unit="epochs")
+    clock.now += 30  # a process starts
+    bar.begin(20)
+    clock.move(bar, 22, after=20)
+    assert drawn(bar).endswith("6.0/min, 0:03:00 left")
+    bar = Bar("scoring", total=10, unit="sets")
+    clock.move(bar, 7, after=0.2)  # scores that are kept
+    clock.move(bar, 8, after=60)
+    assert drawn(bar).endswith("1.0/min, 0:02:00 left")
+
+
+def test_a_pipe_gets_a_line_a_minute_about_a_bar(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    bar = Bar("training 2 experts", total=40, unit="epochs")
+    for done in range(1, 21):
+        clock.move(bar, done, after=EVERY_S / 4)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        f"training 2 experts: {done}/40 epochs, 4.0/min, 0:{(40 - done) // 4:02}:00 left" for done in range(4, 21, 4)
+    ]

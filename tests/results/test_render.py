@@ -15,7 +15,7 @@ def rows() -> list[Row]:
     full = Row.of_seeds("all pairs", 29000, [dict.fromkeys(METRICS, 30.0)], full=True, protocol="heads, 100 epochs")
     return with_recovery(
         [
-            row("random", 100, 6.0),
+            row("random", 100, 6.0, coreset="random"),
             row("ours", 100, 21.0, note="searched", learning_rate=0.1, seconds=812),
             row("lors | 200", 200, 24.0, size=4_912_000),
             replace(full, made_by=[HERE]),

@@ -12,12 +12,22 @@ from tests.results.rows import HERE, of_students, row
 
 def test_recovery() -> None:
     full = Row.of_seeds("all pairs", 29000, [{"mean_recall": 30.0}], full=True, protocol="heads, 100 epochs")
-    rows = with_recovery([row("random", 100, 6.0), row("ours", 100, 21.0), row("ours", 200, 24.0), full])
+    random = row("random", 100, 6.0, coreset="random")
+    rows = with_recovery([random, row("ours", 100, 21.0), row("ours", 200, 24.0), full])
     assert [one.recovery for one in rows] == pytest.approx([20, 70, 80, 100])
     # exp((0.15 - 0.09) / 2), between those of recalls -1 and 1
     expected = 100 * (math.exp(0.03) - math.exp(-1)) / (math.e - math.exp(-1))
     assert rows[1].robustness == pytest.approx(expected)
     assert [one.robustness is None for one in rows] == [False, False, True, True]
+
+
+def test_robustness_compares_with_the_coreset_and_with_no_set_of_its_name() -> None:
+    full = Row.of_seeds("all pairs", 29000, [{"mean_recall": 30.0}], full=True, protocol="heads, 100 epochs")
+    chance, own = row("random (best on test)", 100, 6.0, coreset="random"), row("random", 100, 21.0)
+    expected = 100 * (math.exp(0.03) - math.exp(-1)) / (math.e - math.exp(-1))
+    for rows in ([own, chance, full], [chance, own, full]):
+        found = with_recovery(rows)[rows.index(own)]
+        assert found.robustness == pytest.approx(expected)
 
 
 def test_recovery_needs_a_full_row_of_the_same_protocol() -> None:

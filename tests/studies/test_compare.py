@@ -71,7 +71,8 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
         ("random, other towers", 6),
         ("all pairs, other towers", 300),
     ]
-    assert rows[7].note == "its texts are mapped linearly from the text encoder that they were learned with"
+    assert rows[7].note.startswith("an unseen student: image convnet width 4 ")
+    assert rows[7].note.endswith("; its texts are mapped linearly from the text encoder that they were learned with")
     exact, largest = rows[2], rows[4]
     assert exact.note.startswith("mean of 2 distillations")
     divisible = min(largest.mean["TR1"], exact.mean["TR1"]) > 0  # one test image is five percent
@@ -82,7 +83,10 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
     assert [len(students) for students in exact.by_student["TR1"]] == [exact.seeds, exact.seeds]
     assert all(row.recovery is not None for row in rows)
     assert read_table(tmp_path / "runs" / "tables" / "small") == rows
-    of_rows = [run.name for run in recorded_rows(tiny_job(tmp_path / "runs"))]
+    runs = recorded_rows(tiny_job(tmp_path / "runs"))
+    tags = next(run.tags for run in runs if run.name == "exact, other towers, 6 pairs")
+    assert (tags["student"], tags["unseen"], tags["kind"]) == ("other towers", "true", "set")
+    of_rows = [run.name for run in runs]
     assert set(of_rows) >= {f"{row.name}, {row.pairs} pairs" for row in rows}
     assert of_rows.count("small_6_exact, 6 pairs") == 2, "each of the distillations that a row averages"
     ours, theirs = capsys.readouterr().out.split("published, not run here:")

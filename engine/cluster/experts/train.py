@@ -38,11 +38,13 @@ def train_experts(specification: Specification, *, count: int, epochs: int, clus
 
 def _watch(registry: ActorHandle, training: ray.ObjectRef, progress: Bar) -> None:
     """Show the progress until ``training`` is done, also while the registry is being restarted."""
-    announced = None
+    announced, known = None, False
     while not ray.wait([training], timeout=0.5)[0]:
         with suppress(RayActorError, GetTimeoutError):
             done, waits_for = ray.get(registry.progress.remote(), timeout=ANSWER_S)
-            progress.move(round(sum(done.values()), 1))
+            now = round(sum(done.values()), 1)
+            (progress.move if known else progress.begin)(now)  # the epochs that the store held
+            known = known or bool(done)
             if waits_for not in (None, announced):
                 echo(f"These experts are being trained by {waits_for}; this command waits and uses them.")
             announced = waits_for

@@ -128,7 +128,7 @@ def trial_name(trial: Any) -> str:
 
 
 def stopped(result: Mapping[str, Any], outer_steps: int) -> str:
-    """Return why a trial with this last result stopped, of so many outer steps at most."""
+    """Return why a trial stopped, by its last result; ``outer_steps`` are those of a trial that runs to its end."""
     if "diverged_at" in result:
         return "by divergence"
     if "failure" in result:

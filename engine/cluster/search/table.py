@@ -24,6 +24,7 @@ class TrialTable(tune.Callback):
     def __init__(self, study: Study, *, trials: int) -> None:
         self.study, self.lines = study, list[TrialLine]()
         self._bar = Bar("distilling", total=trials * study.budget.outer_steps, unit="outer steps")
+        self._known = False
         self._results: dict[str, dict[str, Any]] = {}
         self._since: dict[str, float] = {}
 
@@ -63,13 +64,15 @@ class TrialTable(tune.Callback):
         self._update(trials, trial, "failed")
 
     def _update(self, trials: Sequence[Any], moved: Any, state: str | None) -> None:
-        """Read all trials; Tune changes the status of the one that has ``moved`` later, so that its ``state`` is given.
+        """Read the states of all trials, except for the trial ``moved``, whose new ``state`` Tune does not show yet.
 
-        None is that of a trial that has ended.
+        ``state`` None: it has ended.
         """
         self.lines = [self._line(one, state if one is moved else _STATES.get(one.status)) for one in trials]
         steps = self.study.budget.outer_steps
-        self._bar.move(sum(line.outer_step if line.state in ("running", "waiting") else steps for line in self.lines))
+        done = sum(line.outer_step if line.state in ("running", "waiting") else steps for line in self.lines)
+        (self._bar.move if self._known else self._bar.begin)(done)  # the steps of earlier sessions
+        self._known = True
 
     def _line(self, trial: Any, state: str | None) -> TrialLine:
         result = self._results.get(trial_name(trial)) or (trial.last_result if trial.status == Trial.TERMINATED else {})

@@ -12,7 +12,7 @@ from engine.io.paths import Paths
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(Photos):
-    """Photos with captions in whatever layout ``root`` has; a study keeps the name of the one that it was.
+    """Photos with captions in any known layout of ``root``; a study records the data set of that layout by its name.
 
     Args:
         captions: the file of captions, below ``root`` unless absolute; None: the one in ``root``.
@@ -28,7 +28,7 @@ class DataSet(Photos):
         return annotation
 
     def recognised(self, paths: Paths) -> Recognised:
-        """Return what the folder is.
+        """Return the data set that can read the folder, with its options.
 
         Raises:
             FileNotFoundError: the folder or photos are missing.

@@ -99,7 +99,7 @@ def _drawn(paths: Paths, scenes: Sequence[scene.Scene], *, image_px: int, name: 
     """Draw scene ``i`` from the stream ``name`` of seed ``i``; the cache key holds the scenes and the drawing code."""
 
     def fill(array: np.ndarray) -> None:
-        with bar("drawing shapes", total=len(scenes)) as progress:
+        with bar("drawing shapes", total=len(scenes), unit="scenes") as progress:
             for index, one in enumerate(scenes):
                 array[index] = drawing.draw(one, image_px=image_px, rng=_numpy_generator(index, name))
                 progress.advance()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from engine.io.files import digest
 from engine.io.paths import Paths
+from engine.io.progress import tell
 from engine.models.open_clip import load_clip
 from engine.models.transformers import check_vocabulary, word_ids
 from engine.models.weights import Source, weights_digest
@@ -48,8 +49,11 @@ class OpenClipEncoder:
     def embed(self, captions: Sequence[str]) -> Float32[Tensor, "m dim"]:
         """Return one projected embedding per caption, unit vectors if ``normalize``."""
         batches = [list(captions[start : start + BATCH_SIZE]) for start in range(0, len(captions), BATCH_SIZE)]
-        tokens = (self.tokenize(batch).to(self.device) for batch in batches)
-        embedded = [self.model.encode_text(ids, normalize=self.normalize).float().cpu() for ids in tokens]
+        embedded = []
+        for batch in batches:
+            ids = self.tokenize(batch).to(self.device)
+            embedded.append(self.model.encode_text(ids, normalize=self.normalize).float().cpu())
+            tell(len(batch))
         return torch.cat(embedded) if embedded else torch.empty(0, self.dim)
 
     def knows(self, captions: Sequence[str]) -> Bool[np.ndarray, "m"]:

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize as unit
 
 from engine.io.files import digest
 from engine.io.paths import Paths
+from engine.io.progress import tell
 from engine.models.sentence_encoder import check_modules, own_pooling
 from engine.models.tokens import EncoderOfTokens, Pooling, TokenEmbeddings, pool, unused_parameters
 from engine.models.transformers import KEY, LoadedModel, load_language_model, model_folder, word_ids
@@ -60,6 +61,7 @@ class TransformersEncoder:
             ).to(self.model.device)
             pooled = pool(self.model(**tokens).last_hidden_state, tokens["attention_mask"], pooling=self.pooling)
             result[batch] = (unit(pooled, dim=1) if self.normalize else pooled).float().cpu()
+            tell(len(batch))
         return result
 
     def tokens(self, captions: Sequence[str]) -> Int32[np.ndarray, "m n"]:

@@ -97,7 +97,7 @@ class TrialBytes:
 
 
 def trial_bytes(job: Job, setups: Sequence[Setup]) -> TrialBytes:
-    """Return the bytes of the job's trial, in a search those of the one that needs most, of several students too.
+    """Return the bytes of the job's trial: the largest over the values of a search and over the students.
 
     The step includes the student, the set and its optimiser. It uses all pairs. Of many inner steps few are taken,
     enough to use every pair once, then one more, whose difference (at least a copy of the parameters) counts for each

@@ -41,7 +41,7 @@ class Run(NamedTuple):
 
 
 def register(uri: str, name: str, run: Run, file: str, *, tags: Mapping[str, object], note: str) -> Version:
-    """Register the ``file`` that a run keeps as the next version of ``name``; one that is registered stays what it is.
+    """Register the ``file`` that a run keeps as the next version of ``name``, or return the version that it already is.
 
     Raises:
         ValueError: MLflow cannot hold the name, or the run keeps no such file.
