@@ -45,10 +45,14 @@ CACHE_BYTES = 512 * 2**20
 PATIENCE_S = 10.0
 """Seconds in which a detached actor has to describe itself."""
 
-ANSWER_S = 60.0
-"""Seconds that a reader waits for a registry's answer, or for a snapshot, before it asks again."""
+ANSWER_S = 30.0
+"""Seconds in which a registry has to say what it holds, before it is asked again."""
 
-RETRIES = 4
+SNAPSHOT_S = 120.0
+"""Seconds in which a snapshot has to come from the registry's disk, and again from its node."""
+
+RETRIES = 3
+
 Answer = TypeVar("Answer")
 
 LOST = (RayActorError, ObjectLostError, GetTimeoutError)
@@ -212,7 +216,11 @@ def stop_actor(name: str) -> None:
 
 
 def asked(folder: Location, call: Callable[[ActorHandle], Answer]) -> Answer:
-    """Return what ``call`` returns for the registry of a store; repeat it while that registry dies or stalls."""
+    """Return what ``call`` returns for the registry of a store; repeat it if that registry dies or stalls.
+
+    Calls of a new process have been seen to wait for ever for a registry that was idle. The error of the last
+    repetition ends the process's trial, which begins again in another one.
+    """
     for attempt in range(RETRIES):
         try:
             return call(get_registry(folder))
@@ -238,7 +246,7 @@ class RemoteSource:
 
     folder: Location
     epochs: dict[ExpertId, tuple[int, ...]]
-    timeout: float = ANSWER_S
+    timeout: float = SNAPSHOT_S
     cache_bytes: int = CACHE_BYTES
     _cache: OrderedDict[tuple[ExpertId, int], Params] = field(default_factory=OrderedDict)
 
