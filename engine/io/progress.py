@@ -1,4 +1,4 @@
-"""Progress bars and other drawings below the printed lines of a terminal, and a line a minute in a pipe."""
+"""Progress bars and other drawings below the printed lines, on a terminal only."""
 
 import sys
 import time
@@ -13,8 +13,6 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-EVERY_S = 60.0
-"""Seconds between two lines about a bar where there is no terminal."""
 EARLY_S = 1.0
 """Progress this soon after the beginning was made by earlier commands (kept scores), and has no part in the rate."""
 _LISTENER: ContextVar[Callable[[int], object] | None] = ContextVar("listener", default=None)
@@ -24,7 +22,7 @@ class Bar:
     """How far one piece of work is, as a line with a bar, the rate and the time that is left."""
 
     def __init__(self, label: str, *, total: float, unit: str = "", done: float = 0) -> None:
-        self._label, self._total, self._unit = label, total, unit
+        self._total, self._unit = total, unit
         described, count, pace = (
             TextColumn("{task." + name + "}", markup=False) for name in ("description", "fields[count]", "fields[pace]")
         )
@@ -33,7 +31,6 @@ class Bar:
         drawn = BarColumn(bar_width=min(max(console().width - beside, 4), 40))
         self._progress = Progress(described, drawn, count, TimeElapsedColumn(), pace, console=console())
         self._task = self._progress.add_task(label, total=total, count="", pace="")
-        self._told = time.monotonic()
         self.begin(done)
 
     def begin(self, done: float) -> None:
@@ -47,17 +44,13 @@ class Bar:
         self.move(self.done + amount)
 
     def move(self, done: float) -> None:
-        """Set what is done; without a terminal, a line on stderr says so, once a minute."""
+        """Set what is done."""
         self.done, now = done, time.monotonic()
         if now - self._began < EARLY_S:
             self._from = self._last = (now, done)
         elif done != self._last[1]:
             self._last = (now, done)
         self._progress.update(self._task, completed=done, count=self._count())
-        if now - self._told >= EVERY_S and not sys.stderr.isatty():
-            self._told = now
-            sys.stderr.write(f"{self._label}: {', '.join(filter(None, [self._count(), self._pace()]))}\n")
-            sys.stderr.flush()
 
     def _count(self) -> str:
         return f"{self.done:,.10g}/{self._total:,.10g} {self._unit}".rstrip()
@@ -99,7 +92,7 @@ def bar(label: str, *, total: float, unit: str = "", done: float = 0, stays: boo
 def live(drawn: Callable[[], RenderableType], *, stays: bool = True) -> Iterator[None]:
     """Draw what a function returns four times a second while the block runs; what is printed appears above it.
 
-    A pipe or a file, in place of a terminal on stderr, gets none of it; a bar writes a line a minute there.
+    A pipe or a file, in place of a terminal on stderr, gets nothing.
     """
     if not sys.stderr.isatty():
         yield

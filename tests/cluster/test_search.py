@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import GetTimeoutError
 from ray.tune.schedulers import TrialScheduler
 
 from engine.cluster.runtime import Cluster
@@ -38,6 +39,18 @@ class Damaging(DistillTrial):
         return super().step()
 
 
+class Unanswered(DistillTrial):
+    """A trial whose first process gives up the registry."""
+
+    def _build(self, config: dict[str, Any]) -> None:
+        mark = self.folder / "unanswered"
+        if not mark.exists():
+            mark.write_text(str(os.getpid()))
+            raise GetTimeoutError("the registry does not answer")
+        super()._build(config)
+        (self.folder / "answered").write_text(str(os.getpid()))
+
+
 def best(folder: Path, trial: str) -> dict[str, float]:
     """Return the metrics of a trial's best set, with its outer step, by the trial's last checkpoint."""
     metrics: dict[str, float] = read_json(max((folder / "tune" / trial).glob("checkpoint_*/progress.json")))["best"]
@@ -59,6 +72,17 @@ def test_a_search_with_a_damaged_checkpoint_ends_as_an_undisturbed_one(
         ours, theirs = (folder / "trials" / trial / BEST_SET for folder in (tmp_path, job.folder))
         assert same(dict(load_set(ours).state_dict()), dict(load_set(theirs).state_dict()))
     assert [one.metrics["outer_step"] for one in found if one.best_file.parent.name == "trial_1"] == [STEPS]
+
+
+def test_a_trial_without_an_answer_begins_again_in_another_process(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner, "DistillTrial", Unanswered)
+    specification = finished.job.specification
+    chosen = tuner.plan({"cpu": 2.0, "gpu": 0.0}, CLUSTER, 1)
+    [only] = tuner.search(specification, chosen, tmp_path, TrialReports(Notebook(), specification, tmp_path))
+    assert only.metrics["outer_step"] == STEPS
+    assert (tmp_path / "answered").read_text() != (tmp_path / "unanswered").read_text()
 
 
 def test_a_trial_that_diverges_after_a_validation_gives_the_study_its_best_set(ray_local: None, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from engine.io import progress
-from engine.io.progress import EVERY_S, Bar
+from engine.io.progress import Bar
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "a/" * 100
@@ -136,14 +136,3 @@ def test_what_was_done_before_has_no_part_in_the_rate(clock: Clock) -> None:
     clock.move(bar, 7, after=0.2)  # scores that are kept
     clock.move(bar, 8, after=60)
     assert drawn(bar).endswith("1.0/min, 0:02:00 left")
-
-
-def test_a_pipe_gets_a_line_a_minute_about_a_bar(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar("training 2 experts", total=40, unit="epochs")
-    for done in range(1, 21):
-        clock.move(bar, done, after=EVERY_S / 4)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines() == [
-        f"training 2 experts: {done}/40 epochs, 4.0/min, 0:{(40 - done) // 4:02}:00 left" for done in range(4, 21, 4)
-    ]

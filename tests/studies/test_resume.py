@@ -1,7 +1,6 @@
 """A job that is interrupted and then killed in the middle of its trials ends as if nothing had happened."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -109,7 +108,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 def test_an_interrupt_ends_the_run_as_killed(story: Story) -> None:
     code, out, err = story.interrupted
-    assert (code, err.splitlines()[-1]) == (130, "interrupted; repeat the command to go on")
+    # Ray may write a line of its own when a call that nobody waits for any more fails after that.
+    assert (code, err.splitlines()[0]) == (130, "interrupted; repeat the command to go on")
     assert [line.partition(":")[0] for line in out.splitlines()[:2]] == ["Estimate", "Ray"]
     assert [run.status for run in story.after_interrupt] == ["KILLED"]
 
@@ -127,9 +127,7 @@ def test_a_killed_job_ends_with_the_table_of_an_undisturbed_one(story: Story, fi
 
 
 def test_a_job_in_a_pipe_is_quiet(story: Story) -> None:
-    assert [
-        line for line in story.ended.stderr.splitlines() if not re.match(r"[a-z0-9 ]+: [\d,.]+/[\d,.]+ ", line)
-    ] == []
+    assert story.ended.stderr == ""
     lines = story.ended.stdout.splitlines()
     assert lines[0].startswith("Estimate: about ")
     assert lines[1].startswith("Ray: a private one on this machine (")
