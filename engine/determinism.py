@@ -1,9 +1,10 @@
-"""The settings of torch that results depend on: the precision of products, and what a bitwise resume needs."""
+"""The settings that results depend on: the precision of products, what a bitwise resume needs, threads of fits."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from engine.recipes import Precision
@@ -36,6 +37,15 @@ def set_policy(precision: Precision = "fp32", device: torch.device | None = None
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Return the context in which scikit-learn fits: one thread for NumPy, SciPy and OpenMP, whatever the machine has.
+
+    Their sums depend on the number of threads, by default that of the cores, so that the same study would have other
+    embeddings and other first pairs on another machine. Libraries that are loaded inside are not limited.
+    """
+    return threadpool_limits(1)
 
 
 def encoding(precision: Precision, device: torch.device) -> AbstractContextManager[object]:

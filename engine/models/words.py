@@ -30,7 +30,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     )
 
 
-def needs_unicode(text: str) -> bool:
+def _needs_unicode(text: str) -> bool:
     """Return whether ``text`` has characters at which splitting by ``\\w`` alone goes wrong; Latin text has none."""
     return not text.isascii() and _patterns()[0].search(text) is not None  # the search alone takes 0.2 ms a caption
 
@@ -48,7 +48,7 @@ def analyzer(ngrams: int) -> Analyzer:
     ).build_analyzer()
 
     def terms(text: str) -> list[str]:
-        if not needs_unicode(text):
+        if not _needs_unicode(text):
             return latin(text)
         _, pattern, character = _patterns()
         words, runs = list[str](), list[str]()

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from engine.data.pairs import PairDataset, one_an_image
 from engine.data.prepared import PreparedPairs
+from engine.determinism import one_thread
 from engine.experts.trajectory import ExpertSource
 from engine.models.two_tower import TwoTower
 from engine.rng import draw_seed
@@ -89,7 +90,8 @@ def central_pairs(
     kmeans = MiniBatchKMeans(
         num_pairs, n_init=1, batch_size=4096, random_state=draw_seed(generator), compute_labels=False
     )
-    centres = torch.from_numpy(kmeans.fit(values.numpy()).cluster_centers_).float()
+    with one_thread():
+        centres = torch.from_numpy(kmeans.fit(values.numpy()).cluster_centers_).float()
     images, taken = torch.from_numpy(caption_image), torch.zeros(len(values), dtype=torch.bool)
     chosen: list[int] = []
     for distances in (row for part in centres.split(16) for row in torch.cdist(part, values)):

@@ -1,20 +1,9 @@
-"""What a person looks for in MLflow's pages after a study: runs, recalls as columns, a comparison, curves, the report.
+"""What a person looks for in MLflow's pages of a study: runs, recalls as columns, comparisons, curves, the report."""
 
-``VLDD_SCREENSHOTS=FOLDER`` keeps a picture of each page.
-"""
-
-import os
-import shlex
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from mlflow import MlflowClient
@@ -22,9 +11,10 @@ from mlflow import MlflowClient
 from engine.studies.job import EXPERIMENT, Job
 from engine.tracking.mlflow.registry import run_of_study
 from engine.tracking.mlflow.uri import database_file, page
-from tests.chromium import PATIENCE_S, Browser, browser, needs_chromium
+from tests.chromium import PATIENCE_S, needs_chromium
 from tests.finished import Finished
 from tests.tiny import STEPS
+from tests.tracking.pages import Pages, served
 
 pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 
@@ -32,24 +22,6 @@ TABLE = ("all pairs, 300 pairs", "herding, 8 pairs", "random, 8 pairs", "tiny, 8
 ROWS = (*TABLE, "trial_2", "trial_1")
 """The runs below the study as the list shows them, newest first."""
 SEARCHED = ["method.init.image", "method.init.text", "method.inner_lr.image", "method.inner_lr.text"]
-
-
-@contextmanager
-def served(command: str, address: str) -> Iterator[None]:
-    """Run the command that a study prints until its address answers, and end it with what it started."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    process = subprocess.Popen(shlex.split(command), env=environment, **quiet)
-    try:
-        end = time.monotonic() + 120
-        while not _answers(address):
-            assert process.poll() is None, f"{command} ended with {process.returncode}"
-            assert time.monotonic() < end, f"{command} does not answer"
-            time.sleep(0.1)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
 
 
 def alone(job: Job, folder: Path) -> str:
@@ -70,60 +42,19 @@ def alone(job: Job, folder: Path) -> str:
     return uri
 
 
-def _answers(address: str) -> bool:
-    try:
-        return urlopen(address, timeout=5).status == 200
-    except URLError:
-        return False
-
-
-@dataclass(frozen=True)
-class Pages:
-    """A browser, and the address of the page with all runs that the study printed."""
-
-    tab: Browser
-    address: str
-
-    def runs(self) -> str:
-        """Show the list of runs, and return what it says."""
-        self.tab.open(self.address)
-        return self.tab.wait("Run Name", "tiny", "7 matching runs")
-
-    def compare(self, *names: str) -> None:
-        """Tick runs in the list, and compare them."""
-        self.runs()
-        for name in names:
-            row = f"[...document.querySelectorAll('.ag-row')].find((one) => one.innerText.includes('{name}'))"
-            self.tab.press(f"{row}?.querySelector('input[type=checkbox]')")
-        self.tab.click("Compare")
-
-    def keep(self, name: str) -> None:
-        """Write a picture of what is shown, where pictures are wished."""
-        if folder := os.environ.get("VLDD_SCREENSHOTS"):
-            self.tab.picture(Path(folder) / f"{name}.png")
-
-
 @pytest.fixture(scope="module")
 def pages(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     """Serve the finished study, and open its runs with those of its trials and rows."""
-    command, address = page(alone(finished.job, tmp_path_factory.mktemp("mlflow")), EXPERIMENT)
-    with served(command, address), browser(tmp_path_factory.mktemp("chromium")) as tab:
-        tab.look(1600, 800)
-        pages = Pages(tab, address)
-        pages.runs()
-        tab.press("document.querySelector('[aria-label=Close]')")  # the panel of MLflow's assistant
-        tab.press("document.querySelector('.ag-row button svg')")  # the sign that shows the runs below a study
+    lines = page(alone(finished.job, tmp_path_factory.mktemp("mlflow")), EXPERIMENT)
+    with served(lines, "tiny", tmp_path_factory.mktemp("chromium")) as pages:
         yield pages
 
 
 def test_the_list_has_runs_by_name_and_recalls_as_columns(pages: Pages, finished: Finished) -> None:
     tab = pages.tab
     assert "Evaluation runs" not in tab.wait("Model training", *ROWS), "a page for agents, not for training"
-    tab.click("Columns")
-    for column in ("test/mean_recall", "test/recovery"):
-        tab.click(column)
-    tab.press("document.querySelector('[data-testid=column-selection-dropdown]')")
-    tab.wait(until="document.querySelectorAll('.ag-header-cell').length === 9")
+    assert "7 matching runs" in tab.wait("matching runs")
+    pages.add_columns(["test/mean_recall", "test/recovery"])
     heads = tab.run("[...document.querySelectorAll('.ag-header-cell')].map((one) => one.innerText)")
     assert heads[-2:] == ["test/mean_recall", "test/recovery"]
     lines = tab.run("[...document.querySelectorAll('.ag-center-cols-container .ag-row')].map((one) => one.innerText)")
@@ -131,24 +62,22 @@ def test_the_list_has_runs_by_name_and_recalls_as_columns(pages: Pages, finished
     rows = (finished.rows[0], *reversed(finished.rows))  # the study's own run has the numbers of its set, too
     assert shown == [pytest.approx([row.mean["mean_recall"], row.recovery]) for row in rows]
     assert all("shapes (" in line for line in lines)
-    pages.keep("runs")
 
 
 def test_the_comparison_of_trials_shows_what_was_searched(pages: Pages) -> None:
     tab = pages.tab
-    pages.compare("trial_1", "trial_2")
+    pages.compare(["trial_1", "trial_2"])
     said = tab.wait("Comparing 2 Runs from 1 Experiment", "Run details", "trial_1", "trial_2", "val/mean_recall")
     axes = "[...document.querySelectorAll('.js-plotly-plot text')].map((one) => one.textContent)"
     tab.wait(until=f"{axes}.includes('method.inner_lr.image')")
     assert {"method.inner_lr.image", "method.inner_lr.text", "val/mean_recall"} <= set(tab.run(axes))
     settings = said.split("Parameters\nShow diff only\n")[1].split("Metrics\n")[0].splitlines()
     assert [line.split("\t")[0] for line in settings if line] == SEARCHED
-    pages.keep("comparison")
 
 
 def test_the_comparison_of_rows_is_the_table(pages: Pages, finished: Finished) -> None:
     tab = pages.tab
-    pages.compare(*TABLE)
+    pages.compare(TABLE)
     said = tab.wait("Comparing 4 Runs from 1 Experiment", "Run details", "test/recovery", *TABLE)
     settings, numbers = said.split("Parameters\nShow diff only\n")[1].split("Metrics\nShow diff only\n")
     rows = finished.rows[::-1]
@@ -164,7 +93,6 @@ def test_the_comparison_of_rows_is_the_table(pages: Pages, finished: Finished) -
     )
     assert [float(cell) for cell in recalls] == [pytest.approx(row.mean["mean_recall"], abs=0.01) for row in rows]
     assert [float(cell) for cell in recoveries] == [pytest.approx(row.recovery, abs=0.01) for row in rows]
-    pages.keep("rows")
 
 
 def test_a_trial_has_a_curve_with_a_point_a_step(pages: Pages) -> None:
@@ -174,7 +102,6 @@ def test_a_trial_has_a_curve_with_a_point_a_step(pages: Pages) -> None:
     tab.click("Model metrics")
     tab.wait("trial_1 (gradient/image)", until="document.querySelectorAll('.scatterlayer .points path').length")
     assert tab.run("document.querySelector('.js-plotly-plot').querySelectorAll('.points path').length") == STEPS
-    pages.keep("curves")
 
 
 def test_the_report_of_a_study_is_shown_among_its_artifacts(pages: Pages) -> None:
@@ -188,4 +115,3 @@ def test_the_report_of_a_study_is_shown_among_its_artifacts(pages: Pages) -> Non
     while "Recalls on test in percent" not in tab.everything():
         assert time.monotonic() < end
         time.sleep(0.1)
-    pages.keep("report")

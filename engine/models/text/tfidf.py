@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from engine.determinism import one_thread
 from engine.io.files import digest
 from engine.io.paths import Paths
-from engine.models.words import analyzer, needs_unicode
+from engine.models.words import analyzer
 from engine.ranges import Count
 
 if TYPE_CHECKING:
@@ -25,19 +26,17 @@ class TfidfEncoder:
         self.dim = dim
         self.ngrams = ngrams
         self._captions: Sequence[str] = ()
-        self._version = 1
         self._fitted: Pipeline | None = None
 
     @property
     def key(self) -> str:
         """Options and a digest of the captions to fit on."""
         options = json.dumps({"dim": self.dim, "ngrams": self.ngrams})
-        return f"tfidf/{self._version} {options} {digest(*self._captions) if self._captions else 'not fitted'}"
+        return f"tfidf/3 {options} {digest(*self._captions) if self._captions else 'not fitted'}"
 
     def fit(self, captions: Sequence[str]) -> None:
         """Take the training captions; they are fitted when the first caption is embedded, so not if all are cached."""
         self._captions = captions
-        self._version = 2 if needs_unicode("\n".join(captions)) else 1  # version 1 split every text as Latin ones are
         self._fitted = None
 
     def to(self, device: torch.device) -> "TfidfEncoder":
@@ -73,7 +72,8 @@ class TfidfEncoder:
                 f"student.text.dim: {self.dim} is too many for {counts.shape[0]} captions with {counts.shape[1]} "
                 f"terms, expected at most {min(counts.shape)}."
             )
-        projection = TruncatedSVD(self.dim, n_iter=5, random_state=0).fit(counts)
+        with one_thread():
+            projection = TruncatedSVD(self.dim, n_iter=5, random_state=0).fit(counts)
         return Pipeline([("weights", vectorizer), ("projection", projection)])
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
-from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.models.text import TextEncoder, tfidf
 from engine.models.words import analyzer
@@ -40,6 +40,16 @@ def test_the_same_captions_give_the_same_numbers(paths: Paths) -> None:
     one, other = fitted(paths), fitted(paths)
     assert one.key == other.key
     assert torch.equal(one.embed(CAPTIONS), other.embed(CAPTIONS))
+
+
+def test_the_machine_s_threads_change_no_number(paths: Paths) -> None:
+    draws = np.random.default_rng(0)
+    captions = [" ".join(draws.choice([f"w{index}" for index in range(300)], 8)) for _ in range(4000)]
+    embeddings = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            embeddings.append(fitted(paths, captions, dim=64).embed(captions[:100]))
+    assert torch.equal(*embeddings)
 
 
 def test_unknown_words_give_zero(paths: Paths) -> None:
@@ -113,8 +123,3 @@ def test_what_latin_captions_give_is_what_sklearn_gives() -> None:
     ours = TfidfVectorizer(analyzer=analyzer(2), sublinear_tf=True, dtype=np.float32)
     assert (expected.fit_transform(captions) != ours.fit_transform(captions)).nnz == 0
     assert expected.get_feature_names_out().tolist() == ours.get_feature_names_out().tolist()
-
-
-def test_caches_of_latin_captions_keep_their_key_and_others_do_not(paths: Paths) -> None:
-    assert fitted(paths).key == f'tfidf/1 {{"dim": 8, "ngrams": 2}} {digest(*CAPTIONS)}'
-    assert fitted(paths, ["一只狗", "a cat"]).key.startswith("tfidf/2 ")
