@@ -81,11 +81,8 @@ def header(size: object) -> str:
     """Return the line above every result: commit, versions, processor, load of the machine, and the size."""
     found = versions()
     names = ", ".join(f"{name} {found[name]}" for name in ("torch", "ray", "python"))
-    model = (
-        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
-    )
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    return f"commit {commit()}, {names}, {device_name()}{f', {model[1]}' if model else ''}, {load}; {size}"
+    return f"commit {commit()}, {names}, {device_name()}, {load}; {size}"
 
 
 def synchronise() -> None:

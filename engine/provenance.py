@@ -77,13 +77,23 @@ def versions() -> dict[str, str]:
     return found
 
 
+def processor() -> str:
+    """Return the model of this machine's processor, on which the last digits depend, or its kind."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
+
+
 def device_name() -> str:
     """Return the name of the GPU that this process uses, or its processor with the number of torch's threads."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU {platform.machine()} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"{processor()} ({kernels}), {threads} thread{'s' if threads > 1 else ''}"
 
 
 def provenance() -> dict[str, Any]:

@@ -5,7 +5,6 @@ arithmetic. A refactor leaves them as they are; a change of numbers is named in 
 """
 
 import json
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +22,7 @@ from engine.experts.train import train_expert
 from engine.experts.trajectory import MemorySource
 from engine.io.files import digest
 from engine.io.paths import Paths
+from engine.provenance import processor
 from tests.methods.test_methods import METHODS, scopes, start
 
 FILE = Path(__file__).with_name("golden.json")
@@ -34,13 +34,9 @@ STEPS = 5
 
 def arithmetic() -> str:
     """Return what decides the last digits here: processor, kernels, libraries and threads."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
     kernels = torch.backends.cpu.get_cpu_capability()
-    return f"{model}, {kernels}, torch {torch.__version__}, numpy {np.__version__}, {torch.get_num_threads()} threads"
+    libraries = f"torch {torch.__version__}, numpy {np.__version__}"
+    return f"{processor()}, {kernels}, {libraries}, {torch.get_num_threads()} threads"
 
 
 def losses(run: Distillation, steps: int) -> dict[str, Any]:

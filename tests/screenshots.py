@@ -16,9 +16,10 @@ def main(storage: Path, folder: Path) -> None:
     """Write the demo's report and its runs in MLflow as PNG files."""
     (report,) = storage.resolve().glob(f"studies/{DEMO}-*/report.html")
     with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as tab:
-        tab.look(1280, 1000)
+        tab.look(1280, 630)
         tab.open(report.as_uri())
         tab.wait(DEMO, until="[...document.images].every((one) => one.complete)")
+        tab.run("document.querySelector('figure').scrollIntoView(), scrollBy(0, -60)")  # pairs as they were learned
         tab.picture(folder / "report.png")
     lines = page(f"sqlite:///{storage.resolve() / 'mlflow.db'}", EXPERIMENT)
     with tempfile.TemporaryDirectory() as profile, served(lines, DEMO, Path(profile)) as pages:

@@ -16,7 +16,7 @@ def test_everything_that_decides_numbers_is_named() -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", found["code"])
     assert found["versions"]["torch"][0].isdigit()
     assert found["versions"]["ray"][0].isdigit()
-    assert "threads" in found["device"] or "NVIDIA" in found["device"]
+    assert f"{provenance.processor()} (" in found["device"] or "NVIDIA" in found["device"]
 
 
 def test_a_change_of_the_engine_changes_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
