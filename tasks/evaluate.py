@@ -40,6 +40,8 @@ PARSER.add_row_flags()
 
 def main(args: Namespace) -> cli.Answer:
     """Score the set, or describe the study with ``--dry-run``."""
+    args.overrides += [word for word in args.students if "=" in word]  # those typed behind the files
+    args.students = [word for word in args.students if "=" not in word]
     job = cli.read_job(args)
     if args.students:
         from engine.config.comparison import given_students

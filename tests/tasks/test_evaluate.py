@@ -62,3 +62,10 @@ def test_a_mistake_is_one_line(given: list[str], told: str, tmp_path: Path, caps
     said = capsys.readouterr().err
     assert told in said
     assert said.count("\n") == 1
+
+
+def test_values_may_stand_behind_the_files_of_students(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wider = tmp_path / "wider.yaml"
+    wider.write_text("student.image.width: 12", encoding="utf-8")
+    assert run(*words(tmp_path), "--dry-run", "--students", str(wider), "protocol.seeds=7") == 0
+    assert "seeds: 7" in capsys.readouterr().out
