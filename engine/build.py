@@ -70,7 +70,14 @@ def build_setup(study: Study, paths: Paths, device_name: str | None = None, plac
         for split in SPLITS[1:]:
             if not captions[split].here:
                 check_known(full_name(study.student.text), split, encoder, datasets[split].captions)
-        texts, row = cache(partial(text_inputs, captions)), np.zeros((1, encoder.dim), dtype=np.float32)
+
+        @cache
+        def texts() -> Mapping[str, np.ndarray]:
+            rows = text_inputs(captions)
+            again.cache_clear()  # of which all is embedded
+            return rows
+
+        row = np.zeros((1, encoder.dim), dtype=np.float32)
     else:
         opened = text_inputs(text_arrays(study, place, encoder, datasets, device))
         texts, row = cache(lambda: opened), opened["train"][:1]

@@ -23,10 +23,13 @@ from engine.io.storage import Location
 from engine.models.distinct_texts import check_distinct
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
+from engine.provenance import source_digest
 from engine.recipes import Precision
 from engine.synthetic.nearest import words_of
 
 CPU = "cpu"
+MAKERS = ("data/prepared.py", "determinism.py", "models", "prepare.py")
+"""Files and folders of the engine that make features of photos and embeddings of captions; a part of their keys."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def text_arrays(
     return {
         split: ShardedArray(
             folder=place.cache / "captions",
-            key=digest(kind, key, *datasets[split].captions, *words),
+            key=digest(kind, source_digest(*MAKERS), key, *datasets[split].captions, *words),
             shape=(len(datasets[split]), width),
             dtype=dtype,
             label=f"captions of {split}",
@@ -165,8 +168,11 @@ def image_arrays(
     blank = torch.zeros(1, *datasets["train"].images.shape[1:], device=device)
     with torch.no_grad():
         width = student.image.prepare(blank).shape[1]
-    weights = (value.cpu().numpy().tobytes() for value in student.image.frozen.state_dict().values())
-    encoder = digest(tower.encoder, json.dumps(tower.options, sort_keys=True), *weights)
+    frozen = student.image.frozen
+    state = {**dict(frozen.named_buffers()), **frozen.state_dict()}  # mean and std of the pixels are not in the latter
+    weights = (value.cpu().numpy().tobytes() for value in state.values())
+    made_by = source_digest(*MAKERS)
+    encoder = digest(made_by, tower.encoder, json.dumps(tower.options, sort_keys=True), *weights)
 
     def make(images: np.ndarray, first: int, last: int) -> np.ndarray:
         return features(student.image, images[first:last], device=device)

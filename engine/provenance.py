@@ -2,7 +2,6 @@
 
 import platform
 import subprocess
-from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,19 +22,20 @@ NUMBERS = (
 """Files and folders of the engine that decide numbers; a change elsewhere leaves every score as it is."""
 
 
-@cache
 def code_digest() -> str:
     """Return a digest of the engine's source, by the names and the contents of its files."""
-    return _digest_of([ENGINE])
+    return source_digest("")
+
+
+def numbers_digest() -> str:
+    """Return a digest of the part of the engine's source that decides numbers."""
+    return source_digest(*NUMBERS)
 
 
 @cache
-def numbers_digest() -> str:
-    """Return a digest of the part of the engine's source that decides numbers."""
-    return _digest_of([ENGINE / name for name in NUMBERS])
-
-
-def _digest_of(paths: Sequence[Path]) -> str:
+def source_digest(*names: str) -> str:
+    """Return a digest of files and folders of the engine, which is a part of the keys of what they make."""
+    paths = [ENGINE / name for name in names]
     files = sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py")))
     parts = [part for file in files for part in (file.relative_to(ENGINE).as_posix(), file.read_bytes())]
     return digest(*parts)

@@ -1,5 +1,6 @@
 """What a worker needs of a study: its resolved configuration, the paths of its data, and its storage folder."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -52,9 +53,9 @@ class Specification:
         name = device or str(build.default_device())
         keys = []
         for one in wanted:
-            given = one.study
-            decides = (given.data, given.student, given.precision, one.paths, one.storage, one.made_on)
-            keys.append(digest(name, *map(repr, decides)))
+            tree = one.study.model_dump(mode="json", include={"data", "student", "precision"})
+            places = map(repr, (one.paths, one.storage, one.made_on))
+            keys.append(digest(name, json.dumps(tree, sort_keys=True), *places))
         if not _built.keys() >= set(keys):
             for key in _built.keys() - keys:
                 del _built[key]

@@ -1,20 +1,23 @@
 """Inputs of the trained parts are made once for one encoder, data, device and precision, and when they are needed."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from engine import build
+from engine import build, prepare
 from engine.config.load import load, resolve
 from engine.config.schema import Resolved
 from engine.data.pairs import PairDataset
 from engine.data.records import SPLITS
 from engine.io.paths import Paths
-from engine.models.text import tfidf, transformers
+from engine.models.text import TextEncoder, tfidf, transformers
 from engine.prepare import Place, image_arrays, is_network, text_arrays
 from tests.models.text.test_transformers import tiny_bert
 from tests.tiny import SPACE
@@ -102,6 +105,40 @@ def test_keys_name_device_and_precision_of_networks_alone(paths: Paths) -> None:
     photos, network, other = (set(column) for column in zip(*found, strict=True))
     assert (len(photos), len(network), len(other)) == (4, 4, 1)
     assert keys(usual, "fp32")[1] == keys(usual, "fp32")[2], "the usual ones are not named"
+
+
+def test_arrays_of_other_code_or_another_mean_are_made_again(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup, place = build.build_setup(study(*FROZEN), paths), Place(paths.cache)
+
+    def keys() -> list[str]:
+        photos = image_arrays(study(*FROZEN), place, setup.student, setup.datasets, CPU)
+        captions = text_arrays(study(*FROZEN), place, LengthEncoder("x"), setup.datasets, CPU)
+        return [photos["val"].key, captions["val"].key]
+
+    before = keys()
+    assert keys() == before
+    dict(setup.student.image.frozen.named_buffers())["mean"].add_(0.1)
+    moved = keys()
+    assert (moved[0] != before[0], moved[1] == before[1]) == (True, True)
+    monkeypatch.setattr(prepare, "source_digest", lambda *names: "other")
+    assert {*keys()}.isdisjoint({*before, *moved})
+
+
+def test_an_encoder_whose_captions_are_embedded_is_freed(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_bert(paths.weights / "tiny-bert")
+    built: list[weakref.ref[TextEncoder]] = []
+    fitted = build.fitted_encoder
+
+    def recorded(*given: Any) -> TextEncoder:
+        encoder = fitted(*given)
+        built.append(weakref.ref(encoder))
+        return encoder
+
+    monkeypatch.setattr(build, "fitted_encoder", recorded)
+    setup = build.build_setup(study(*FROZEN, BERT), paths)
+    list(setup.pairs.values())
+    gc.collect()
+    assert [encoder() for encoder in built] == [None, None]
 
 
 def test_networks_run_when_pairs_are_read(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What made a result is named."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine import provenance
+from engine.prepare import MAKERS
+from tests.test_structure import calls, dotted, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,12 +27,12 @@ def test_a_change_of_the_engine_changes_its_digest(tmp_path: Path, monkeypatch: 
     digests = []
     for text in ("a = 1\n", "a = 2\n"):
         (tmp_path / "x.py").write_text(text, encoding="utf-8")
-        provenance.code_digest.cache_clear()
+        provenance.source_digest.cache_clear()
         digests.append(provenance.code_digest())
     (tmp_path / "x.py").rename(tmp_path / "y.py")
-    provenance.code_digest.cache_clear()
+    provenance.source_digest.cache_clear()
     assert len({*digests, provenance.code_digest()}) == 3
-    provenance.code_digest.cache_clear()
+    provenance.source_digest.cache_clear()
 
 
 def test_only_what_decides_numbers_changes_their_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,12 +42,12 @@ def test_only_what_decides_numbers_changes_their_digest(tmp_path: Path, monkeypa
     monkeypatch.setattr(provenance, "ENGINE", tmp_path)
     changed = {}
     for name in ("losses/contrastive.py", "cluster/errors.py", "build.py", "README.md"):
-        provenance.numbers_digest.cache_clear()
+        provenance.source_digest.cache_clear()
         before = provenance.numbers_digest()
         (tmp_path / name).write_text("a = 2\n", encoding="utf-8")
-        provenance.numbers_digest.cache_clear()
+        provenance.source_digest.cache_clear()
         changed[name] = provenance.numbers_digest() != before
-    provenance.numbers_digest.cache_clear()
+    provenance.source_digest.cache_clear()
     assert changed == {
         "losses/contrastive.py": True,
         "cluster/errors.py": False,
@@ -53,8 +56,16 @@ def test_only_what_decides_numbers_changes_their_digest(tmp_path: Path, monkeypa
     }
 
 
-def test_every_name_of_what_decides_numbers_exists() -> None:
-    assert [name for name in provenance.NUMBERS if not (provenance.ENGINE / name).exists()] == []
+def test_every_name_of_what_decides_numbers_or_makes_an_array_exists() -> None:
+    makers = {name for path in sources("engine") for name in named(path)} | {*MAKERS}
+    assert {"data/images.py", "shapes/drawing.py"} < makers
+    assert [name for name in (*provenance.NUMBERS, *makers) if not (provenance.ENGINE / name).exists()] == []
+
+
+def named(path: Path) -> list[str]:
+    """Return the names of source that a file gives to ``source_digest`` as they stand."""
+    found = (call.args for call in calls(path) if dotted(call.func) == "source_digest")
+    return [one.value for given in found for one in given if isinstance(one, ast.Constant) and one.value]
 
 
 def checkout_with(file: str, root: Path) -> None:

@@ -305,6 +305,17 @@ def test_loading_never_unpickles(function: str, keyword: str, value: bool, requi
                 assert given == [value] or not (given or required), f"{path}:{call.lineno}"
 
 
+def test_a_cached_array_has_the_code_that_made_it_in_its_key() -> None:
+    making = [path for path in sources("engine") if called(path) & {"cached_array", "ShardedArray"}]
+    assert len(making) > 3
+    assert [path for path in making if path.name != "cache.py" and "source_digest" not in called(path)] == []
+
+
+def called(path: Path) -> set[str]:
+    """Return the names that a file calls."""
+    return {dotted(call.func) for call in calls(path)}
+
+
 def test_shapes_are_not_turned_into_strings() -> None:
     for path in sources("engine"):
         names = {name for name, _ in imported(path)}

@@ -1,12 +1,15 @@
 """Classes of images: the prompts that stand for each, and which images are of which."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
+
+from engine.io.files import digest
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,11 @@ class Classes:
     name: str
     prompts: Mapping[str, Sequence[str]]
     of_image: Mapping[str, Sequence[str]]
+
+    @property
+    def identity(self) -> str:
+        """The digest of all of it, in any order of classes and of images."""
+        return digest(json.dumps(asdict(self), sort_keys=True))
 
     def among(self, image_names: Sequence[str]) -> tuple[Int64[Tensor, " i"], Bool[Tensor, "i c"]]:
         """Return the places of the images that have a class, and which are of which class, in the order of prompts.

@@ -15,6 +15,7 @@ from engine.data.cache import cached_array
 from engine.io.files import digest
 from engine.io.progress import bar
 from engine.io.sentences import cut, listed
+from engine.provenance import source_digest
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def decoded_images(files: Mapping[Path, str], *, image_px: int, cache: Path) -> 
     """Return the images as RGB squares of ``image_px`` (aspect ratio not kept), a read-only memory map below ``cache``.
 
     The array is keyed by the digests that ``files`` holds and their order, so a renamed or touched file is not decoded
-    again and a changed one is.
+    again and a changed one is, and by this code.
 
     Raises:
         ValueError: ``image_px`` is not positive.
@@ -90,7 +91,7 @@ def decoded_images(files: Mapping[Path, str], *, image_px: int, cache: Path) -> 
         if broken:
             raise UndecodableError.of(broken, among=len(files))
 
-    key = digest("decoded_images/1", str(image_px), *files.values())
+    key = digest("decoded_images/1", source_digest("data/images.py"), str(image_px), *files.values())
     shape = (len(files), 3, image_px, image_px)
     return cached_array(cache / "images", key, shape=shape, dtype=np.uint8, fill=fill)
 

@@ -14,6 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from engine.data.cache import array_key, cached_array
 from engine.data.pairs import PairDataset
 from engine.io.files import digest
+from engine.provenance import source_digest
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ def perceptual_hashes(images: UInt8[np.ndarray, "n 3 h w"], cache: Path) -> UInt
             array[start : start + CHUNK] = np.packbits(np.diff(averages).reshape(len(averages), -1) > 0, axis=1)
 
     shape = (len(images), SIDE * SIDE // 8)
-    key = f"{array_key(images)}-dhash1"
+    key = f"{array_key(images)}-dhash1-{source_digest('data/shared.py')}"
     return cached_array(cache / "hashes", key, shape=shape, dtype=np.uint8, fill=fill)
 
 

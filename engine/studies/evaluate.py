@@ -68,7 +68,7 @@ def score_file(
     if jobs:
         record_students(job, file, rows, {name: one.study for name, one in jobs.items()})
     if known:
-        key = digest("classes/1", job.key, set_digest(file), repr(known))
+        key = digest("classes/1", job.key, set_digest(file), known.identity)
         run = open_run(job, RunIdentity(EXPERIMENT, f"{rows[0].name}, {known.name}", key, rows[0].note))
         run.tags(study_tags(job.study) | {"classes": known.name})
         run.data(study_data(job.specification))
@@ -155,7 +155,7 @@ def set_row(job: Job, file: Location, name: str, *, local: bool, classes: Classe
         if classes:
             names = job.specification.setup(device="cpu").datasets["test"].image_names
             notes.append(classes.sentence(names))
-            key = f"classes/{set_digest(file)}/{digest(repr(classes))}"
+            key = f"classes/{set_digest(file)}/{classes.identity}"
             more = waited(scorer.submit(score_classes, file, classes, result["learning_rates"], key=key))
             progress.advance()
             seeds = [one | other for one, other in zip(result["seeds"], more["seeds"], strict=True)]

@@ -16,6 +16,7 @@ from engine.cluster.search.trial import DistillTrial
 from engine.io.files import read_json
 from engine.results.history import BEST_SET
 from engine.studies.distill import distill
+from engine.studies.preflight.checks import CHECKPOINTS
 from engine.synthetic.set import load_set
 from tests.cluster.test_callbacks import Notebook
 from tests.cluster.test_trial import same
@@ -123,3 +124,8 @@ def test_the_clock_of_the_scheduler_is_the_outer_step(finished: Finished) -> Non
     result = {study.budget.metric: 10.0, "outer_step": EVERY, "training_iteration": STEPS // EVERY}
     assert scheduler.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
     assert scheduler.on_trial_result(None, trial, {**result, "outer_step": STEPS}) == TrialScheduler.STOP
+
+
+def test_as_many_checkpoints_are_kept_as_are_counted_before(finished: Finished) -> None:
+    trials = (finished.job.folder / "tune").glob("trial_*")
+    assert max(len(list(trial.glob("checkpoint_*"))) for trial in trials) == CHECKPOINTS

@@ -43,6 +43,7 @@ METHOD = (
     "bound, distance, finest, gradient, images, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, "
     "max_start, name, num_pairs, real_batch, real_weight, shortcut, span, students, text_max_start, views"
 )
+EIGHTS = "{int: [8, 9], default: 8}"
 SHARED = "experts.count or a key inside of method or optimiser: all trials share data, student, experts and protocol"
 KINDS = "{<kind>: [...], default: ...} where the kind is one of choice, uniform, loguniform, int, logint"
 
@@ -402,6 +403,10 @@ ON_COMMAND_LINE = [
         "search.budget.outer_steps={int: [60, 90], default: 60}",
         "search.budget.outer_steps is {'int': [60, 90], 'default': 60}, "
         f"expected {SHARED}",
+    ),
+    *(
+        (f"search.{key}={EIGHTS}", f"search.{key} is {{'int': [8, 9], 'default': 8}}, expected {SHARED}")
+        for key in ("data.image_px", "student.image.depth", "protocol.epochs", "experts.epochs", "seed")
     ),
     (
         "search.method.num_pairs.x={int: [60, 90], default: 60}",

@@ -58,6 +58,15 @@ def test_order_and_size_are_part_of_the_key(tmp_path: Path) -> None:
     assert arrays(files, image_px=4, cache=cache).shape == (2, 3, 4, 4)
 
 
+def test_other_code_decodes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, made = save_photos(tmp_path / "photos", ["a.png", "b.png"]), []
+    for code in ("one", "one", "other"):
+        monkeypatch.setattr(images_module, "source_digest", lambda *names, code=code: code)
+        arrays(files, image_px=4, cache=tmp_path / "cache")
+        made.append(len(list((tmp_path / "cache").rglob("*.npy"))))
+    assert made == [1, 1, 2]
+
+
 def test_upright_by_exif(tmp_path: Path) -> None:
     left_white = np.zeros((8, 16, 3), np.uint8)
     left_white[:, :8] = 255

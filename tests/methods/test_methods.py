@@ -203,11 +203,17 @@ def test_the_loss_of_real_pairs_adds_to_the_match(paths: Paths) -> None:
 
 
 REAL = {
+    "apm": {"batch": 8},
     "bi_trajectory": {"real_weight": 0.5, "real_batch": 8},
     "covmatch": {"batch": 8, "real_batch": 8},
     "mdm": {"batch": 8},
     "through_training": {"real_batch": 8},
 }
+
+
+def test_every_method_that_reads_real_pairs_is_named() -> None:
+    reading = {name for name in METHODS if "pairs" in components.find("method", name).needs}
+    assert reading | {"bi_trajectory"} == REAL.keys(), "bi_trajectory reads them with real_weight alone"
 
 
 @pytest.mark.parametrize("name", sorted(REAL))

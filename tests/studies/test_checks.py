@@ -166,6 +166,14 @@ def test_an_outer_step_has_room_beside_other_trials(tmp_path: Path) -> None:
     check_memory(several, step + 2, {"cpu": 2.0, "gpu": 0.0}, [cpu_node(4 * GIB)])
 
 
+def test_trials_with_shares_of_a_processor_share_the_memory(tmp_path: Path) -> None:
+    job, tenth = tiny_job(tmp_path, samples=40), {"cpu": 0.1, "gpu": 0.0}
+    step = int(HEADROOM * 80 * GIB / 20 - PROCESS_BYTES)
+    check_memory(job, step, tenth, [cpu_node(80 * GIB)])
+    with pytest.raises(ValueError, match=r"4\.0 GiB that each of 20 trials at once has of the memory of here"):
+        check_memory(job, step + 2, tenth, [cpu_node(80 * GIB)])  # a float division gives room to 19
+
+
 def test_an_outer_step_has_room_on_the_smallest_gpu(tmp_path: Path) -> None:
     job = tiny_job(tmp_path, "method.gradient=stored", samples=1)
     step = int(HEADROOM * 0.5 * 16 * GIB - PROCESS_BYTES)
@@ -247,6 +255,12 @@ def test_trials_share_the_cluster() -> None:
     assert plan({"cpu": 1.0, "gpu": 0.5}, Cluster(True, 8, 1, 1), 8).concurrent == 2
     assert not plan(one, SMALL, 2).leaves(SMALL, one)
     assert plan(one, SMALL, 1).leaves(SMALL, one)
+
+
+def test_shares_leave_as_many_others_as_ray_counts() -> None:
+    large, share = Cluster(joined=True, cpus=8, gpus=1, object_store_bytes=1), {"cpu": 0.2, "gpu": 0.2}
+    assert plan(share, large, 8).concurrent == 5
+    assert plan(share, large, 1).leaves(large, {"cpu": 0.1, "gpu": 0.1}) == 8  # a float division gives 7
 
 
 def test_a_choice_of_mappings_is_searched(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """The estimate of a study: counts are those of the study, and a dry run writes no file."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine import build
+from engine.config.schema import Request
 from engine.data.pairs import Size
+from engine.evaluation.protocol import EVAL_POINTS
 from engine.studies.preflight import minutes
 from engine.studies.preflight.costs import Costs
 from engine.studies.preflight.dry_run import describe, estimate
@@ -62,7 +66,7 @@ def test_scores_on_val_and_test_are_counted(tmp_path: Path) -> None:
     assert parts.trials == 3 * 10
     assert parts.scoring == (5 * 10 + 2 * 20) + (4 * 10 + 2 * 20) + (5 * 10 + 20)
     judged = counted(tmp_path, "protocol.select_epoch=best_on_test", image_embedded=1.0)
-    assert judged.scoring == parts.scoring + (5 + 4) * 10 * 20
+    assert judged.scoring == parts.scoring + (5 + 4) * EVAL_POINTS * 20
 
 
 def test_caches_are_counted(tmp_path: Path) -> None:
@@ -74,6 +78,13 @@ def test_work_is_shared_but_a_chain_is_not(tmp_path: Path) -> None:
     parts = Parts(caches=100.0, experts=1000.0, trials=1000.0, scoring=1000.0, chain=1200.0)
     assert parts.minutes(2) * 60 == pytest.approx(minutes.START + 50 + 1500)
     assert parts.minutes(100) * 60 == pytest.approx(minutes.START + 1 + 1200)
+
+
+def test_tasks_with_shares_run_at_once_as_ray_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    assert minutes._at_once(Request(cpu=0.1, gpu=0.0)) == 10 * cpus  # a float division gives 9 on one CPU
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert minutes._at_once(Request(cpu=0.0, gpu=0.2)) == 10
 
 
 def test_a_dry_run_estimates_minutes_and_writes_nothing(tmp_path: Path) -> None:

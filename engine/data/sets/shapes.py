@@ -5,7 +5,6 @@ backdrops: more than 10 ** 9 scenes, of which a data set holds a few thousand, e
 four of which omit something. Backdrops and colours are easy to learn, shapes and textures harder, layouts hardest.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,6 +18,7 @@ from engine.data.pairs import PairDataset, Size
 from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.io.progress import bar
+from engine.provenance import source_digest
 from engine.ranges import Count
 from engine.rng import draw_seed, named_generator
 from engine.shapes import classes, drawing, scene, wording
@@ -104,7 +104,7 @@ def _drawn(paths: Paths, scenes: Sequence[scene.Scene], *, image_px: int, name: 
                 array[index] = drawing.draw(one, image_px=image_px, rng=_numpy_generator(index, name))
                 progress.advance()
 
-    source = inspect.getsource(drawing) + inspect.getsource(scene)
+    source = source_digest("data/sets/shapes.py", "rng.py", "shapes/drawing.py", "shapes/scene.py")
     key = digest("shapes/1", source, name, str(image_px), *map(repr, scenes))
     shape = (len(scenes), 3, image_px, image_px)
     return cached_array(paths.cache / "images", key, shape=shape, dtype=np.uint8, fill=fill)

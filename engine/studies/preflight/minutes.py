@@ -9,6 +9,7 @@ import torch
 
 from engine.config.schema import Request, Resolved
 from engine.data.pairs import Size
+from engine.evaluation.protocol import EVAL_POINTS
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_minutes
 from engine.resources import how_many_fit
@@ -52,7 +53,7 @@ def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:
         + sizes[split].images * sizes[split].pairs * costs.score_compared
         for split in ("val", "test")
     )
-    eval_points = 0 if study.protocol.select_epoch == "last" else 10
+    eval_points = 0 if study.protocol.select_epoch == "last" else EVAL_POINTS
     validations = math.ceil(budget.outer_steps / budget.evaluate_every)
     passes = study.method.views.count if study.method.views else 1
     passes *= 1 + len(study.students) if study.method.students == "summed" else 1

@@ -69,6 +69,13 @@ def test_drawn_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawings == []
 
 
+def test_other_code_draws_again(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fingerprint(paths)
+    monkeypatch.setattr(shapes, "source_digest", lambda *names: "other")
+    assert fingerprint(paths) == first
+    assert len(list(paths.cache.rglob("*.npy"))) == 6
+
+
 def test_no_scene_is_in_two_splits() -> None:
     scenes = shapes.split_scenes({"train": 4000, "val": 500, "test": 500}, seed=0)
     assert len({scene for split in scenes.values() for scene in split}) == 5000
