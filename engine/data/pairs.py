@@ -24,7 +24,7 @@ class Size(NamedTuple):
 class PairDataset:
     """Images and the captions that describe them; one caption is one pair.
 
-    ``images`` are RGB and usually a read-only memory map, so a batch is copied out by indexing, which decodes the photos
+    ``images`` are RGB and usually a read-only memory map, so a batch is copied out by indexing. This decodes the photos
     that are not decoded yet. Every image has at least one caption.
     """
 
