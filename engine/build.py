@@ -64,7 +64,7 @@ def build_setup(study: Study, paths: Paths, device_name: str | None = None, plac
     set_policy(study.precision, device)
     source, listed = data_set(study), dict[str, Listed]()
     if place.shards is not None and isinstance(source, Photos):
-        listed = read_listed(place.shards, place.listed) if place.listed else source.listed(paths)
+        listed = read_listed(place.shards, place.list_key) if place.list_key else source.listed(paths)
         datasets = {split: one.dataset(one.images(split, place.cache, place.shards)) for split, one in listed.items()}
     else:
         datasets = source.load(paths)

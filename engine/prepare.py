@@ -35,14 +35,14 @@ class Place:
     """Where inputs are kept: the cache of this machine, and the folder of finished shards, which all nodes see.
 
     ``made_on`` is the kind of device that makes what networks make: ``cpu``, or the kind of the cluster's GPUs. It is a
-    part of keys, because other devices round otherwise. ``listed`` is the key of the list of photos and captions beside
-    the shards, which is read in place of the data set; None: there is none yet.
+    part of keys, because other devices round otherwise. ``list_key`` names the list of photos and captions beside the
+    shards, which is read in place of the data set; None: there is none yet.
     """
 
     cache: Path
     shards: Location | None = None
     made_on: str = CPU
-    listed: str | None = None
+    list_key: str | None = None
 
     def words(self, precision: Precision) -> list[str]:
         """Return the device and the precision as parts of a key: none for float32 on a CPU."""

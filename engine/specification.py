@@ -22,7 +22,7 @@ class Specification:
     storage: Location
     made_on: str = "cpu"
     """The kind of device that makes what frozen networks make of the data."""
-    listed: str | None = None
+    list_key: str | None = None
     """The key of the list of photos and captions in the storage, which workers read in place of the data set."""
 
     @property
@@ -67,7 +67,7 @@ class Specification:
                 del _built[key]
         for key, one in zip(keys, wanted, strict=True):
             if key not in _built:
-                place = Place(one.paths.cache, one.prepared, one.made_on, one.listed)
+                place = Place(one.paths.cache, one.prepared, one.made_on, one.list_key)
                 _built[key] = build.build_setup(one.study, one.paths, name, place)
         return [_built[key] for key in keys]
 

@@ -27,7 +27,7 @@ def decode(arrays: Sequence[ShardedArray], *, cpus: float) -> None:
 
 def _make_shards(arrays: Sequence[ShardedArray], cpus: float) -> None:
     """Write the missing shards, except those with broken photos, and show the progress."""
-    task = ray.remote(_write).options(num_cpus=cpus or 1, max_retries=2)
+    task = ray.remote(_decode_shard).options(num_cpus=cpus or 1, max_retries=2)
     left: dict[ray.ObjectRef, int] = {}
     for array in arrays:
         sent = ray.put(replace(array, make=partial(array.make, threads=max(1, int(cpus)))))
@@ -41,5 +41,5 @@ def _make_shards(arrays: Sequence[ShardedArray], cpus: float) -> None:
             progress.advance(left.pop(ended))
 
 
-def _write(array: ShardedArray, first: int) -> int:
+def _decode_shard(array: ShardedArray, first: int) -> int:
     return array.write(first)

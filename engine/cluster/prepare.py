@@ -40,7 +40,7 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
     pixels, arrays = setups[0].pixels, [array for setup in setups for array in setup.arrays.values()]
     with one_sentence_errors(specification.storage):
         if listed := setups[0].listed:
-            specification = replace(specification, listed=write_listed(listed, specification.prepared))
+            specification = replace(specification, list_key=write_listed(listed, specification.prepared))
         if not all(array.here for array in arrays):
             with exclusive(specification.paths.cache / LOCK, on_wait=_announce):
                 photos.decode(pixels, cpus=granted["cpu"])

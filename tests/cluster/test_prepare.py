@@ -132,7 +132,7 @@ def test_a_worker_on_another_node_reads_no_annotation_and_decodes_nothing(
     ray_local: None, photos: Specification
 ) -> None:
     prepared = prepare(photos, CLUSTER)
-    assert prepared.listed is not None
+    assert prepared.list_key is not None
     setup = photos.setup(device="cpu")
     for array in setup.arrays.values():
         array.publish()  # as prepare does where there are other nodes

@@ -15,7 +15,6 @@ import pytest
 
 from engine.cluster import runtime
 from engine.cluster.prepare import prepare
-from engine.data.images import decode
 from engine.data.records import SPLITS
 from tests.data.photos import noise
 from tests.data.sets.test_karpathy import entry, write
@@ -36,7 +35,7 @@ def storage(tmp_path: Path) -> Iterator[Path]:
     for seed, split in enumerate(SPLITS):
         photo = tmp_path / "data" / "made" / "images" / f"{split}.jpg"
         photo.parent.mkdir(parents=True, exist_ok=True)
-        noise(seed, 640, 480).save(photo)
+        noise(seed, 400, 300).save(photo)
         for number in range(NUMBERS[split]):
             photo.with_name(f"{split}_{number}.jpg").hardlink_to(photo)
             entries.append(entry(f"{split}_{number}.jpg", split, sentences=[{"raw": " ".join(known[number % 21])}]))
@@ -91,4 +90,3 @@ def test_broken_photos_end_a_command_in_one_sentence(storage: Path) -> None:
     files = [f"{photos / name} {reason}" for name in ("train_7.jpg", "train_4321.jpg", "test_3.jpg")]
     assert err == f"error: 3 of 4,540 images cannot be decoded: {', '.join(files)}.\n"
     assert [line.partition(":")[0] for line in out.splitlines()] == ["Ray"]
-    assert decode(photos / "train_8.jpg", image_px=16).any()
