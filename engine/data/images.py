@@ -1,10 +1,9 @@
-"""Decode image files once into memory-mapped uint8 arrays."""
+"""Decode image files into uint8 arrays."""
 
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +16,6 @@ from engine.data.undecodable import UndecodableError, all_named
 from engine.io.files import digest
 from engine.io.progress import bar, tell
 from engine.io.sentences import cut
-from engine.io.storage import Location
 
 T = TypeVar("T")
 
@@ -59,38 +57,6 @@ def images_key(digests: Iterable[str], image_px: int) -> str:
     return digest("decoded_images/1", str(image_px), *digests)
 
 
-def decoded_images(
-    folder: Path,
-    names: Sequence[str],
-    *,
-    key: str,
-    image_px: int,
-    cache: Path,
-    label: str,
-    shards: Location | None = None,
-) -> ShardedArray:
-    """Return photos as RGB squares of ``image_px`` (aspect ratio not kept), decoded when it is opened.
-
-    Files are below ``folder``, and their content decides ``key``. Opening the array raises an UndecodableError that
-    names all files that are not images.
-
-    Raises:
-        ValueError: ``image_px`` is not positive.
-    """
-    if image_px < 1:
-        raise ValueError(f"image_px: expected a positive number of pixels, got {image_px}.")
-    return ShardedArray(
-        folder=cache / "images",
-        key=key,
-        shape=(len(names), 3, image_px, image_px),
-        dtype=np.uint8,
-        label=label,
-        make=partial(_decoded, folder, names, image_px),
-        shards=shards,
-        at_once=SHARD,
-    )
-
-
 def decode_all(arrays: Sequence[ShardedArray]) -> None:
     """Decode the photos of several arrays that are absent.
 
@@ -103,10 +69,14 @@ def decode_all(arrays: Sequence[ShardedArray]) -> None:
                 array.open()
 
 
-def _decoded(
+def decode_rows(
     folder: Path, names: Sequence[str], image_px: int, first: int, last: int, *, threads: int = THREADS
 ) -> UInt8[np.ndarray, "n 3 h w"]:
-    """Decode the photos from ``first`` to before ``last``, and try all of them where some are broken."""
+    """Decode the photos ``names`` in ``folder`` from ``first`` to before ``last``, and tell the bar of each.
+
+    Raises:
+        UndecodableError: files are not images that can be decoded; all of them are tried.
+    """
 
     def attempt(file: Path) -> UInt8[np.ndarray, "3 h w"] | UndecodableError:
         try:

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from engine.data import images
 from engine.data.cache import ShardedArray
-from engine.data.images import decoded_images
 from engine.data.pairs import PairDataset
 from engine.data.records import SPLITS
 from engine.io.files import atomic_path, digest, read_json
@@ -26,21 +27,30 @@ class Listed:
     key: str
 
     def images(self, split: str, cache: Path, shards: Location | None = None) -> ShardedArray:
-        """Return the photos, which are decoded when the array is opened, unless they are there."""
-        return decoded_images(
-            Path(self.folder),
-            self.names,
+        """Return the photos as RGB squares of ``image_px`` (aspect ratio not kept), decoded when they are first read.
+
+        Opening the array raises an UndecodableError that names all files that are not images.
+
+        Raises:
+            ValueError: ``image_px`` is not positive.
+        """
+        if self.image_px < 1:
+            raise ValueError(f"image_px: expected a positive number of pixels, got {self.image_px}.")
+        return ShardedArray(
+            folder=cache / "images",
             key=self.key,
-            image_px=self.image_px,
-            cache=cache,
+            shape=(len(self.names), 3, self.image_px, self.image_px),
+            dtype=np.uint8,
             label=f"pixels of {split}",
+            make=partial(images.decode_rows, Path(self.folder), self.names, self.image_px),
             shards=shards,
+            at_once=images.SHARD,
         )
 
-    def dataset(self, images: np.ndarray | ShardedArray) -> PairDataset:
+    def dataset(self, pixels: np.ndarray | ShardedArray) -> PairDataset:
         """Return the pairs with these decoded photos."""
         return PairDataset(
-            images=images,
+            images=pixels,
             image_names=tuple(self.names),
             captions=tuple(text for texts in self.captions for text in texts),
             caption_image=np.repeat(np.arange(len(self.names)), [len(texts) for texts in self.captions]),

@@ -10,15 +10,16 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from engine.data import images as images_module
-from engine.data.images import contents, decode, decoded_images, images_key
+from engine.data.images import contents, decode, images_key
+from engine.data.listed import Listed
 from engine.data.undecodable import UndecodableError
 from tests.data.photos import noise, save_photo, save_photos
 
 
 def arrays(files: Sequence[Path], *, image_px: int, cache: Path) -> np.ndarray:
-    folder, key = files[0].parent, images_key(contents(files), image_px)
-    names = [file.name for file in files]
-    return decoded_images(folder, names, key=key, image_px=image_px, cache=cache, label="pixels").open()
+    names, key = [file.name for file in files], images_key(contents(files), image_px)
+    listed = Listed(str(files[0].parent), names, [["a caption"]] * len(names), image_px, key)
+    return listed.images("train", cache).open()
 
 
 def test_array_holds_every_image_in_order(tmp_path: Path) -> None:
@@ -209,4 +210,4 @@ def test_16_bit_image_is_refused(tmp_path: Path) -> None:
 
 def test_image_px_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="image_px: expected a positive number of pixels, got 0"):
-        decoded_images(tmp_path, [], key="k", image_px=0, cache=tmp_path, label="pixels")
+        Listed(str(tmp_path), [], [], 0, "key").images("train", tmp_path)
