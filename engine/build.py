@@ -13,6 +13,8 @@ from engine.config import components
 from engine.config.load import recorded, resolve
 from engine.config.schema import Study
 from engine.data.cache import ShardedArray
+from engine.data.folder import Photos
+from engine.data.listed import Listed, read_listed
 from engine.data.pairs import PairDataset, Size
 from engine.data.prepared import PairsOnDemand, PreparedPairs
 from engine.data.records import SPLITS
@@ -52,14 +54,20 @@ def default_device() -> torch.device:
 def build_setup(study: Study, paths: Paths, device_name: str | None = None, place: Place | None = None) -> Setup:
     """Load the data and build the student; what frozen networks make of the data is made when its pairs are read.
 
-    Embeddings of captions by no network, and token ids, are made here. All are cached on disk.
+    Embeddings of captions by no network, and token ids, are made here, and photos are decoded here, or when they are
+    read where ``place`` has a folder of shards. All are cached on disk.
 
     Raises:
         ValueError: the text encoder does not know the words of val or test, or does not tell these captions apart.
     """
     device, place = torch.device(device_name) if device_name else default_device(), place or Place(paths.cache)
     set_policy(study.precision, device)
-    datasets = data_set(study).load(paths)
+    source, listed = data_set(study), dict[str, Listed]()
+    if place.shards is not None and isinstance(source, Photos):
+        listed = read_listed(place.shards, place.list_key) if place.list_key else source.listed(paths)
+        datasets = {split: one.dataset(one.images(split, place.cache, place.shards)) for split, one in listed.items()}
+    else:
+        datasets = source.load(paths)
     encoder = fitted_encoder(study, paths, datasets)
     student = build_student(study, paths, encoder=encoder).to(device)
     captions: dict[str, ShardedArray] = {}
@@ -83,11 +91,14 @@ def build_setup(study: Study, paths: Paths, device_name: str | None = None, plac
         texts, row = cache(lambda: opened), opened["train"][:1]
 
     def pairs(split: str) -> PreparedPairs:
-        images = photos[split].open() if photos else datasets[split].images
+        images = photos.get(split, datasets[split].images)
+        images = images.open() if isinstance(images, ShardedArray) else images
         return PreparedPairs(images, texts()[split], datasets[split].caption_image)
 
-    arrays = {array.label: array for array in (*captions.values(), *photos.values())}
-    return Setup(datasets, PairsOnDemand(SPLITS, pairs), student, device, encoder.key, row, arrays)
+    pixels = tuple(data.images for data in datasets.values() if isinstance(data.images, ShardedArray))
+    arrays = {array.label: array for array in (*pixels, *captions.values(), *photos.values())}
+    prepared = PairsOnDemand(SPLITS, pairs)
+    return Setup(datasets, prepared, student, device, encoder.key, row, arrays, pixels, listed)
 
 
 def fitted_encoder(study: Study, paths: Paths, datasets: Mapping[str, PairDataset]) -> TextEncoder:

@@ -1,7 +1,7 @@
 """The setup of a study: data, student, and what its frozen encoders make of the data, which is cached on disk."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engine.config.schema import Study
 from engine.config.student import Tower
 from engine.data.cache import ShardedArray, array_key
+from engine.data.listed import Listed
 from engine.data.pairs import PairDataset
 from engine.data.prepared import PairsOnDemand, features
 from engine.data.records import SPLITS
@@ -37,12 +38,14 @@ class Place:
     """Where inputs are kept: the cache of this machine, and the folder of finished shards, which all nodes see.
 
     ``made_on`` is the kind of device that makes what networks make: ``cpu``, or the kind of the cluster's GPUs. It is a
-    part of keys, because other devices round otherwise.
+    part of keys, because other devices round otherwise. ``list_key`` names the list of photos and captions beside the
+    shards, which is read in place of the data set; None: there is none yet.
     """
 
     cache: Path
     shards: Location | None = None
     made_on: str = CPU
+    list_key: str | None = None
 
     def words(self, precision: Precision) -> list[str]:
         """Return the device and the precision as parts of a key: none for float32 on a CPU."""
@@ -62,7 +65,11 @@ class Setup:
     text_row: np.ndarray
     """Numbers of the shape [1, ...] of a row of ``PreparedPairs.texts``."""
     arrays: Mapping[str, ShardedArray] = field(default_factory=dict)
-    """What frozen networks make of the data, by name; ``pairs`` opens these arrays, or makes them."""
+    """Decoded photos and outputs of frozen networks, by name; ``pairs`` opens these arrays, or makes them."""
+    pixels: Sequence[ShardedArray] = ()
+    """Those of ``arrays`` that hold decoded photos."""
+    listed: Mapping[str, Listed] = field(default_factory=dict)
+    """The photos and captions of each split, by which other processes open them; empty without ``pixels``."""
 
     @cached_property
     def weights(self) -> dict[str, str]:
@@ -174,7 +181,7 @@ def image_arrays(
     made_by = source_digest(*MAKERS)
     encoder = digest(made_by, tower.encoder, json.dumps(tower.options, sort_keys=True), *weights)
 
-    def make(images: np.ndarray, first: int, last: int) -> np.ndarray:
+    def make(images: np.ndarray | ShardedArray, first: int, last: int) -> np.ndarray:
         return features(student.image, images[first:last], device=device)
 
     def array(split: str) -> ShardedArray:

@@ -23,6 +23,13 @@ class Specification:
     storage: Location
     made_on: str = "cpu"
     """The kind of device that makes what frozen networks make of the data."""
+    list_key: str | None = None
+    """The key of the list of photos and captions in the storage, which workers read in place of the data set."""
+
+    @property
+    def prepared(self) -> Location:
+        """The folder of what all nodes see of the prepared data: the list of photos and captions, and shards."""
+        return self.storage / "prepared"
 
     def expert_folder(self) -> Location:
         """Return the folder of this configuration's expert trajectories."""
@@ -61,7 +68,7 @@ class Specification:
                 del _built[key]
         for key, one in zip(keys, wanted, strict=True):
             if key not in _built:
-                place = Place(one.paths.cache, one.storage / "prepared", one.made_on)
+                place = Place(one.paths.cache, one.prepared, one.made_on, one.list_key)
                 _built[key] = build.build_setup(one.study, one.paths, name, place)
         return [_built[key] for key in keys]
 

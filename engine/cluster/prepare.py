@@ -1,18 +1,18 @@
-"""Make what frozen networks make of the data once, in shards, by actors with the resources of an evaluation."""
+"""Decode photos and run frozen networks on the data once, in shards, with the resources of an evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from engine.cluster import runtime
+from engine.cluster import photos, runtime
 from engine.cluster.errors import one_sentence_errors
 from engine.data.cache import ShardedArray
+from engine.data.listed import write_listed
 from engine.io.files import exclusive
 from engine.io.progress import bar, echo, heard
 from engine.io.storage import on_disk
@@ -36,12 +36,23 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
     """
     granted = runtime.granted(specification.study.resources.evaluation, cluster)
     specification = replace(specification, made_on=kind_of_device(granted))
-    arrays = [array for setup in specification.setups(device="cpu") for array in setup.arrays.values()]
-    if not all(array.here for array in arrays):
-        lock = exclusive(specification.paths.cache / LOCK, on_wait=_announce)
-        with lock, one_sentence_errors(specification.storage):
-            for one, setup in zip(specification.of_each_student(), specification.setups(device="cpu"), strict=True):
-                _make(one, setup.arrays, granted, cluster.slots(granted))
+    setups = specification.setups(device="cpu")
+    pixels, arrays = setups[0].pixels, [array for setup in setups for array in setup.arrays.values()]
+    with one_sentence_errors(specification.storage):
+        if listed := setups[0].listed:
+            specification = replace(specification, list_key=write_listed(listed, specification.prepared))
+        if not all(array.here for array in arrays):
+            with exclusive(specification.paths.cache / LOCK, on_wait=_announce):
+                photos.decode(pixels, cpus=granted["cpu"])
+                _share(specification, pixels)  # those who make features read them
+                for one, setup in zip(specification.of_each_student(), setups, strict=True):
+                    _make(one, setup.arrays, granted, cluster.slots(granted))
+        _share(specification, arrays)
+    return specification
+
+
+def _share(specification: Specification, arrays: Iterable[ShardedArray]) -> None:
+    """Leave the shards of finished arrays in the storage only where others may need them."""
     storage, cache = specification.storage, specification.paths.cache
     shared = isinstance(storage, Path) and cache.is_relative_to(storage)  # all nodes see the cache in the storage
     elsewhere = not shared and sum(node["Alive"] for node in ray.nodes()) > 1
@@ -50,7 +61,6 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
             array.publish()
         elif on_disk(storage):
             array.forget_shards()
-    return specification
 
 
 def _announce(holder: str) -> None:
@@ -68,9 +78,9 @@ def kind_of_device(granted: Mapping[str, float]) -> str:
 def _make(
     specification: Specification, arrays: Mapping[str, ShardedArray], granted: Mapping[str, float], slots: int
 ) -> None:
-    """Make the missing arrays: without a GPU, those of one shard here, since starting another process takes longer."""
+    """Make the missing arrays: without a GPU, those of few rows here, since starting another process takes longer."""
     absent = {name: array for name, array in arrays.items() if not array.here}
-    sent = {name: array for name, array in absent.items() if granted["gpu"] or len(array.firsts) > 1}
+    sent = {name: array for name, array in absent.items() if granted["gpu"] or not array.few}
     for name in absent.keys() - sent.keys():
         arrays[name].open()
     number = min(slots, max((len(array.firsts) for array in sent.values()), default=0))
@@ -79,7 +89,8 @@ def _make(
     actors = [ray.remote(Preparer).options(**options).remote(specification, granted["cpu"]) for _ in range(number)]
     try:
         for name, array in sent.items():
-            array.open(before=partial(_make_shards, actors, name, array))
+            _make_shards(actors, name, array)
+            array.open(stays=False)
     finally:
         for actor in actors:
             ray.kill(actor)

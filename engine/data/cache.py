@@ -4,13 +4,16 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from mmap import mmap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from engine.data.undecodable import all_named
 from engine.io.files import FULL, atomic_path, digest, exclusive
 from engine.io.progress import bar, heard
 from engine.io.storage import Location, matching, read_whole, remove_tree
@@ -59,8 +62,10 @@ def cached_array(
     return found
 
 
-def array_key(array: np.ndarray) -> str:
+def array_key(array: "np.ndarray | ShardedArray") -> str:
     """Return the key of a cached array, and a digest of the bytes of any other."""
+    if isinstance(array, ShardedArray):
+        return array.key
     if isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.filename is not None:
         return Path(array.filename).stem
     return digest(array.tobytes())
@@ -78,7 +83,7 @@ def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardedArray:
-    """An array that is made ``SHARD`` rows at a time and then kept as ``<folder>/<key>.npy``.
+    """An array that is made ``at_once`` rows at a time and then kept as ``<folder>/<key>.npy``; indexing opens it.
 
     ``make`` returns the rows from a first to before a last one. ``check`` sees the array before it is kept. A finished
     shard is a file in ``shards``, a folder that all nodes see: no other process makes it again.
@@ -89,9 +94,26 @@ class ShardedArray:
     shape: tuple[int, ...]
     dtype: DTypeLike
     label: str
-    make: Callable[[int, int], np.ndarray]
+    make: Callable[..., np.ndarray]
     check: Callable[[np.ndarray], None] | None = None
     shards: Location | None = None
+    at_once: int = SHARD
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        rows: np.ndarray = self._opened[index]
+        return rows
+
+    @cached_property
+    def _opened(self) -> np.ndarray:
+        return self.open()
+
+    @property
+    def few(self) -> bool:
+        """Whether the rows are so few that starting another process takes longer than making them."""
+        return len(self) <= SHARD
 
     @property
     def here(self) -> bool:
@@ -101,29 +123,33 @@ class ShardedArray:
     @property
     def firsts(self) -> range:
         """The first row of each shard."""
-        return range(0, self.shape[0], SHARD)
+        return range(0, self.shape[0], self.at_once)
 
     def missing(self) -> list[int]:
         """Return the first rows of the shards that are no files yet."""
         names = {file.name for file in matching(self._shard(0).parent, "*.npy")}
         return [first for first in self.firsts if self._shard(first).name not in names]
 
-    def open(self, before: Callable[[], None] | None = None) -> np.ndarray:
-        """Return the array, read-only; where it is absent, ``before`` runs and shards that are no files are made here.
+    def open(self, *, stays: bool = True) -> np.ndarray:
+        """Return the array, read-only; where it is absent, shards that are no files are made here.
+
+        The bar disappears at the end unless it ``stays``.
 
         Raises:
             OSError: the disk has no room for the array.
+            UndecodableError: rows are of photos that cannot be decoded; all shards are tried.
         """
 
         def fill(array: np.ndarray) -> None:
-            if before is not None:
-                before()
-            with bar(self.label, total=len(array), unit="rows", stays=before is None) as progress:
+            with (
+                bar(self.label, total=len(array), unit="rows", stays=stays) as progress,
+                all_named(among=len(array)) as part,
+            ):
                 for first in self.firsts:
-                    with heard(progress.advance):
+                    with heard(progress.advance), part():
                         rows = self._rows(first)
-                    array[first : first + len(rows)] = rows
-                    progress.move(first + len(rows))
+                        array[first : first + len(rows)] = rows
+                    progress.move(first + self.rows_from(first))
             if self.check is not None:
                 self.check(array)
 
@@ -148,7 +174,7 @@ class ShardedArray:
 
     def rows_from(self, first: int) -> int:
         """Return the number of rows in the shard that begins at a row."""
-        return min(SHARD, self.shape[0] - first)
+        return min(self.at_once, self.shape[0] - first)
 
     def _shard(self, first: int) -> Location:
         assert self.shards is not None, self.label

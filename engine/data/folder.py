@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from engine.data.digests import file_digests
-from engine.data.images import UndecodableError, contents, decoded_images
+from engine.data.images import contents, decode_all, images_key
+from engine.data.listed import Listed
 from engine.data.locate import Links, leaves_folder, locate_images
 from engine.data.pairs import PairDataset, Size
 from engine.data.peek import folders_in
@@ -59,13 +58,13 @@ class Photos(ABC):
                 not fit; or some photos alone have a split.
         """
 
-    def load(self, paths: Paths) -> dict[str, PairDataset]:
-        """Read train, val and test.
+    def listed(self, paths: Paths) -> dict[str, Listed]:
+        """List the photos and captions of train, val and test; photos are read where their content is not known.
 
         Raises:
             FileNotFoundError: the root, the file of captions or photos are missing.
-            ValueError: captions cannot be read, a split is empty, splits share a photo, a photo cannot be decoded, or a
-                name or a link leads out of the root and the folders that the user named.
+            ValueError: captions cannot be read, a split is empty, splits share a photo, or a name or a link leads out
+                of the root and the folders that the user named.
         """
         folder = find_root(paths, self.root)
         annotation = self.annotation(folder)
@@ -75,25 +74,28 @@ class Photos(ABC):
         with file_digests(list(files.values()), cache=paths.cache / "contents", read=contents) as digests:
             content = dict(zip(files, digests, strict=True))
             splits = parted(annotation, content, self.same_photo)
-            arrays: dict[str, np.ndarray] = {}
-            broken: dict[Path, str] = {}
-            for split, captions in splits.items():
-                chosen = {files[name]: content[name] for name in captions}
-                try:
-                    arrays[split] = decoded_images(chosen, image_px=self.image_px, cache=paths.cache)
-                except UndecodableError as error:
-                    broken |= error.reasons
-            if broken:
-                raise UndecodableError.of(broken, among=len(files))
         return {
-            split: PairDataset(
-                images=arrays[split],
-                image_names=tuple(captions),
-                captions=tuple(text for texts in captions.values() for text in texts),
-                caption_image=np.repeat(np.arange(len(captions)), [len(texts) for texts in captions.values()]),
+            split: Listed(
+                folder=str(annotation.images),
+                names=list(captions),
+                captions=list(captions.values()),
+                image_px=self.image_px,
+                key=images_key((content[name] for name in captions), self.image_px),
             )
             for split, captions in splits.items()
         }
+
+    def load(self, paths: Paths) -> dict[str, PairDataset]:
+        """Read train, val and test; photos that are not in the cache are decoded.
+
+        Raises:
+            FileNotFoundError: as of ``listed``.
+            ValueError: as of ``listed``, or photos cannot be decoded.
+        """
+        splits = self.listed(paths)
+        arrays = {split: one.images(split, paths.cache) for split, one in splits.items()}
+        decode_all(list(arrays.values()))
+        return {split: one.dataset(arrays[split].open()) for split, one in splits.items()}
 
     def sizes(self, paths: Paths) -> dict[str, Size]:
         """Return the size of each split from names and captions alone.

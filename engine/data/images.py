@@ -1,8 +1,8 @@
-"""Decode image files once into a memory-mapped uint8 array."""
+"""Decode image files into uint8 arrays."""
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -11,16 +11,19 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from engine.data.cache import cached_array
+from engine.data.cache import ShardedArray
+from engine.data.undecodable import UndecodableError, all_named
 from engine.io.files import digest
-from engine.io.progress import bar
-from engine.io.sentences import cut, listed
+from engine.io.progress import bar, tell
+from engine.io.sentences import cut
 from engine.provenance import source_digest
 
 T = TypeVar("T")
 
 THREADS = min(8, len(os.sched_getaffinity(0)))
 CHUNK = 64  # files handed to the threads at once, so that decoded images do not pile up in memory
+SHARD = 512
+"""Photos that are decoded at once, in about a second."""
 
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")  # damaged EXIF data
 Image.init()
@@ -39,41 +42,42 @@ _TURNS = {
 """How an image with an EXIF orientation is turned upright."""
 
 
-class UndecodableError(ValueError):
-    """Files that are no images; ``reasons`` holds why, by file."""
-
-    reasons: Mapping[Path, str]
-
-    @classmethod
-    def of(cls, reasons: Mapping[Path, str], *, among: int = 1) -> "UndecodableError":
-        """Return the error that names one file, or the number of several, of ``among``, and the first five."""
-        found = [f"{file} ({reason})" for file, reason in reasons.items()]
-        sentence = f"{len(found):,} of {among:,} images cannot be decoded: {listed(found)}."
-        if len(found) == 1:
-            ((file, reason),) = reasons.items()
-            sentence = f"{file}: expected an image, but it cannot be decoded ({reason})."
-        error = cls(sentence)
-        error.reasons = reasons
-        return error
-
-
 def contents(files: Sequence[Path]) -> Iterator[str]:
     """Yield the digest of the bytes of every file."""
-    return _threaded(lambda file: digest(file.read_bytes()), files, label="reading images")
+    with bar("reading images", total=len(files), unit="photos") as progress:
+        for content in _threaded(lambda file: digest(file.read_bytes()), files, threads=THREADS):
+            yield content
+            progress.advance()
 
 
-def decoded_images(files: Mapping[Path, str], *, image_px: int, cache: Path) -> UInt8[np.ndarray, "n 3 h w"]:
-    """Return the images as RGB squares of ``image_px`` (aspect ratio not kept), a read-only memory map below ``cache``.
+def images_key(digests: Iterable[str], image_px: int) -> str:
+    """Return the key of decoded photos with these contents in this order.
 
-    The array is keyed by the digests that ``files`` holds and their order, so a renamed or touched file is not decoded
-    again and a changed one is, and by this code.
+    So a renamed or touched file is not decoded again, and a changed one is; a change of this code decodes all again.
+    """
+    return digest("decoded_images/1", source_digest("data/images.py"), str(image_px), *digests)
+
+
+def decode_all(arrays: Sequence[ShardedArray]) -> None:
+    """Decode the photos of several arrays that are absent.
 
     Raises:
-        ValueError: ``image_px`` is not positive.
+        UndecodableError: files are not images that can be decoded; all of all arrays are tried.
+    """
+    with all_named(among=sum(map(len, arrays))) as part:
+        for array in arrays:
+            with part():
+                array.open()
+
+
+def decode_rows(
+    folder: Path, names: Sequence[str], image_px: int, first: int, last: int, *, threads: int = THREADS
+) -> UInt8[np.ndarray, "n 3 h w"]:
+    """Decode the photos ``names`` in ``folder`` from ``first`` to before ``last``, and tell the bar of each.
+
+    Raises:
         UndecodableError: files are not images that can be decoded; all of them are tried.
     """
-    if image_px < 1:
-        raise ValueError(f"image_px: expected a positive number of pixels, got {image_px}.")
 
     def attempt(file: Path) -> UInt8[np.ndarray, "3 h w"] | UndecodableError:
         try:
@@ -81,19 +85,15 @@ def decoded_images(files: Mapping[Path, str], *, image_px: int, cache: Path) -> 
         except UndecodableError as error:
             return error
 
-    def fill(array: np.ndarray) -> None:
-        broken: dict[Path, str] = {}
-        for index, image in enumerate(_threaded(attempt, list(files), label="decoding images")):
-            if isinstance(image, UndecodableError):
-                broken |= image.reasons
-            else:
-                array[index] = image
-        if broken:
-            raise UndecodableError.of(broken, among=len(files))
-
-    key = digest("decoded_images/1", source_digest("data/images.py"), str(image_px), *files.values())
-    shape = (len(files), 3, image_px, image_px)
-    return cached_array(cache / "images", key, shape=shape, dtype=np.uint8, fill=fill)
+    rows = np.empty((last - first, 3, image_px, image_px), dtype=np.uint8)
+    with all_named(among=last - first) as part:
+        for row, image in enumerate(_threaded(attempt, [folder / name for name in names[first:last]], threads=threads)):
+            tell(1)
+            with part():
+                if isinstance(image, UndecodableError):
+                    raise image
+                rows[row] = image
+    return rows
 
 
 def decode(file: Path, *, image_px: int) -> UInt8[np.ndarray, "3 h w"]:
@@ -122,10 +122,8 @@ def decode(file: Path, *, image_px: int) -> UInt8[np.ndarray, "3 h w"]:
     return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
 
 
-def _threaded(function: Callable[[Path], T], files: Sequence[Path], *, label: str) -> Iterator[T]:
+def _threaded(function: Callable[[Path], T], files: Sequence[Path], *, threads: int) -> Iterator[T]:
     """Apply ``function`` to every file in a few threads, and yield the results in order."""
-    with ThreadPoolExecutor(THREADS) as pool, bar(label, total=len(files), unit="photos") as progress:
+    with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(files), CHUNK):
-            for result in pool.map(function, files[start : start + CHUNK]):
-                yield result
-                progress.advance()
+            yield from pool.map(function, files[start : start + CHUNK])

@@ -10,6 +10,8 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
+from engine.data.cache import ShardedArray
+
 
 class Size(NamedTuple):
     """The numbers of images and of pairs in a split."""
@@ -22,11 +24,11 @@ class Size(NamedTuple):
 class PairDataset:
     """Images and the captions that describe them; one caption is one pair.
 
-    ``images`` are RGB and usually a read-only memory map, so a batch is copied out by indexing. Every image has at
-    least one caption.
+    ``images`` are RGB and usually a read-only memory map, so a batch is copied out by indexing. This decodes the photos
+    that are not decoded yet. Every image has at least one caption.
     """
 
-    images: UInt8[np.ndarray, "n 3 h w"]
+    images: UInt8[np.ndarray, "n 3 h w"] | ShardedArray
     image_names: tuple[str, ...]
     captions: tuple[str, ...]
     caption_image: Int64[np.ndarray, " m"]
@@ -38,7 +40,7 @@ class PairDataset:
         Raises:
             ValueError: lengths or indices disagree, or an image has no caption.
         """
-        if self.images.ndim != 4 or self.images.shape[1] != 3 or self.images.dtype != np.uint8:
+        if len(self.images.shape) != 4 or self.images.shape[1] != 3 or self.images.dtype != np.uint8:
             raise ValueError(f"images: expected uint8 [n, 3, h, w], got {self.images.dtype} {self.images.shape}.")
         if len(self.images) != self.num_images:
             raise ValueError(f"image_names: {self.num_images} names for {len(self.images)} images.")

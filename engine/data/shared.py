@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch.nn.functional import adaptive_avg_pool2d
 
-from engine.data.cache import array_key, cached_array
+from engine.data.cache import ShardedArray, array_key, cached_array
 from engine.data.pairs import PairDataset
 from engine.io.files import digest
 from engine.provenance import source_digest
@@ -78,7 +78,7 @@ def _in_several(values: Mapping[str, Iterable[T]]) -> set[T]:
     return {value for value, count in counts.items() if count > 1}
 
 
-def perceptual_hashes(images: UInt8[np.ndarray, "n 3 h w"], cache: Path) -> UInt8[np.ndarray, "n b"]:
+def perceptual_hashes(images: UInt8[np.ndarray, "n 3 h w"] | ShardedArray, cache: Path) -> UInt8[np.ndarray, "n b"]:
     """Return the difference hash of every image: whether green grows to the right, in 16 rows of 17 averages.
 
     They are made once and kept below ``cache``, as the images are.

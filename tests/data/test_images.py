@@ -10,12 +10,16 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from engine.data import images as images_module
-from engine.data.images import UndecodableError, contents, decode, decoded_images
+from engine.data.images import contents, decode, images_key
+from engine.data.listed import Listed
+from engine.data.undecodable import UndecodableError
 from tests.data.photos import noise, save_photo, save_photos
 
 
 def arrays(files: Sequence[Path], *, image_px: int, cache: Path) -> np.ndarray:
-    return decoded_images(dict(zip(files, contents(files), strict=True)), image_px=image_px, cache=cache)
+    names, key = [file.name for file in files], images_key(contents(files), image_px)
+    listed = Listed(str(files[0].parent), names, [["a caption"]] * len(names), image_px, key)
+    return listed.images("train", cache).open()
 
 
 def test_array_holds_every_image_in_order(tmp_path: Path) -> None:
@@ -177,7 +181,9 @@ def test_damaged_avif_is_decoded_or_named(tmp_path: Path) -> None:
             decode(tmp_path / "a.avif", image_px=4)
 
 
-def test_all_broken_images_are_told_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [2, 512])
+def test_all_broken_images_are_told_at_once(tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images_module, "SHARD", at_once)
     files = save_photos(tmp_path, [f"{index}.png" for index in range(9)])
     for file in files[1:8]:
         file.write_bytes(b"broken")
@@ -213,4 +219,4 @@ def test_16_bit_image_is_refused(tmp_path: Path) -> None:
 
 def test_image_px_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="image_px: expected a positive number of pixels, got 0"):
-        decoded_images({}, image_px=0, cache=tmp_path)
+        Listed(str(tmp_path), [], [], 0, "key").images("train", tmp_path)

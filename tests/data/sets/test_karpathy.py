@@ -10,7 +10,7 @@ from engine.io.paths import Paths
 from tests.data.photos import save_photos
 
 
-def entry(name: str, split: str, captions: int = 2, **more: str) -> dict[str, Any]:
+def entry(name: str, split: str, captions: int = 2, **more: Any) -> dict[str, Any]:
     sentences = [{"raw": f" {name} caption {index} .", "tokens": []} for index in range(captions)]
     return {"filename": name, "split": split, "sentences": sentences, **more}
 
