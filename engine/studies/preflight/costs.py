@@ -195,7 +195,7 @@ def at(size: int, found: Sequence[tuple[int, float]]) -> float:
 
 
 def step_seconds(step: Callable[[], Any]) -> float:
-    """Return the seconds of a step on one thread; the shorter of two times unless it exceeds ``LONGEST``.
+    """Return the seconds of a step on one thread; the shorter of two times unless it is very long.
 
     On a CPU these are seconds of the processor, so that other processes hardly count.
     """
@@ -213,6 +213,6 @@ def step_seconds(step: Callable[[], Any]) -> float:
     torch.set_num_threads(1)
     try:
         spent = once()
-        return spent if spent > LONGEST else min(spent, once())
+        return spent if spent > 4 * LONGEST else min(spent, once())
     finally:
         torch.set_num_threads(threads)
