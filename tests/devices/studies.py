@@ -153,11 +153,16 @@ class Bench:
         return resolve(load(SPACE, [*SHARED, *row.student, *row.rest]))
 
     def setup(self, row: Row, device: torch.device) -> Setup:
-        """Return the data and the student of a row on a device."""
+        """Return the data and the student of a row on a device.
+
+        A frozen encoder has a GPU's layout on the CPU, too. In the CPU's own a convolution adds in another order, and
+        where a pixel's gradient is as small as Adam's epsilon, a rounding of it is some per cent of Adam's first step.
+        """
         study = self.study(row)
         key = (device, study.precision, row.student, study.data.model_dump_json())
         if key not in self._setups:
             self._setups[key] = build.build_setup(study, self.paths, str(device))
+            self._setups[key].student.image.frozen.to(memory_format=torch.contiguous_format)
             list(self._setups[key].pairs.values())  # made now, and on this device
         return self._setups[key]
 

@@ -3,24 +3,28 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from engine import build
 from engine.config.components import find, names
 from engine.evaluation.protocol import evaluate, prepare_set
 from engine.experts.train import train_expert
 from engine.experts.trajectory import MemorySource
+from engine.models.two_tower import Tower, TwoTower
 from engine.specification import Specification
 from engine.studies.job import Job
 from engine.studies.preflight import costs
 from engine.studies.preflight.checks import check_disk, check_here
-from engine.studies.preflight.costs import Costs, seconds, time_dummy, time_prepared, timed
+from engine.studies.preflight.costs import Costs, at, grown, seconds, time_dummy, time_prepared, timed
 from engine.studies.preflight.dry_run import describe, estimate
 from engine.studies.preflight.minutes import add_up
+from engine.synthetic import shown
 from engine.tensors import Params
 from tests.studies.test_memory import LEARNED, SHORTCUT
 from tests.tiny import tiny_job
@@ -33,28 +37,91 @@ METHODS = [
 ]
 
 
+ALWAYS = {field.name for field in fields(Costs)} - {"image_cached"}
+
+
 @pytest.mark.parametrize(("method", "train"), METHODS)
 def test_every_method_can_be_timed(method: str, train: str, tmp_path: Path) -> None:
     words = [f"method={{name: {method}, num_pairs: 6}}", "search={}", f"student.image.train={train}", LEARNED]
-    found = time_dummy(tiny_job(tmp_path / "runs", *words).specification)
-    assert all(value > 0 for value in vars(found).values()), found
+    (found,) = time_dummy(tiny_job(tmp_path / "runs", *words).specification)
+    cached = {"image_cached"} if train == "frozen" else set()
+    assert {name for name, value in vars(found).items() if value > 0} == {*ALWAYS, *cached}, found
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_shortcut_of_trajectories_can_be_timed(tmp_path: Path) -> None:
-    assert time_dummy(tiny_job(tmp_path, SHORTCUT, "search={}", LEARNED).specification).outer_step > 0
+    assert time_dummy(tiny_job(tmp_path, SHORTCUT, "search={}", LEARNED).specification)[0].outer_step > 0
 
 
-def test_a_pyramid_and_views_add_the_seconds_of_showing_them(tmp_path: Path) -> None:
-    words = ["data.image_px=64", "search={}", "method.num_pairs=40"]
-    shown = ["method.images=pyramid", "method.views={count: 2, crop: [0.5, 0.9]}"]
-    plain, richer = tiny_job(tmp_path, *words), tiny_job(tmp_path, *words, *shown)
-    found = [time_dummy(job.specification) for job in (plain, richer)]
-    assert found[1].showing > 3 * found[0].showing
-    sizes, showing = build.data_set(plain.study).sizes(plain.specification.paths), Costs(showing=60.0)
-    steps = plain.study.budget.outer_steps
-    for job in (plain, richer):
-        assert add_up(job, showing, sizes).trials == pytest.approx(60.0 * steps * job.samples)
+def costs_where(monkeypatch: pytest.MonkeyPatch, job: Job, owner: Any, name: str) -> list[float]:
+    """Return the cost of an outer step with each student where ``owner.name`` takes a second an image, all else none.
+
+    A call of the text tower takes none, either.
+    """
+    clock, plain = [0.0], getattr(owner, name)
+
+    def counted(*given: Any, **options: Any) -> Any:
+        images = next(one for one in given if isinstance(one, Tensor))
+        clock[0] += 0 if getattr(given[0], "modality", "image") == "text" else len(images)
+        return plain(*given, **options)
+
+    monkeypatch.setattr(owner, name, counted)
+    monkeypatch.setattr(costs.time, "process_time", lambda: clock[0])
+    return [one.outer_step for one in time_dummy(job.specification)]
+
+
+FROZEN = "student.image.train=frozen"
+LORS = "method={name: lors, num_pairs: 40, inner_steps: 20, inner_batch: 8}"
+PLAIN = "{encoder: convnet, width: 8, depth: 1, grid: 1, head: mlp, train: %s}"
+SUMMED, TWO_VIEWS = "method.students=summed", "method.views={count: 2, crop: [0.5, 0.9]}"
+
+
+@pytest.mark.parametrize(
+    ("words", "encoded"),
+    [
+        ([LORS, FROZEN], [40]),
+        ([LORS, FROZEN, TWO_VIEWS, "method.images=pyramid"], [2 * 40]),
+        ([LORS, FROZEN, f"students=[{{image: {PLAIN % 'frozen'}}}]", SUMMED, TWO_VIEWS], [2 * 80, 2 * 80]),
+        ([LORS, FROZEN, f"students=[{{image: {PLAIN % 'full'}}}]"], [40, 40]),
+        (["method={name: mdm, num_pairs: 100, batch: 16}", FROZEN], [16]),
+        (["method={name: covmatch, num_pairs: 100, batch: 8, real_batch: 16}", FROZEN], [100]),
+        (["method={name: apm, num_pairs: 100, batch: 8}", FROZEN], [100]),
+        (["method={name: through_training, num_pairs: 100, inner_steps: 30}", FROZEN], [100]),
+    ],
+    ids=str,
+)
+def test_a_frozen_encoder_is_timed_once_an_outer_step(
+    words: list[str], encoded: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = tiny_job(tmp_path, "search={}", LEARNED, *words)
+    assert costs_where(monkeypatch, job, Tower, "prepare") == pytest.approx(encoded, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [
+        (["method={name: bi_trajectory, num_pairs: 40, inner_steps: 20, inner_batch: 8}"], 2 * 20 * 8),
+        (["method={name: bi_trajectory, num_pairs: 100, inner_steps: 9, real_weight: 0.1}"], 2 * 9 * 100 + 512),
+        (["method={name: through_training, num_pairs: 100, real_batch: 400}"], 2 * 16 * 100 + 400),
+        ([LORS, TWO_VIEWS], 2 * 2 * 20 * 8),
+        ([LORS, f"students=[{{image: {PLAIN % 'full'}}}]", SUMMED], 2 * 2 * 20 * 8),
+    ],
+    ids=str,
+)
+def test_a_trained_encoder_is_timed_in_every_inner_step_twice(
+    words: list[str], rows: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = tiny_job(tmp_path, "search={}", LEARNED, "student.image.train=full", *words)
+    assert costs_where(monkeypatch, job, TwoTower, "loss")[0] == pytest.approx(rows, rel=0.02)
+
+
+def test_crops_of_all_views_and_summed_students_are_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    others = f"students=[{{image: {PLAIN % 'full'}}}, {{image: {PLAIN % 'frozen'}}}]"
+    for students, passes in (("summed", 3 * 2), ("drawn", 2)):
+        job = tiny_job(tmp_path, "search={}", "method.num_pairs=100", others, TWO_VIEWS, f"method.students={students}")
+        with monkeypatch.context() as patched:
+            found = costs_where(patched, job, shown, "random_views")
+        assert found == pytest.approx([100 * passes] * 3)
 
 
 def test_a_slow_step_is_timed_with_fewer_pairs_and_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,16 +134,23 @@ def test_a_slow_step_is_timed_with_fewer_pairs_and_extrapolated(monkeypatch: pyt
     clock = [0.0]
     monkeypatch.setattr(costs.time, "process_time", lambda: clock[-1])
     assert seconds(step, 1000) == pytest.approx(10.0)
-    assert max(taken) == 32  # the first that takes longer than LONGEST
+    assert max(taken) == 128  # the first that takes longer than LONGEST
     assert seconds(step, 20) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("each", "largest"), [(0.3, 8), (0.01, 128), (0.001, 512), (0.0001, 1000)])
+def test_what_does_not_grow_is_not_extrapolated(each: float, largest: int) -> None:
+    found = grown(lambda size: 0.6 + each * size, 2, 1000)
+    assert at(1000, found) == pytest.approx(0.6 + each * 1000)
+    assert found[-1][0] == largest  # where a step is long, and most of it has grown
 
 
 def test_a_smaller_outer_step_has_the_study_s_own_size_at_the_end(tmp_path: Path) -> None:
     words = "method={name: lors, num_pairs: 100, inner_steps: 8, inner_batch: 20}"
     study = tiny_job(tmp_path, "search={}", words).study
-    sizes = [build.method(costs._smaller(study, pairs)) for pairs in (2, 32, costs._pairs_per_outer_step(study))]
+    sizes = [build.method(costs._smaller(study, share, steps)) for share, steps in ((0.001, 5), (0.4, 5), (1.0, 8))]
     found = [(one.num_pairs, one.inner_steps, one.inner_batch) for one in sizes]  # type: ignore[attr-defined]
-    assert found == [(2, 1, 2), (32, 2, 20), (100, 8, 20)]
+    assert found == [(2, 5, 2), (40, 5, 8), (100, 8, 20)]
 
 
 def test_the_driver_leaves_the_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -89,9 +163,9 @@ def test_the_driver_leaves_the_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
         moved.extend(str(device) for device in args)
         return to(self, *args, **kwargs)
 
-    def elsewhere(measure: object, specification: object) -> Costs:
+    def elsewhere(measure: object, specification: object) -> list[Costs]:
         there.append(measure)
-        return Costs()
+        return [Costs()]
 
     monkeypatch.setattr(torch.nn.Module, "to", watched)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -105,17 +179,17 @@ def test_the_driver_leaves_the_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert there == [time_prepared, time_dummy]
 
 
-def process(specification: Specification) -> Costs:
-    return Costs(expert_batch=float(os.getpid()))
+def process(specification: Specification) -> list[Costs]:
+    return [Costs(expert_batch=float(os.getpid()))]
 
 
 def test_steps_are_timed_in_a_process_of_their_own_where_there_is_a_gpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     specification = tiny_job(tmp_path).specification
-    assert timed(process, specification).expert_batch == os.getpid()
+    assert timed(process, specification)[0].expert_batch == os.getpid()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert timed(process, specification).expert_batch != os.getpid()
+    assert timed(process, specification)[0].expert_batch != os.getpid()
 
 
 def processor_seconds(work: Callable[[], object]) -> float:

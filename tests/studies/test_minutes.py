@@ -28,10 +28,12 @@ WORDS = (
     "budget={outer_steps: 60, evaluate_every: 20}",
     "search={}",
 )
+OTHER = "students=[{text: {encoder: tfidf, dim: 8}}]"
 
 
 def counted(tmp_path: Path, *words: str, **costs: float) -> Parts:
-    return add_up(tiny_job(tmp_path / "runs", *WORDS, *words), Costs(**costs), SIZES)
+    job = tiny_job(tmp_path / "runs", *WORDS, *words)
+    return add_up(job, [Costs(**costs)] * len(job.study.of_each_student()), SIZES)
 
 
 def test_epochs_of_experts_and_of_all_pairs_are_counted(tmp_path: Path) -> None:
@@ -43,15 +45,23 @@ def test_epochs_of_experts_and_of_all_pairs_are_counted(tmp_path: Path) -> None:
 
 def test_outer_steps_and_validations_are_counted(tmp_path: Path) -> None:
     assert counted(tmp_path, outer_step=1.0).trials == 60
-    views = "method.views={count: 3, crop: [0.5, 1.0]}"
-    other = "students=[{text: {encoder: tfidf, dim: 8}}]"
-    assert counted(tmp_path, other, views, outer_step=1.0).trials == 60 * 3
-    assert counted(tmp_path, other, views, "method.students=summed", outer_step=1.0).trials == 60 * 3 * 2
     parts = counted(tmp_path, student_step=1.0)  # of 8 pairs, which is what is timed
     three_batches = 10 * 3 * (20 / 3 / 8)
     assert parts.trials == pytest.approx(3 * three_batches)
     of_forty = 10 * 5
     assert parts.scoring == pytest.approx((3 + 2) * three_batches + (2 + 2) * of_forty)
+
+
+def test_every_student_is_counted(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path / "runs", *WORDS, OTHER)
+    one, two = Costs(outer_step=1.0, expert_batch=2.0), Costs(outer_step=3.0, expert_batch=4.0)
+    parts = add_up(job, [one, two], SIZES)
+    assert parts.trials == 60 * 2, "an outer step is that of one student, drawn"
+    assert parts.experts == 3 * 4 * 10 * (2 + 4)
+    alone, both = counted(tmp_path, student_step=1.0), counted(tmp_path, OTHER, student_step=1.0)
+    assert both.trials == pytest.approx(2 * alone.trials), "validations"
+    students = 10 * 3 * (20 / 3 / 8) * (3 + 2)
+    assert both.scoring - alone.scoring == pytest.approx(students), "the set is scored with both, baselines with one"
 
 
 def test_twice_the_outer_steps_are_twice_the_trials(tmp_path: Path) -> None:
@@ -72,12 +82,26 @@ def test_scores_on_val_and_test_are_counted(tmp_path: Path) -> None:
 def test_caches_are_counted(tmp_path: Path) -> None:
     assert counted(tmp_path, image_cached=1.0).caches == 130
     assert counted(tmp_path, caption_cached=1.0).caches == 650
+    assert counted(tmp_path, OTHER, image_cached=1.0).caches == 130, "its image encoder is the own one's"
+    assert counted(tmp_path, OTHER, caption_cached=1.0).caches == 2 * 650
+    assert counted(tmp_path, OTHER, photo_decoded=1.0).caches == 130
 
 
-def test_work_is_shared_but_a_chain_is_not(tmp_path: Path) -> None:
-    parts = Parts(caches=100.0, experts=1000.0, trials=1000.0, scoring=1000.0, chain=1200.0)
-    assert parts.minutes(2) * 60 == pytest.approx(minutes.START + 50 + 1500)
-    assert parts.minutes(100) * 60 == pytest.approx(minutes.START + 1 + 1200)
+def test_baselines_are_scored_beside_a_chain_of_tasks(tmp_path: Path) -> None:
+    parts = Parts(caches=100.0, experts=200.0, trials=300.0, scoring=800.0, chain=(100.0, 300.0, 50.0))
+    found = {name: 60 * minutes for name, minutes in parts.minutes(2).items()}
+    assert found == pytest.approx(
+        {"start": minutes.START, "caches": 50, "experts": 100, "trials": 300, "scoring": (200 + 300 + 800) / 2 - 400}
+    )
+    assert parts.minutes(100)["scoring"] * 60 == pytest.approx(50), "only the set itself is scored afterwards"
+
+
+def test_one_cpu_does_all_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(minutes.os, "sched_getaffinity", lambda _: {0})
+    costs = {"expert_batch": 1.0, "outer_step": 2.0, "student_step": 0.5, "image_embedded": 0.1}
+    parts = counted(tmp_path, "resources.trial.cpu=1", **costs)
+    seconds = [60 * minutes for minutes in parts.minutes(1).values()]
+    assert seconds == pytest.approx([minutes.START, 0, parts.experts, parts.trials, parts.scoring])
 
 
 def test_tasks_with_shares_run_at_once_as_ray_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +115,7 @@ def test_a_dry_run_estimates_minutes_and_writes_nothing(tmp_path: Path) -> None:
     *_, memory, duration = describe(tiny_job(tmp_path / "runs")).splitlines()
     assert re.match(r"memory:        0\.\d MiB of memory in an outer step$", memory)
     assert re.match(
-        r"time:          about \d+\.\d min on \d+ CPUs( and \d+ GPUs)? \(caches .* min, "
+        r"time:          about \d+\.\d min on \d+ CPUs( and \d+ GPUs)? \(start .* min, caches .* min, "
         r"experts .* min, trials .* min, scoring .* min; less what is cached already\)$",
         duration,
     )

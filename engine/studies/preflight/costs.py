@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from multiprocessing import get_context
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,65 +19,61 @@ from engine import build
 from engine.build import Setup
 from engine.config.schema import Resolved
 from engine.data.prepared import PreparedPairs
+from engine.distill import NonFiniteLossError
 from engine.evaluation.protocol import real_set
 from engine.evaluation.retrieval import retrieval_metrics
 from engine.evaluation.student import embed_split, train_student
 from engine.experts.train import train_epoch
-from engine.methods import Metrics, Sources, State
+from engine.models.text import TextEncoder
 from engine.rng import named_generator
 from engine.specification import Specification
 from engine.studies.preflight.dummy_inputs import captions, dummy_run, dummy_setup, with_method
 from engine.studies.preflight.requirements import BATCH_SIZES, pairs_per_step
 from engine.tensors import MODALITIES
 
-LONGEST = 0.25
-"""Seconds after which a step is not timed with more pairs, but extrapolated in proportion to them."""
+LONGEST = 0.5
+"""Seconds after which a step is not timed with more pairs, or more inner steps, but extrapolated."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one CPU, or of the GPU, for one of each thing that a study repeats.
+    """Seconds of one CPU, or of the GPU, for one of each thing that a study repeats with one of its students.
 
-    ``outer_step`` is the method's gradient from one view of the images, ``showing`` everything else in an outer step:
-    rendering a pyramid, cropping all views, the way back, and the optimiser. The last two are zero where the caches are
-    filled.
+    ``outer_step`` is a whole one, with all views; where students are summed, with all of them. The last three are
+    zero where the caches are filled.
     """
 
     expert_batch: float = 0.0
     outer_step: float = 0.0
-    showing: float = 0.0
     student_step: float = 0.0
     image_embedded: float = 0.0
     caption_embedded: float = 0.0
     score_compared: float = 0.0
+    photo_decoded: float = 0.0
     image_cached: float = 0.0
     caption_cached: float = 0.0
 
 
-@dataclass(frozen=True)
-class Sum:
-    """A method whose loss is the sum of all that is learned, which takes no time."""
-
-    def backward(self, state: State, sources: Sources, generator: torch.Generator) -> Metrics:
-        """Add a gradient of one to every number."""
-        torch.stack([value.sum() for value in state.parameters() if value.requires_grad]).sum().backward()
-        return {"loss": 0.0}
+def time_prepared(specification: Specification) -> list[Costs]:
+    """Time the steps of a study with each student on its own data, whose caches are filled."""
+    return _time_steps(specification.study, specification.setups())
 
 
-def time_prepared(specification: Specification) -> Costs:
-    """Time the steps of a study on its own data, whose caches are filled."""
-    return _time_steps(specification.study, specification.setup())
+def time_dummy(specification: Specification) -> list[Costs]:
+    """Time the steps of a study with each student, and filling its caches, on random data."""
+    study, paths, setups, caches = specification.study, specification.paths, list[Setup](), list[dict[str, float]]()
+    for one in study.of_each_student():
+        encoder = build.build_text_encoder(one, paths)
+        setups.append(dummy_setup(one, paths, encoder, build.default_device()))
+        caches.append(_time_caches(one, setups[-1], encoder))
+    return [replace(one, **cached) for one, cached in zip(_time_steps(study, setups), caches, strict=True)]
 
 
-def time_dummy(specification: Specification) -> Costs:
-    """Time the steps of a study, and filling its caches, on random data."""
-    study, paths, device = specification.study, specification.paths, build.default_device()
-    encoder = build.build_text_encoder(study, paths)
-    setup = dummy_setup(study, paths, encoder, device)
-    steps = _time_steps(study, setup)
+def _time_caches(study: Resolved, setup: Setup, encoder: TextEncoder) -> dict[str, float]:
+    """Time reading a photo, and encoding an image and a caption where encoders are frozen; others have no cache."""
     pixels, photo, many = int(study.data.options["image_px"]), BytesIO(), captions(1024)
     Image.linear_gradient("L").resize((500, 375)).convert("RGB").save(photo, "JPEG")
-    noise = torch.rand(16, 3, pixels, pixels, generator=named_generator(0, "dummy/images")).to(device)
+    noise = torch.rand(16, 3, pixels, pixels, generator=named_generator(0, "dummy/images")).to(setup.device)
 
     def decode() -> None:
         Image.open(photo).convert("RGB").resize((pixels, pixels), Image.Resampling.BICUBIC)
@@ -85,16 +82,18 @@ def time_dummy(specification: Specification) -> Costs:
         encoder.fit(many)
         encoder.embed(many[:1])  # some encoders fit only now
 
-    image, caption = seconds(lambda _: decode, 1), 0.0  # an encoder that is trained has no cache
+    found = {"photo_decoded": seconds(lambda _: decode, 1)}
     if study.student.image.train == "frozen":
         with torch.no_grad():
-            image += seconds(lambda n: lambda: setup.student.image.prepare(noise[:n]), len(noise)) / len(noise)
+            image = seconds(lambda n: lambda: setup.student.image.prepare(noise[:n]), len(noise)) / len(noise)
+        found["image_cached"] = image
     if study.student.text.train == "frozen":
-        caption = seconds(lambda _: fit, 1) / len(many) + seconds(lambda n: lambda: encoder.embed(many[:n]), 64) / 64
-    return replace(steps, image_cached=image, caption_cached=caption)
+        fitted = seconds(lambda _: fit, 1) / len(many)
+        found["caption_cached"] = fitted + seconds(lambda n: lambda: encoder.embed(many[:n]), 64) / 64
+    return found
 
 
-def timed(measure: Callable[[Specification], Costs], specification: Specification) -> Costs:
+def timed(measure: Callable[[Specification], list[Costs]], specification: Specification) -> list[Costs]:
     """Return what ``measure`` finds, in a process of its own where there is a GPU: its memory is then free again."""
     if not torch.cuda.is_available():
         return measure(specification)
@@ -102,8 +101,46 @@ def timed(measure: Callable[[Specification], Costs], specification: Specificatio
         return pool.submit(measure, specification).result()
 
 
-def _time_steps(study: Resolved, setup: Setup) -> Costs:
-    """Time one of each step on one thread, or on the GPU of ``setup``."""
+def _time_steps(study: Resolved, setups: Sequence[Setup]) -> list[Costs]:
+    """Time one of each step with each student, on one thread or on the GPU of its setup."""
+    each = study.of_each_student()
+    if study.method.students == "summed":
+        steps = [_outer_step(study, setups)] * len(each)
+    else:
+        steps = [_outer_step(one, [setup]) for one, setup in zip(each, setups, strict=True)]
+    timings = zip(each, setups, steps, strict=True)
+    return [replace(_time_student(one, setup), outer_step=step) for one, setup, step in timings]
+
+
+def _outer_step(study: Resolved, setups: Sequence[Setup]) -> float:
+    """Time an outer step under the students of all ``setups``: a whole one, or less of one that is slow.
+
+    A share of the pairs is taken, of each batch too, and few inner steps, but enough for all pairs. Two numbers of each
+    tell what does not grow with them: a frozen encoder sees every pair once, however many inner steps there are.
+    """
+    method = build.method(study)
+    pairs, inner_steps = pairs_per_step(method), int(getattr(method, "inner_steps", 1))
+
+    def step(number: int, steps: int) -> Callable[[], Any]:
+        run = dummy_run(_smaller(study, number / pairs, steps), *setups)
+        return lambda: run.run(1)
+
+    few, enough = min(2, pairs), min(inner_steps, math.ceil(method.num_pairs / pairs))
+    tried = [steps for steps, _ in grown(lambda steps: step_seconds(step(few, steps)), enough, inner_steps)]
+    taken = [tried[0], tried[-1]] if tried[-1] < inner_steps else [inner_steps]
+    return at(inner_steps, [(steps, seconds(partial(step, steps=steps), pairs)) for steps in taken])
+
+
+def _smaller(study: Resolved, share: float, inner_steps: int) -> Resolved:
+    """Return the study with a share of its pairs and of each batch, at least two, and other inner steps."""
+    options = study.method.options
+    sizes = {name: options[name] for name in BATCH_SIZES if options.get(name)} | {"num_pairs": study.method.num_pairs}
+    changes = {name: max(min(2, size), math.ceil(share * size)) for name, size in sizes.items()}
+    return with_method(study, **changes | ({"inner_steps": inner_steps} if "inner_steps" in options else {}))
+
+
+def _time_student(study: Resolved, setup: Setup) -> Costs:
+    """Time training and scoring of one student."""
     student, train, params = setup.student, setup.pairs["train"], setup.student.init_params(named_generator(0, "dummy"))
     expert, recipe, generator = build.expert_recipe(study), build.protocol(study).recipe, named_generator(0, "dummy")
     images, texts = train.images[:256], train.texts[:256]
@@ -115,15 +152,6 @@ def _time_steps(study: Resolved, setup: Setup) -> Costs:
         pairs = PreparedPairs(train.images[train.caption_image[some]], train.texts[some], np.arange(number))
         return lambda: train_epoch(student, params, pairs, recipe=one, generator=generator)
 
-    def outer_step(number: int) -> Callable[[], Any]:
-        run = dummy_run(_smaller(study, number), setup)
-        return lambda: run.method.backward(run.state, run.sources, generator)
-
-    def showing(number: int) -> Callable[[], Any]:
-        run = dummy_run(with_method(study, num_pairs=number), setup)
-        run.method = cast(Any, Sum())
-        return lambda: run.run(1)
-
     def student_step(number: int) -> Callable[[], Any]:
         some, one = real_set(student, train, torch.arange(number), setup.device), replace(recipe, epochs=1)
         rates = dict.fromkeys(MODALITIES, 0.01)
@@ -134,8 +162,6 @@ def _time_steps(study: Resolved, setup: Setup) -> Costs:
 
     return Costs(
         expert_batch=seconds(expert_batch, expert.batch_size),
-        outer_step=seconds(outer_step, _pairs_per_outer_step(study)),
-        showing=seconds(showing, study.method.num_pairs),
         student_step=seconds(student_step, min(recipe.batch_size, study.method.num_pairs)),
         image_embedded=seconds(lambda n: embedded(images[:n], texts[:1]), len(images)) / len(images),
         caption_embedded=seconds(lambda n: embedded(images[:1], texts[:n]), len(texts)) / len(texts),
@@ -144,46 +170,49 @@ def _time_steps(study: Resolved, setup: Setup) -> Costs:
 
 
 def seconds(prepare: Callable[[int], Callable[[], Any]], number: int) -> float:
-    """Return the seconds of the step that ``prepare(number)`` returns, on one thread.
+    """Return the seconds of the step that ``prepare(number)`` returns; a slow one is extrapolated from smaller ones."""
+    first = min(2, number)
+    step_seconds(prepare(first))  # imports and compilation are not timed
+    return at(number, grown(lambda size: step_seconds(prepare(size)), first, number))
 
-    Sizes grow from 2 until a step takes ``LONGEST``, from which the rest is extrapolated. On a CPU these are seconds of
-    the processor, so that other processes hardly count.
+
+def grown(cost: Callable[[int], float], first: int, last: int) -> list[tuple[int, float]]:
+    """Return growing sizes and their costs, from ``first`` to ``last``, or to where a cost is long and grows, too.
+
+    It is long above ``LONGEST``, and has grown from 1.75 times the first on, so that most of it does not stay the same.
     """
-    gpu, threads, size = torch.cuda.is_available(), torch.get_num_threads(), min(2, number)
+    found = [(first, cost(first))]
+    while (size := found[-1][0]) < last and ((spent := found[-1][1]) <= LONGEST or spent < 1.75 * found[0][1]):
+        size = min(last, size * (4 if spent <= 4 * LONGEST else 2))
+        found.append((size, cost(size)))
+    return found
+
+
+def at(size: int, found: Sequence[tuple[int, float]]) -> float:
+    """Return the cost of a size: the last one found, or beyond it on the line through the first and the last."""
+    (before, less), (there, most) = found[0], found[-1]
+    return most if size == there else most + (most - less) * (size - there) / (there - before)
+
+
+def step_seconds(step: Callable[[], Any]) -> float:
+    """Return the seconds of a step on one thread; the shorter of two times unless it is very long.
+
+    On a CPU these are seconds of the processor, so that other processes hardly count.
+    """
+    gpu, threads = torch.cuda.is_available(), torch.get_num_threads()
     clock = time.perf_counter if gpu else time.process_time
 
-    def once(step: Callable[[], Any]) -> float:
+    def once() -> float:
         started = clock()
-        step()
+        with suppress(NonFiniteLossError):  # data are random
+            step()
         if gpu:
             torch.cuda.synchronize()
         return clock() - started
 
     torch.set_num_threads(1)
     try:
-        once(prepare(size))  # imports and compilation are not timed
-        while True:
-            step = prepare(size)
-            spent = once(step)
-            if size == number or spent > LONGEST:
-                return (spent if spent > LONGEST else min(spent, once(step))) * number / size
-            size = min(number, 4 * size)
+        spent = once()
+        return spent if spent > 4 * LONGEST else min(spent, once())
     finally:
         torch.set_num_threads(threads)
-
-
-def _pairs_per_outer_step(study: Resolved) -> int:
-    """Return the number of synthetic pairs in all inner steps of an outer step."""
-    method = build.method(study)
-    return pairs_per_step(method) * int(getattr(method, "inner_steps", 1))
-
-
-def _smaller(study: Resolved, pairs: int) -> Resolved:
-    """Return the study with at most ``pairs`` pairs in an outer step: smaller batches, then fewer inner steps."""
-    if pairs == _pairs_per_outer_step(study):
-        return with_method(study, num_pairs=study.method.num_pairs)
-    options, number = study.method.options, min(study.method.num_pairs, pairs)
-    changes = {name: min(options[name], pairs) for name in BATCH_SIZES if options.get(name)}
-    if "inner_steps" in options:
-        changes["inner_steps"] = math.ceil(pairs / min(pairs, pairs_per_step(build.method(study))))
-    return with_method(study, num_pairs=number, **changes)

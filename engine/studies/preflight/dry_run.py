@@ -53,7 +53,7 @@ def estimate(job: Job) -> Estimate:
     trial, minutes = bytes_ahead(job), None
     with suppress(RuntimeError, TypeError):  # the method itself fails on dummy experts: no reason to stop
         costs = timed(time_prepared if made else time_dummy, job.specification)
-        minutes = add_up(job, costs, sizes).minutes(workers(job.study))
+        minutes = sum(add_up(job, costs, sizes).minutes(workers(job.study)).values())
     return Estimate(minutes, _trajectory_bytes(job, setups), trial)
 
 
@@ -86,11 +86,9 @@ def describe(job: Job) -> str:
         time = f"not estimated: {str(error).rstrip('.')}"
     else:
         check_budgets(job, sizes["train"].pairs)
-        parts, at_once = add_up(job, timed(time_dummy, job.specification), sizes), workers(study)
-        time = (
-            f"about {format_minutes(parts.minutes(at_once))} on {here()} ({parts.shares(at_once)}; "
-            "less what is cached already)"
-        )
+        parts = add_up(job, timed(time_dummy, job.specification), sizes).minutes(workers(study))
+        spelled = ", ".join(f"{name} {format_minutes(minutes)}" for name, minutes in parts.items())
+        time = f"about {format_minutes(sum(parts.values()))} on {here()} ({spelled}; less what is cached already)"
     stores = [ExpertStore(one.expert_folder()).index() for one in job.specification.of_each_student()]
     there = sum(max(index.get(expert, (-1,))) >= epochs for index in stores for expert in range(count))
     each = f" for each of {len(stores)} students" if len(stores) > 1 else ""

@@ -81,15 +81,18 @@ def captions(number: int) -> list[str]:
     return [f"{' '.join(random.permutation(WORDS)[:11])} {index}" for index in range(number)]
 
 
-def dummy_run(study: Resolved, setup: Setup) -> Distillation:
-    """Return the study's run before its first outer step, against an expert that moves evenly.
+def dummy_run(study: Resolved, setup: Setup, *further: Setup) -> Distillation:
+    """Return the study's run before its first outer step, against experts that move evenly.
 
     Raises:
         ValueError: the method learns something that has no learning rate in the study.
     """
     epochs = tuple(build.method(study).epochs())
-    params = setup.student.init_params(named_generator(0, "dummy/expert"))
-    return build.distillation(study, setup, MovingExpert(params, epochs))
+
+    def expert(one: Setup) -> MovingExpert:
+        return MovingExpert(one.student.init_params(named_generator(0, "dummy/expert")), epochs)
+
+    return build.distillation(study, setup, expert(setup), further=[(one, expert(one)) for one in further])
 
 
 def with_method(study: Resolved, *, num_pairs: int, **options: Any) -> Resolved:

@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 
@@ -11,7 +12,6 @@ from engine.config.schema import Request, Resolved
 from engine.data.pairs import Size
 from engine.evaluation.protocol import EVAL_POINTS
 from engine.experts.store import ExpertStore
-from engine.io.terminal import format_minutes
 from engine.resources import how_many_fit
 from engine.studies.job import Job
 from engine.studies.preflight.costs import Costs
@@ -22,62 +22,66 @@ START = 25.0
 
 @dataclass(frozen=True)
 class Parts:
-    """CPU seconds of each part of a study, and of its longest chain of tasks that wait for each other."""
+    """CPU seconds of each part of a study, and ``chain``: seconds of experts, trials and the set's scores, in turn."""
 
     caches: float
     experts: float
     trials: float
     scoring: float
-    chain: float
+    chain: tuple[float, float, float]
 
-    def minutes(self, at_once: int) -> float:
-        """Return the minutes on ``at_once`` idle CPUs, or shares of GPUs."""
-        work = self.experts + self.trials + self.scoring
-        return (START + self.caches / at_once + max(self.chain, work / at_once)) / 60
+    def minutes(self, at_once: int) -> dict[str, float]:
+        """Return the minutes that each part takes, one after the other, on ``at_once`` idle CPUs, or shares of GPUs.
 
-    def shares(self, at_once: int) -> str:
-        """Return the minutes of each part on ``at_once`` CPUs as text."""
-        names = ("caches", "experts", "trials", "scoring")
-        return ", ".join(f"{name} {format_minutes(getattr(self, name) / at_once / 60)}" for name in names)
+        Baselines are scored beside experts and trials, as far as these leave room: ``scoring`` is what is left then.
+        """
+        experts, trials, result = self.chain
+        left = (self.experts + self.trials + self.scoring) / at_once - experts - trials
+        seconds = {"start": START, "caches": self.caches / at_once, "experts": experts, "trials": trials}
+        return {name: value / 60 for name, value in (seconds | {"scoring": max(result, left)}).items()}
 
 
-def add_up(job: Job, costs: Costs, sizes: Mapping[str, Size]) -> Parts:
-    """Return the seconds of each part: the costs times the counts of the study."""
-    study, baselines, budget, own = job.study, job.study.baselines, job.study.budget, job.study.method.num_pairs
-    train = sizes["train"]
+def add_up(job: Job, costs: Sequence[Costs], sizes: Mapping[str, Size]) -> Parts:
+    """Return the seconds of each part: the costs of each student times the counts of the study."""
+    study, baselines, budget, pairs = job.study, job.study.baselines, job.study.budget, job.study.method.num_pairs
+    each, own, train = study.of_each_student(), costs[0], sizes["train"]
     per_epoch = train.images if study.experts.captions == "one" else train.pairs
-    epoch = max(1, per_epoch // study.experts.batch_size) * costs.expert_batch
-    val, test = (
-        sizes[split].images * costs.image_embedded
-        + sizes[split].pairs * costs.caption_embedded
-        + sizes[split].images * sizes[split].pairs * costs.score_compared
-        for split in ("val", "test")
-    )
+    batches = max(1, per_epoch // study.experts.batch_size)
     eval_points = 0 if study.protocol.select_epoch == "last" else EVAL_POINTS
-    validations = math.ceil(budget.outer_steps / budget.evaluate_every)
-    passes = study.method.views.count if study.method.views else 1
-    passes *= 1 + len(study.students) if study.method.students == "summed" else 1
-    trial = budget.outer_steps * (passes * costs.outer_step + costs.showing)
-    trial += validations * (1 + len(study.students)) * (_student(study, own, costs) + (eval_points + 1) * val)
 
-    def scored(number: int, *, learned: int) -> float:
+    def seen(split: str, one: Costs) -> float:
+        """Return the seconds of scoring a student once."""
+        images, captions = sizes[split].images, sizes[split].pairs
+        compared = images * captions * one.score_compared
+        return images * one.image_embedded + captions * one.caption_embedded + compared
+
+    def scored(number: int, one: Costs, *, learned: int) -> float:
         """Return the seconds of choosing learning rates and scoring every seed."""
         rates = len(study.protocol.learning_rates) + learned
-        judged = test if study.protocol.select_epoch == "best_on_test" else val
+        judged = seen("test" if study.protocol.select_epoch == "best_on_test" else "val", one)
         students = (rates if rates > 1 else 0) + study.protocol.seeds
-        return students * (_student(study, number, costs) + eval_points * judged + val) + study.protocol.seeds * test
+        trained = _student(study, number, one) + eval_points * judged + seen("val", one)
+        return students * trained + study.protocol.seeds * seen("test", one)
 
-    result = scored(own, learned=1)
-    coresets = sum(scored(number, learned=0) for number in baselines.pairs or [own]) * len(baselines.coresets)
-    missing = _epochs_missing(job)
-    chain = _rounds(job.expert_count, study.resources.expert) * job.expert_epochs * epoch if missing else 0.0
-    chain += _rounds(job.samples, study.resources.trial) * trial + _rounds(1, study.resources.evaluation) * result
+    validated = sum(_student(study, pairs, one) + (eval_points + 1) * seen("val", one) for one in costs)
+    trial = budget.outer_steps * fmean(one.outer_step for one in costs)
+    trial += math.ceil(budget.outer_steps / budget.evaluate_every) * validated
+    result = sum(scored(pairs, one, learned=1) for one in costs)
+    coresets = sum(scored(n, own, learned=0) for n in baselines.pairs or [pairs]) * len(baselines.coresets)
+    full = baselines.full_epochs * (batches * own.expert_batch + seen("val", own)) + seen("test", own)
+    epochs = [(missing, batches * one.expert_batch) for missing, one in zip(_epochs_missing(job), costs, strict=True)]
+    trained = sum(epoch for missing, epoch in epochs if missing) * job.expert_epochs
+    images = {repr(one.student.image): cost.image_cached for one, cost in zip(each, costs, strict=True)}
+    captions = {repr(one.student.text): cost.caption_cached for one, cost in zip(each, costs, strict=True)}
+    photo, caption = own.photo_decoded + sum(images.values()), sum(captions.values())
+    resources = study.resources
+    chain = _rounds(job.expert_count, resources.expert) * trained, _rounds(job.samples, resources.trial) * trial
     return Parts(
-        caches=sum(size.images * costs.image_cached + size.pairs * costs.caption_cached for size in sizes.values()),
-        experts=missing * epoch,
+        caches=sum(size.images * photo + size.pairs * caption for size in sizes.values()),
+        experts=sum(missing * epoch for missing, epoch in epochs),
         trials=job.samples * trial,
-        scoring=result + coresets + baselines.full_seeds * (baselines.full_epochs * (epoch + val) + test),
-        chain=chain,
+        scoring=result + coresets + baselines.full_seeds * full,
+        chain=(*chain, _rounds(1, resources.evaluation) * result),
     )
 
 
@@ -87,13 +91,13 @@ def _student(study: Resolved, number: int, costs: Costs) -> float:
     return study.protocol.epochs * costs.student_step * number / timed_pairs
 
 
-def _epochs_missing(job: Job) -> int:
-    """Return the expert epochs that the stores of all students lack; those of each count as the own student's."""
-    missing = 0
+def _epochs_missing(job: Job) -> list[int]:
+    """Return the expert epochs that the store of each student lacks."""
+    missing = []
     for one in job.specification.of_each_student():
         index = ExpertStore(one.expert_folder()).index()
         done = (min(max(index.get(expert, (0,))), job.expert_epochs) for expert in range(job.expert_count))
-        missing += job.expert_count * job.expert_epochs - sum(done)
+        missing.append(job.expert_count * job.expert_epochs - sum(done))
     return missing
 
 
