@@ -14,6 +14,7 @@ from engine.determinism import encoded, set_policy
 from engine.experts.trajectory import MemorySource
 from engine.io.paths import Paths
 from engine.rng import named_generator
+from engine.studies.preflight.dummy_inputs import dummy_setup
 from tests.devices.studies import CONVNET, SCOPES, TFIDF
 from tests.models.text.test_transformers import tiny_bert
 from tests.tiny import SPACE
@@ -56,6 +57,13 @@ def test_the_policy_sets_every_flag() -> None:
 @pytest.mark.usefixtures("opposite")
 def test_a_setup_is_built_under_the_policy(paths: Paths) -> None:
     build.build_setup(resolve(load(SPACE)), paths)
+    assert flags() == WANTED
+
+
+@pytest.mark.usefixtures("opposite")
+def test_steps_are_timed_under_the_policy(paths: Paths) -> None:
+    chosen = resolve(load(SPACE))
+    dummy_setup(chosen, paths, build.build_text_encoder(chosen, paths), CPU)
     assert flags() == WANTED
 
 

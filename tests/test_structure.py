@@ -47,6 +47,13 @@ IN_PLACE_DRAWS |= {"kaiming_uniform_", "kaiming_normal_"}
 GLOBAL_SEEDS = {"torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all"}
 NUMPY_GENERATORS = {"default_rng", "Generator", "SeedSequence", "PCG64"}
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+WORKERS = {
+    *("engine.cluster.experts.actor.ExpertTrainer", "engine.cluster.experts.actor.train_into_store"),
+    *(f"engine.cluster.scoring.{name}" for name in ("score_full_data", "score_coreset", "score_set", "score_classes")),
+    *("engine.cluster.scoring.score_captions", "engine.cluster.prepare.Preparer"),
+    *("engine.cluster.search.trial.DistillTrial", "engine.studies.preflight.costs.time_prepared"),
+}
+"""Classes and functions that run in processes of their own."""
 POSITIONAL = {
     "build": ["paths"],
     "select": ["warmup", "num_pairs", "generator"],
@@ -316,6 +323,23 @@ def called(path: Path) -> set[str]:
     return {dotted(call.func) for call in calls(path)}
 
 
+def test_only_workers_build_data_and_students_on_a_gpu() -> None:
+    """Where no device is named, a setup takes the GPU of its process; the driver would keep its memory for ever."""
+    found = [use for path in sources("engine", "tasks") for use in setups_on_any_device(path)]
+    assert {use.rpartition(":")[0] for use in found} == WORKERS, found
+
+
+def setups_on_any_device(path: Path, module: ast.Module | None = None) -> list[str]:
+    """Return the calls of ``setup`` and ``setups`` without the device CPU, by module and class or function."""
+    return [
+        f"{module_name(path)}.{getattr(top, 'name', '')}:{call.lineno}"
+        for top in (module or tree(path)).body
+        for call in ast.walk(top)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("setup", "setups")
+        if [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "device"] != ["'cpu'"]
+    ]
+
+
 def test_shapes_are_not_turned_into_strings() -> None:
     for path in sources("engine"):
         names = {name for name, _ in imported(path)}
@@ -391,6 +415,15 @@ def test_an_upward_import_is_found(module: str, code: str) -> None:
 )
 def test_a_downward_import_is_not(module: str, code: str) -> None:
     assert upward_imports(ROOT / module, ast.parse(code)) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [("job.setup()", 1), ("job.setups(None)", 1), ("job.setup(device=name)", 1), ("x(device='cpu')", 0)],
+)
+def test_a_setup_on_any_device_is_found(code: str, found: int) -> None:
+    module = ast.parse(f"def run(job):\n    {code}\n    job.setup(device='cpu')")
+    assert len(setups_on_any_device(ROOT / "engine/x.py", module)) == found
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def test_as_many_holders_fit_as_ray_counts(cpu: float, gpu: float, slots: int) -
     assert Cluster(joined=False, cpus=16, gpus=2, object_store_bytes=1.0).slots({"cpu": cpu, "gpu": gpu}) == slots
 
 
-# Every kind of worker that computes with torch: a scoring task, an expert's actor and a trial; each with and without a
-# GPU, in workers that start without our setting, as those of a joined cluster do.
+# Every kind of worker that computes with torch: a scoring task, an expert's actor, one that prepares data and a trial;
+# each with and without a GPU, in workers that start without our setting, as those of a joined cluster do.
 SEEN = """
 import json, os, re, sys
 from pathlib import Path
@@ -32,6 +32,7 @@ from ray.exceptions import RayError
 from engine import build
 from engine.cluster.errors import as_plain_error
 from engine.cluster.experts.actor import ExpertTrainer
+from engine.cluster.prepare import Preparer
 from engine.cluster.scoring import _compute, _compute_alone
 from engine.cluster.search.trial import DistillTrial
 
@@ -40,6 +41,10 @@ def seen(*ignored):
     return {"visible": visible, "device": str(build.default_device()), "process": os.getpid()}
 
 class Expert(ExpertTrainer):
+    def seen(self):
+        return seen()
+
+class Preparing(Preparer):
     def seen(self):
         return seen()
 
@@ -67,10 +72,11 @@ found, any_study = {}, SimpleNamespace(study=SimpleNamespace(precision="fp32"))
 for gpus in (0, 1):
     task = _compute.options(num_cpus=1, num_gpus=gpus).remote(Path(sys.argv[1]) / "result.json", seen, any_study)
     expert = ray.remote(Expert).options(num_cpus=1, num_gpus=gpus).remote(None, 1.0)
+    preparing = ray.remote(Preparing).options(num_cpus=1, num_gpus=gpus).remote(None, 1.0)
     given = {"specification": SimpleNamespace(study=None, storage=Path()), "folder": Path("."), "cpus": 1.0}
     kind = tune.with_parameters(Trial, **given)
     trial = ray.remote(kind).options(num_cpus=0, num_gpus=gpus).remote(config={})
-    found[gpus] = [answer(one) for one in (task, expert.seen.remote(), trial.seen.remote())]
+    found[gpus] = [answer(one) for one in (task, expert.seen.remote(), preparing.seen.remote(), trial.seen.remote())]
 alone = _compute_alone.options(num_cpus=1, num_gpus=1)
 again = (alone.remote(Path(sys.argv[1]) / "result.json", seen, any_study) for _ in "ab")
 found["alone"] = [process(task) for task in again]
@@ -90,8 +96,8 @@ def test_a_worker_without_a_gpu_sees_none_and_one_with_a_gpu_must() -> None:
         )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert [(worker["visible"], worker["device"]) for worker in found["0"]] == [("", "cpu")] * 3
+    assert [(worker["visible"], worker["device"]) for worker in found["0"]] == [("", "cpu")] * 4
     assert len(set(found["alone"])) == 2, "a process was used again after a task on a GPU"
     assert all("sees none there, expected a torch and a driver that do" in worker for worker in found["1"]), found
     assigned = {re.search(r"resources: Ray assigned GPU (\d) of node ", worker)[1] for worker in found["1"]}
-    assert len(assigned) == 3, "two workers were assigned the same GPU"
+    assert len(assigned) == 4, "two workers were assigned the same GPU"

@@ -258,9 +258,9 @@ def test_trials_share_the_cluster() -> None:
 
 
 def test_shares_leave_as_many_others_as_ray_counts() -> None:
-    large, share = Cluster(joined=True, cpus=8, gpus=1, object_store_bytes=1), {"cpu": 0.2, "gpu": 0.2}
-    assert plan(share, large, 8).concurrent == 5
-    assert plan(share, large, 1).leaves(large, {"cpu": 0.1, "gpu": 0.1}) == 8  # a float division gives 7
+    large, two_fifths = Cluster(joined=True, cpus=8, gpus=1, object_store_bytes=1), {"cpu": 0.4, "gpu": 0.4}
+    assert plan({"cpu": 0.2, "gpu": 0.2}, large, 8).concurrent == 5  # a float division gives 4
+    assert plan(two_fifths, large, 1).leaves(large, {"cpu": 0.2, "gpu": 0.2}) == 3  # and here 2
 
 
 def test_a_choice_of_mappings_is_searched(tmp_path: Path) -> None:
