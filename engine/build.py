@@ -32,7 +32,7 @@ from engine.models.heads import build_head
 from engine.models.image import checked
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower, make_tower
-from engine.prepare import Place, Setup, full_name, image_arrays, is_network, text_arrays, text_inputs
+from engine.prepare import Place, Setup, full_name, image_arrays, is_network, open_listed, text_arrays, text_inputs
 from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors, joint_features
@@ -54,20 +54,19 @@ def default_device() -> torch.device:
 def build_setup(study: Study, paths: Paths, device_name: str | None = None, place: Place | None = None) -> Setup:
     """Load the data and build the student; what frozen networks make of the data is made when its pairs are read.
 
-    Embeddings of captions by no network, and token ids, are made here, and photos are decoded here, or when they are
-    read where ``place`` has a folder of shards. All are cached on disk.
+    Embeddings of captions by no network, and token ids, are made here. Photos are decoded here, too, or, where
+    ``place`` has a folder of shards and they are many, when they are read. All are cached on disk.
 
     Raises:
-        ValueError: the text encoder does not know the words of val or test, or does not tell these captions apart.
+        ValueError: photos that are decoded here are broken, or the text encoder does not know the words of val or test,
+            or does not tell these captions apart.
     """
     device, place = torch.device(device_name) if device_name else default_device(), place or Place(paths.cache)
     set_policy(study.precision, device)
     source, listed = data_set(study), dict[str, Listed]()
     if place.shards is not None and isinstance(source, Photos):
         listed = read_listed(place.shards, place.list_key) if place.list_key else source.listed(paths)
-        datasets = {split: one.dataset(one.images(split, place.cache, place.shards)) for split, one in listed.items()}
-    else:
-        datasets = source.load(paths)
+    datasets = open_listed(listed, place) if listed else source.load(paths)
     encoder = fitted_encoder(study, paths, datasets)
     student = build_student(study, paths, encoder=encoder).to(device)
     captions: dict[str, ShardedArray] = {}
@@ -95,10 +94,8 @@ def build_setup(study: Study, paths: Paths, device_name: str | None = None, plac
         images = images.open() if isinstance(images, ShardedArray) else images
         return PreparedPairs(images, texts()[split], datasets[split].caption_image)
 
-    pixels = tuple(data.images for data in datasets.values() if isinstance(data.images, ShardedArray))
-    arrays = {array.label: array for array in (*pixels, *captions.values(), *photos.values())}
-    prepared = PairsOnDemand(SPLITS, pairs)
-    return Setup(datasets, prepared, student, device, encoder.key, row, arrays, pixels, listed)
+    outputs = {array.label: array for array in (*captions.values(), *photos.values())}
+    return Setup(datasets, PairsOnDemand(SPLITS, pairs), student, device, encoder.key, row, outputs, listed)
 
 
 def fitted_encoder(study: Study, paths: Paths, datasets: Mapping[str, PairDataset]) -> TextEncoder:

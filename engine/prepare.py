@@ -1,7 +1,7 @@
 """The setup of a study: data, student, and what its frozen encoders make of the data, which is cached on disk."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engine.config.schema import Study
 from engine.config.student import Tower
 from engine.data.cache import ShardedArray, array_key
+from engine.data.images import decode_all
 from engine.data.listed import Listed
 from engine.data.pairs import PairDataset
 from engine.data.prepared import PairsOnDemand, features
@@ -64,12 +65,20 @@ class Setup:
     """What identifies the text encoder: its name, options and weights."""
     text_row: np.ndarray
     """Numbers of the shape [1, ...] of a row of ``PreparedPairs.texts``."""
-    arrays: Mapping[str, ShardedArray] = field(default_factory=dict)
-    """Decoded photos and outputs of frozen networks, by name; ``pairs`` opens these arrays, or makes them."""
-    pixels: Sequence[ShardedArray] = ()
-    """Those of ``arrays`` that hold decoded photos."""
+    outputs: Mapping[str, ShardedArray] = field(default_factory=dict)
+    """What frozen networks make of the data, by name."""
     listed: Mapping[str, Listed] = field(default_factory=dict)
     """The photos and captions of each split, by which other processes open them; empty without ``pixels``."""
+
+    @cached_property
+    def pixels(self) -> list[ShardedArray]:
+        """The decoded photos of each split, as far as they are made once."""
+        return [data.images for data in self.datasets.values() if isinstance(data.images, ShardedArray)]
+
+    @cached_property
+    def arrays(self) -> dict[str, ShardedArray]:
+        """Decoded photos and outputs of frozen networks, by name; ``pairs`` opens these arrays, or makes them."""
+        return {array.label: array for array in self.pixels} | {**self.outputs}
 
     @cached_property
     def weights(self) -> dict[str, str]:
@@ -94,6 +103,18 @@ class Setup:
     def text_shape(self) -> tuple[int, ...]:
         """Return the shape of one synthetic text."""
         return tuple(self.prepared_texts(torch.from_numpy(np.array(self.text_row))).shape[1:])
+
+
+def open_listed(listed: Mapping[str, Listed], place: Place) -> dict[str, PairDataset]:
+    """Return the pairs of each split; few photos are decoded here, many when they are first read.
+
+    Raises:
+        UndecodableError: few photos are there, and some are broken.
+    """
+    pixels = {split: one.images(split, place.cache, place.shards) for split, one in listed.items()}
+    if all(array.few for array in pixels.values()):
+        decode_all(list(pixels.values()))
+    return {split: one.dataset(pixels[split]) for split, one in listed.items()}
 
 
 def is_network(encoder: TextEncoder) -> bool:

@@ -12,7 +12,6 @@ from engine.cluster.address import may_be_running
 from engine.cluster.nodes import Node
 from engine.cluster.runtime import Cluster, granted
 from engine.config.errors import ConfigError
-from engine.data.images import decode_all
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_bytes
 from engine.resources import how_many_fit
@@ -52,19 +51,16 @@ def check_study(job: Job) -> None:
 def check_here(job: Job) -> None:
     """Check the study before Ray starts: load its data and build its students on the CPU, and compare these with it.
 
-    Few photos are decoded here, and what frozen networks make of few data is made here, if no GPU and no running
-    cluster could make it.
+    What frozen networks make of few data is made here, if no GPU and no running cluster could make it.
 
     Raises:
         FileNotFoundError: the data or the weights are missing.
-        UndecodableError: photos are broken.
+        UndecodableError: few photos are there, and some are broken.
     """
     check_study(job)
     setups = job.specification.setups(device="cpu")
     check_budgets(job, len(setups[0].datasets["train"]))
     arrays = [array for setup in setups for array in setup.arrays.values()]
-    if all(array.few for array in setups[0].pixels):
-        decode_all(setups[0].pixels)
     if all(array.few for array in arrays) and not torch.cuda.is_available() and not may_be_running():
         for array in arrays:
             array.open()
