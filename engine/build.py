@@ -58,8 +58,7 @@ def build_setup(study: Study, paths: Paths, device_name: str | None = None, plac
     ``place`` has a folder of shards and they are many, when they are read. All are cached on disk.
 
     Raises:
-        ValueError: photos that are decoded here are broken, or the text encoder does not know the words of val or test,
-            or does not tell these captions apart.
+        ValueError: photos are broken, or the text encoder does not know captions of val or test or tell them apart.
     """
     device, place = torch.device(device_name) if device_name else default_device(), place or Place(paths.cache)
     set_policy(study.precision, device)
@@ -74,9 +73,8 @@ def build_setup(study: Study, paths: Paths, device_name: str | None = None, plac
     if study.student.text.train == "frozen" and is_network(encoder):
         again = cache(lambda: fitted_encoder(study, paths, datasets).to(device))  # in memory where it embeds alone
         captions = text_arrays(study, place, encoder, datasets, device, again)
-        for split in SPLITS[1:]:
-            if not captions[split].here:
-                check_known(full_name(study.student.text), split, encoder, datasets[split].captions)
+        for split in (one for one in SPLITS[1:] if not captions[one].here):
+            check_known(full_name(study.student.text), split, encoder, datasets[split].captions)
 
         @cache
         def texts() -> Mapping[str, np.ndarray]:
