@@ -79,6 +79,8 @@ def draw_against(rows: Sequence[Row], measure: Measure) -> Figure:
         if (place := measure.value(row)) is not None:
             series.setdefault(row.name, []).append((max(place, 0.1), row.mean[KEY], row.std.get(KEY, 0.0)))
     everywhere = [place for points in series.values() for place, _, _ in points]
+    if len(set(everywhere)) == 1:  # matplotlib finds no limits around some numbers, 0.1 for one
+        axes.set_xlim(everywhere[0] / 2, everywhere[0] * 2)
     for number, (name, points) in enumerate(series.items()):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         apart = (max(everywhere) / min(everywhere)) ** (0.02 * (number - (len(series) - 1) / 2))

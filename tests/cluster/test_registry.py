@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from engine import build
 from engine.cluster.errors import one_sentence_errors
@@ -169,6 +171,21 @@ def test_a_registry_that_stalls_is_asked_again(finished: Finished, monkeypatch: 
     assert checksums(RemoteSource(remote.folder, remote.epochs, timeout=1.0)) == checksums(disk)
     assert time.monotonic() - started > 1.0, "it did stall"
     awake.join()
+
+
+def test_the_end_of_the_trial_that_asked_first_leaves_the_registry(finished: Finished, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.job.specification.expert_folder(), tmp_path / "experts")
+    group = placement_group([{"CPU": 1}])
+    ray.get(group.ready(), timeout=60)
+    of_the_trial = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)  # as Tune has it
+    ask = ray.remote(lambda: ray.get(get_registry(folder).describe.remote(), timeout=60)["pid"])
+    first = ray.get(ask.options(num_cpus=1, scheduling_strategy=of_the_trial).remote(), timeout=120)
+    remove_placement_group(group)
+    while placement_group_table(group)["state"] != "REMOVED":
+        time.sleep(0.1)
+    time.sleep(1)
+    assert ray.get(get_registry(folder).describe.remote(), timeout=30)["pid"] == first
+    ray.kill(get_registry(folder), no_restart=True)
 
 
 def test_the_store_names_the_recipe_and_the_code_that_trained_it(finished: Finished) -> None:

@@ -81,6 +81,12 @@ def test_recall_against_bytes_and_seconds() -> None:
         assert all(tick.get_text().split()[-1] in ("kB", "MB", "s", "min") for tick in axes.get_xticklabels())
 
 
+def test_sets_that_all_took_no_time_are_drawn_at_one_place() -> None:
+    quick = [row if row.seconds is None else replace(row, seconds=0.0) for row in rows()]
+    axes = recall.draw_against(quick, recall.SECONDS).axes[0]
+    assert axes.get_xlim() == pytest.approx((0.05, 0.2))
+
+
 def test_validations_and_losses(study: Study) -> None:
     assert study.best is not None
     figure = curves.draw_validations(study.trials, study.best, key="val/mean_recall", label="mean recall")

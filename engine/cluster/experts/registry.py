@@ -189,6 +189,7 @@ def get_registry(folder: Location, *, idle_s: float = IDLE_S) -> ActorHandle:
             lifetime="detached",
             get_if_exists=True,
             num_cpus=0,
+            scheduling_strategy="DEFAULT",  # not with the trial that asks first, whose end Ray would make its own
             max_concurrency=16,
             max_restarts=-1,
             max_task_retries=RETRIES,
