@@ -25,13 +25,15 @@ from engine.io.storage import Location
 from engine.models.distinct_texts import check_distinct
 from engine.models.text import TextEncoder, TrainableTextEncoder
 from engine.models.two_tower import TwoTower
-from engine.provenance import source_digest
+from engine.provenance import source_digest, versions
 from engine.recipes import Precision
 from engine.synthetic.nearest import words_of
 
 CPU = "cpu"
 MAKERS = ("data/prepared.py", "determinism.py", "models", "prepare.py")
 """Files and folders of the engine that make features of photos and embeddings of captions; a part of their keys."""
+LIBRARIES = ("torch", "timm", "transformers", "open_clip_torch", "scikit-learn")
+"""Libraries that take part in that; their versions are parts of the keys."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,14 @@ class Setup:
             digests["image"] = digest(*parts)
         return digests
 
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of what the study reads beside its configuration: photos in files, captions, encoders' weights."""
+        photos = {"photos": digest(*(self.listed[split].content for split in SPLITS))} if self.listed else {}
+        captions = (part for split in SPLITS for part in _captions(self.datasets[split]))
+        encoders = {f"{modality} encoder": one for modality, one in self.weights.items()}
+        return {**photos, "captions": digest(*captions), **encoders}
+
     @torch.no_grad()
     def prepared_texts(self, rows: Tensor) -> Tensor:
         """Convert rows of ``PreparedPairs.texts`` to the form of synthetic texts, on the CPU."""
@@ -105,6 +115,10 @@ class Setup:
         return tuple(self.prepared_texts(torch.from_numpy(np.array(self.text_row))).shape[1:])
 
 
+def _captions(dataset: PairDataset) -> tuple[str | bytes, ...]:
+    return *dataset.captions, dataset.caption_image.tobytes()
+
+
 def open_listed(listed: Mapping[str, Listed], place: Place) -> dict[str, PairDataset]:
     """Return the pairs of each split; few photos are decoded here, many when they are first read.
 
@@ -115,6 +129,11 @@ def open_listed(listed: Mapping[str, Listed], place: Place) -> dict[str, PairDat
     if all(array.few for array in pixels.values()):
         decode_all(list(pixels.values()))
     return {split: one.dataset(pixels[split]) for split, one in listed.items()}
+
+
+def makers() -> str:
+    """Return a digest of the code and the versions of the libraries that make features and embeddings."""
+    return digest(source_digest(*MAKERS), *(f"{name} {versions()[name]}" for name in LIBRARIES))
 
 
 def is_network(encoder: TextEncoder) -> bool:
@@ -138,9 +157,9 @@ def text_arrays(
     text, built = study.student.text, again or cache(lambda: encoder.to(device))
     key = encoder.key
     precision: Precision = study.precision if is_network(encoder) else "fp32"
-    kind, dtype, width = "caption_embeddings/1", "float32", encoder.dim
+    kind, dtype, width = "caption_embeddings/2", "float32", encoder.dim
     if text.train != "frozen":
-        kind, dtype, width = "caption_tokens/1", "int32", cast(TrainableTextEncoder, encoder).max_length
+        kind, dtype, width = "caption_tokens/2", "int32", cast(TrainableTextEncoder, encoder).max_length
 
     def make(split: str, first: int, last: int) -> np.ndarray:
         captions = datasets[split].captions[first:last]
@@ -156,7 +175,7 @@ def text_arrays(
     return {
         split: ShardedArray(
             folder=place.cache / "captions",
-            key=digest(kind, source_digest(*MAKERS), key, *datasets[split].captions, *words),
+            key=digest(kind, makers(), key, *datasets[split].captions, *words),
             shape=(len(datasets[split]), width),
             dtype=dtype,
             label=f"captions of {split}",
@@ -199,8 +218,7 @@ def image_arrays(
     frozen = student.image.frozen
     state = {**dict(frozen.named_buffers()), **frozen.state_dict()}  # mean and std of the pixels are not in the latter
     weights = (value.cpu().numpy().tobytes() for value in state.values())
-    made_by = source_digest(*MAKERS)
-    encoder = digest(made_by, tower.encoder, json.dumps(tower.options, sort_keys=True), *weights)
+    encoder = digest(makers(), tower.encoder, json.dumps(tower.options, sort_keys=True), *weights)
 
     def make(images: np.ndarray | ShardedArray, first: int, last: int) -> np.ndarray:
         return features(student.image, images[first:last], device=device)
@@ -209,7 +227,7 @@ def image_arrays(
         images = datasets[split].images
         return ShardedArray(
             folder=place.cache / "features",
-            key=digest("features/1", encoder, array_key(images), *place.words(study.precision)),
+            key=digest("features/2", encoder, array_key(images), *place.words(study.precision)),
             shape=(len(images), width),
             dtype=np.float32,
             label=f"photos of {split}",

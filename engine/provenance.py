@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -75,6 +76,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "none"
     return found
+
+
+def changed_inputs(known: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return the names of the inputs whose digests differ, in words; empty if there are none."""
+    return ", ".join(name for name in now if known.get(name, now[name]) != now[name])
 
 
 def processor() -> str:

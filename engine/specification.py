@@ -52,17 +52,23 @@ class Specification:
         """Return the data with each student that the set is learned for, as ``setup`` does."""
         return self._setups(self.of_each_student(), device)
 
+    def keep(self, setups: "Sequence[Setup]") -> None:
+        """Keep the setups of each student, which this process has built on the CPU, as those of this specification."""
+        _built.update(zip((one._key("cpu") for one in self.of_each_student()), setups, strict=True))
+
+    def _key(self, device: str) -> str:
+        """Return what tells the setup from others; a worker that outlives a command may have read other photos."""
+        tree = self.study.model_dump(mode="json", include={"data", "student", "precision"})
+        places = map(repr, (self.paths, self.storage, self.made_on, self.list_key))
+        return digest(device, json.dumps(tree, sort_keys=True), *places)
+
     @staticmethod
     def _setups(wanted: "Sequence[Specification]", device: str | None) -> "list[Setup]":
         from engine import build  # the registry reads specifications and never loads torch's models
         from engine.prepare import Place
 
         name = device or str(build.default_device())
-        keys = []
-        for one in wanted:
-            tree = one.study.model_dump(mode="json", include={"data", "student", "precision"})
-            places = map(repr, (one.paths, one.storage, one.made_on))
-            keys.append(digest(name, json.dumps(tree, sort_keys=True), *places))
+        keys = [one._key(name) for one in wanted]
         if not _built.keys() >= set(keys):
             for key in _built.keys() - keys:
                 del _built[key]

@@ -152,7 +152,7 @@ def warmup_path(specification: Specification) -> Location:
     """Return the path of the warm-up statistics of this study's data, student and recipe, and of this code."""
     keys = {"feature_epoch", "warmup_epochs", "full_epochs", "patience"}
     decided = specification.study.baselines.model_dump(include=keys)
-    name = _key("warmup/1", {"experts": specification.expert_folder().name, **decided})
+    name = _key("warmup/1", specification, {"experts": specification.expert_folder().name, **decided})
     return specification.storage / "warmup" / f"{name}.safetensors"
 
 
@@ -187,12 +187,13 @@ class Scorer:
         sections = {"data", "student", "protocol", "seed", "baselines", "precision"}
         tree = self.specification.study.model_dump(mode="json", include=sections)
         tree["experts"] = self.specification.study.experts.model_dump(exclude={"count", "epochs", "damaged"})
-        return self.specification.storage / "scores" / f"{_key('scores/4', tree, key)}.json"
+        return self.specification.storage / "scores" / f"{_key('scores/4', self.specification, tree, key)}.json"
 
 
-def _key(kind: str, tree: Mapping[str, Any], *words: str) -> str:
-    """Return the key of a result: its kind, its configuration in any order of keys, and the code that decides it."""
-    return digest(kind, numbers_digest(), json.dumps(tree, sort_keys=True), *words)
+def _key(kind: str, specification: Specification, tree: Mapping[str, Any], *words: str) -> str:
+    """Return the key of a result: kind, configuration in any order of keys, inputs, and the code that decides it."""
+    inputs = specification.setup(device="cpu").inputs
+    return digest(kind, numbers_digest(), json.dumps([tree, inputs], sort_keys=True), *words)
 
 
 def waited(score: Score) -> Result:

@@ -15,6 +15,7 @@ from engine.data.pairs import PairDataset, Size
 from engine.data.peek import folders_in
 from engine.data.records import SPLITS, Annotation, Captions, Record, annotated
 from engine.data.splits import Part, divided
+from engine.io.files import digest
 from engine.io.paths import Paths
 from engine.io.sentences import counted, listed, shown
 from engine.ranges import Count
@@ -80,6 +81,7 @@ class Photos(ABC):
                 names=list(captions),
                 captions=list(captions.values()),
                 image_px=self.image_px,
+                content=digest(*(content[name] for name in captions)),
                 key=images_key((content[name] for name in captions), self.image_px),
             )
             for split, captions in splits.items()

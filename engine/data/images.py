@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import PIL
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -53,9 +54,10 @@ def contents(files: Sequence[Path]) -> Iterator[str]:
 def images_key(digests: Iterable[str], image_px: int) -> str:
     """Return the key of decoded photos with these contents in this order.
 
-    So a renamed or touched file is not decoded again, and a changed one is; a change of this code decodes all again.
+    So a renamed or touched file is not decoded again, and a changed one is; another version of this code or of Pillow
+    decodes all again.
     """
-    return digest("decoded_images/1", source_digest("data/images.py"), str(image_px), *digests)
+    return digest("decoded_images/2", source_digest("data/images.py"), PIL.__version__, str(image_px), *digests)
 
 
 def decode_all(arrays: Sequence[ShardedArray]) -> None:

@@ -18,12 +18,16 @@ from engine.io.storage import Location
 
 @dataclass(frozen=True)
 class Listed:
-    """The photos of a split, files below ``folder``, and the captions of each; ``key`` names the decoded photos."""
+    """The photos of a split, files below ``folder``, and the captions of each.
+
+    ``content`` is a digest of the files in their order, and ``key`` names the photos as they are decoded.
+    """
 
     folder: str
     names: list[str]
     captions: list[list[str]]
     image_px: int
+    content: str
     key: str
 
     def images(self, split: str, cache: Path, shards: Location | None = None) -> ShardedArray:
@@ -60,7 +64,7 @@ class Listed:
 def write_listed(splits: Mapping[str, Listed], folder: Location) -> str:
     """Write the lists of all splits into ``folder``, unless they are there, and return their key."""
     data = json.dumps({split: asdict(one) for split, one in splits.items()}).encode()
-    key = digest("listed/1", data)
+    key = digest("listed/2", data)
     if not _file(folder, key).exists():
         with atomic_path(_file(folder, key)) as temporary:
             temporary.write_bytes(data)

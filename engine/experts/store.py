@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from engine.experts.trajectory import ExpertId
 from engine.io.files import atomic_path, digest, exclusive, read_json, write_json
 from engine.io.storage import Location, read_whole
+from engine.provenance import changed_inputs
 from engine.tensors import Params, check_finite
 
 FORMAT_VERSION = 1
@@ -42,10 +43,27 @@ class ExpertStore:
 
     folder: Location
 
-    def describe(self, recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        """Write the recipe of the experts and the provenance of this process, unless ``recipe.json`` exists."""
+    def describe(self, recipe: Mapping[str, Any], provenance: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+        """Write the recipe, the process and the inputs of the experts, unless ``recipe.json`` exists."""
         if not (self.folder / RECIPE).exists():
-            write_json(self.folder / RECIPE, {"recipe": dict(recipe), "provenance": dict(provenance)})
+            described = {"recipe": dict(recipe), "provenance": dict(provenance), "inputs": dict(inputs)}
+            write_json(self.folder / RECIPE, described)
+
+    def check_inputs(self, inputs: Mapping[str, str]) -> None:
+        """Check that the experts, if there are any, were trained on these inputs; imported ones do not say.
+
+        Raises:
+            ValueError: photos, captions or weights have changed since.
+        """
+        try:
+            known = read_json(self.folder / RECIPE)["inputs"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return
+        if changed := changed_inputs(known, inputs):
+            raise ValueError(
+                f"{self.folder}: its experts were trained on other {changed} than the study reads now; to train new "
+                "ones, move that folder away or name another storage."
+            )
 
     def index(self) -> dict[ExpertId, tuple[int, ...]]:
         """Return the epochs of each expert that its manifest names."""

@@ -27,6 +27,7 @@ from engine.results.statistics import with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.auditing import record_audit
 from engine.studies.baselines import Baselines, make_scorer, score_row, set_name
+from engine.studies.begun import begin, begun_by_other_code
 from engine.studies.executor import Executor
 from engine.studies.finished import print_table, show
 from engine.studies.job import Job
@@ -121,6 +122,7 @@ def _run_missing(job: Job, trial: TrialBytes, *, local: bool, fresh: bool) -> li
     job = replace(job, specification=prepare(job.specification, cluster))
     if fresh:  # experts and scores of baselines stay, since other studies share them
         remove_tree(job.folder)
+    begin(job)
     get_registry(job.specification.expert_folder())  # its process and the first student's come up while MLflow does
     baselines = Baselines(job, make_scorer(job, cluster), Executor(1))
     baselines.start_first()
@@ -181,5 +183,6 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list
         note = "; ".join([*broken, f"distilled by {method.name}"])
         row = score_row(job, set_name(job.name), method.num_pairs, {**ours, **cost}, note=note, unseen=False)
         further = further_rows(job, baselines.scorer, file, key=key, pairs=row.pairs, progress=progress)
+        row = replace(row, made_by=[*row.made_by, *begun_by_other_code(job)])
         own, *real = with_recovery([row, *baselines.rows(progress)])
     return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real], further, ours

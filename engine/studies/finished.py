@@ -5,6 +5,7 @@ from engine.provenance import provenance
 from engine.results.files import REPORT, read_students, read_table
 from engine.results.history import BEST_SET
 from engine.results.row import Row
+from engine.studies.begun import files_changed
 from engine.studies.job import Job, conclude
 
 
@@ -12,6 +13,8 @@ def show(job: Job) -> list[Row]:
     """Print the table of a finished study, and whether other code computed it, and return it."""
     rows = read_table(job.folder)
     echo(finished_sentence(rows))
+    if files_changed(job):
+        echo("Files in the folder of its data have changed since it was begun (--fresh computes it again).")
     print_table(job, rows)
     return rows
 

@@ -18,7 +18,7 @@ from tests.data.photos import noise, save_photo, save_photos
 
 def arrays(files: Sequence[Path], *, image_px: int, cache: Path) -> np.ndarray:
     names, key = [file.name for file in files], images_key(contents(files), image_px)
-    listed = Listed(str(files[0].parent), names, [["a caption"]] * len(names), image_px, key)
+    listed = Listed(str(files[0].parent), names, [["a caption"]] * len(names), image_px, "content", key)
     return listed.images("train", cache).open()
 
 
@@ -219,4 +219,4 @@ def test_16_bit_image_is_refused(tmp_path: Path) -> None:
 
 def test_image_px_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="image_px: expected a positive number of pixels, got 0"):
-        Listed(str(tmp_path), [], [], 0, "key").images("train", tmp_path)
+        Listed(str(tmp_path), [], [], 0, "content", "key").images("train", tmp_path)

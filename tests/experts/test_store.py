@@ -203,9 +203,14 @@ def test_a_truncated_manifest_is_named(store: ExpertStore) -> None:
 
 
 def test_the_recipe_and_its_first_code_are_described_once(store: ExpertStore) -> None:
-    store.describe({"lr": 0.1}, {"code": "a"})
-    store.describe({"lr": 0.1}, {"code": "b"})
-    assert read_json(store.folder / "recipe.json") == {"recipe": {"lr": 0.1}, "provenance": {"code": "a"}}
+    store.check_inputs({"captions": "1"})
+    store.describe({"lr": 0.1}, {"code": "a"}, {"captions": "1"})
+    store.describe({"lr": 0.1}, {"code": "b"}, {"captions": "2"})
+    described = {"recipe": {"lr": 0.1}, "provenance": {"code": "a"}, "inputs": {"captions": "1"}}
+    assert read_json(store.folder / "recipe.json") == described
+    store.check_inputs({"captions": "1"})
+    with pytest.raises(ValueError, match=r"its experts were trained on other captions than the study reads now"):
+        store.check_inputs({"captions": "2"})
     assert store.index() == {0: (0, 1), 12: (3,)}
 
 

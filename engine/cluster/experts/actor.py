@@ -30,7 +30,7 @@ def train_into_store(
     study, setup = specification.study, specification.setup()
     store = ExpertStore(specification.expert_folder())
     recipe = study.model_dump(mode="json", include={"data", "student", "experts", "seed", "precision"})
-    store.describe(recipe, provenance())
+    store.describe(recipe, provenance(), setup.inputs)
     done, resume, losses = 0.0, None, list[float]()
     if finished := store.index().get(expert):
         done = float(finished[-1])
