@@ -39,6 +39,7 @@ from engine.synthetic.initialisation import SeedPairs, initial_tensors, joint_fe
 from engine.synthetic.pyramid import learned_as_pyramid
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
+from engine.text_spaces import texts_of_students
 
 RECORDED = ("data", "student", "experts", "method", "optimiser", "protocol", "budget", "seed", "precision")
 """The sections of its study that the metadata of a distilled set hold."""
@@ -274,11 +275,10 @@ def distillation(
     )
     images, texts, generator = initial or initial_pairs(study, setup, experts)
     state = chosen.initial_state(images, texts, sources, generator.clone_state()).to(setup.device)
-    state.synthetic.add_students(len(others)).to(setup.device)
+    state.synthetic.add_students(*texts_of_students(texts, setup, [one for one, _ in further])).to(setup.device)
     if study.method.bound is not None and "image" not in {entry["name"] for entry in chosen.param_groups(state)}:
         raise ValueError(f"method.bound is {study.method.bound:g}, expected null, since method.learn.images is false.")
-    named = {"students"} if study.students else set[str]()
-    state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *named})
+    state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *["students"] * bool(study.students)})
     groups, pyramid = chosen.param_groups(state), None
     if study.method.images == "pyramid":
         pyramid, groups = learned_as_pyramid(groups, state.synthetic.images, images, finest=study.method.finest)

@@ -18,7 +18,7 @@ PACKAGES = ("torch", "ray", "numpy", "safetensors", "timm", "transformers", "ope
 NUMBERS = (
     *("build.py", "cluster/scoring.py", "coresets", "data", "determinism.py", "distill.py", "evaluation", "experts"),
     *("initial_pairs.py", "losses", "methods", "models", "prepare.py", "ranges.py", "recipes.py", "rewording.py"),
-    *("rng.py", "shapes", "synthetic", "tensors.py", "unroll"),
+    *("rng.py", "shapes", "synthetic", "tensors.py", "text_spaces.py", "unroll"),
 )
 """Files and folders of the engine that decide numbers; a change elsewhere leaves every score as it is."""
 

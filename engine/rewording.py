@@ -27,16 +27,18 @@ NEAREST = "its texts are the nearest real captions, embedded anew"
 def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSet) -> SyntheticSet:
     """Return ``synthetic`` with texts that the study's text encoder can read.
 
-    A synthetic text is a point in the space of the encoder that it was learned with. If the metadata name another
-    encoder than the study, texts are mapped linearly into its space, by what both make of the training captions; where
-    one of the encoders is trained, or texts were not learned (``method.learn.texts`` is false), each text is replaced
-    by the nearest real caption, which in the latter case is its own. ``reworded`` in the metadata of the result says
-    which; otherwise the set is returned unchanged.
+    A synthetic text is a point in the space of the encoder that it was learned with. If the set holds texts for the
+    study's encoder, its own or those for a further student, these are taken. If not, texts are mapped linearly into its
+    space, by what both encoders make of the training captions; where one of the encoders is trained, or texts were not
+    learned (``method.learn.texts`` is false), each text is replaced by the nearest real caption, which in the latter
+    case is its own. ``reworded`` in the metadata of the result says which.
     """
     own = synthetic.metadata.get("student", {}).get("text", study.student.text.model_dump())
     learned_with = assign(study, {"student.text": own})
-    if text_space(learned_with.student.text) == text_space(study.student.text):
-        return synthetic
+    further = (one.get("text") or own for one in synthetic.metadata.get("students", []))
+    for number, text in enumerate([own, *further]):
+        if text_space(assign(study, {"student.text": text}).student.text) == text_space(study.student.text):
+            return synthetic.with_texts_of(number)
     captions = setup.datasets["train"].captions
     encoder = fitted_encoder(learned_with, paths, setup.datasets)
     before = text_tower(learned_with, encoder)

@@ -33,7 +33,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its ow
     ("engine.distill", "engine.evaluation"),
     ("engine.results", "engine.tracking"),
     ("engine.config",),
-    ("engine.prepare", "engine.build", "engine.rewording", "engine.specification", "engine.initial_pairs"),
+    (
+        *("engine.prepare", "engine.build", "engine.rewording", "engine.specification", "engine.initial_pairs"),
+        "engine.text_spaces",
+    ),
     ("engine.report",),
     ("engine.cluster",),
     ("engine.studies",),

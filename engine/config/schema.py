@@ -293,4 +293,5 @@ class Resolved(Study):
         own_towers = [{name: tower for name, tower in one if tower is not None} for one in self.students]
         given = [self.student, *(self.student.model_copy(update=towers) for towers in own_towers)]
         own = {name: getattr(self, name) for name in Study.model_fields}
-        return [Resolved.model_construct(**{**own, "student": one, "students": []}) for one in given]
+        alone = {"students": [], "method": self.method.model_copy(update={"students": "drawn"})}
+        return [Resolved.model_construct(**{**own, **alone, "student": one}) for one in given]

@@ -80,7 +80,7 @@ class State(nn.Module):
         self.synthetic = synthetic
 
     def of_student(self, number: int) -> "State":
-        """Return this state with the learning rates of student ``number`` (0: the own one); all else is shared."""
+        """Return this state with the rates and texts of student ``number`` (0: the own one); all else is shared."""
         return with_part(self, "synthetic", self.synthetic.of_student(number))
 
 
@@ -119,7 +119,7 @@ def learned_groups(synthetic: SyntheticSet, learn: Learn) -> list[dict[str, Any]
     """Return the parameter groups of images, texts, log learning rates and similarity, except those not learned."""
     groups = {
         "image": (learn.images, [synthetic.images]),
-        "text": (learn.texts, [synthetic.texts]),
+        "text": (learn.texts, [synthetic.texts, *synthetic.spaces]),
         "log": (learn.learning_rates, list(synthetic.all_log_rates().values())),
         "similarity": (True, list(synthetic.similarity.parameters())),
     }

@@ -2,7 +2,8 @@
 
 ``train/0001.png`` and ``train/metadata.jsonl`` are an image folder of the ``datasets`` library, and ``train.tar`` in
 their place is a WebDataset. ``learned.safetensors`` holds ``text_embedding`` [n, d] (or token embeddings with their
-mask, [n, tokens, d + 1]) and, where one was learned, ``similarity`` [n, n]; ``learned.json`` the rest.
+mask, [n, tokens, d + 1]), those for other text encoders (``text_embedding.1`` ...) and, where one was learned,
+``similarity`` [n, n]; ``learned.json`` the rest.
 """
 
 import io
@@ -25,12 +26,14 @@ from engine.io.files import digest, parsed, read_json, write_json
 from engine.io.paths import without_folders
 from engine.io.sentences import shown
 from engine.io.storage import Location, read_whole
-from engine.synthetic.set import SyntheticSet, check_students, check_version, checked_loss, checked_metadata
+from engine.synthetic.described import check_students, check_version, checked_loss, checked_metadata, checked_text_of
+from engine.synthetic.set import SyntheticSet
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality, finite_tensor
 
 FORMAT_VERSION = 1
 TENSORS, DESCRIPTION, CARD = "learned.safetensors", "learned.json", "README.md"
+EMBEDDING = "text_embedding"
 FOLDER, TABLE, TAR = "train", "metadata.jsonl", "train.tar"
 
 
@@ -55,7 +58,8 @@ def write_folder(folder: Path, synthetic: SyntheticSet, *, tar: bool = False) ->
     ]
     texts = synthetic.texts.detach().cpu()
     (_write_tar if tar else _write_images)(folder, pairs, texts)
-    tensors, similarity = {"text_embedding": texts.contiguous()}, synthetic.similarity()
+    tensors, similarity = {EMBEDDING: texts.contiguous()}, synthetic.similarity()
+    tensors |= {f"{EMBEDDING}.{k}": one.detach().cpu().contiguous() for k, one in enumerate(synthetic.spaces, start=1)}
     if similarity is not None:
         tensors["similarity"] = similarity.detach().cpu().contiguous()
     save_file(tensors, folder / TENSORS)
@@ -65,6 +69,7 @@ def write_folder(folder: Path, synthetic: SyntheticSet, *, tar: bool = False) ->
         "loss": synthetic.loss,
         "learning_rates": synthetic.learning_rates(),
         "students": [synthetic.of_student(k + 1).learning_rates() for k in range(len(synthetic.students))],
+        **({"text_of": list(synthetic.text_of)} if synthetic.spaces else {}),
         "metadata": without_folders(synthetic.metadata),
     }
     write_json(folder / DESCRIPTION, described)
@@ -119,28 +124,36 @@ def read_folder(folder: Location) -> SyntheticSet:
         tensors = load(read_whole(folder / TENSORS))
     except SafetensorError as error:
         raise ValueError(f"{folder / TENSORS}: expected tensors in safetensors, but {error}.") from error
-    if not {"text_embedding"} <= tensors.keys() <= {"text_embedding", "similarity"}:
+    spaces = [f"{EMBEDDING}.{number + 1}" for number in range(len(tensors.keys() - {EMBEDDING, "similarity"}))]
+    if not {EMBEDDING, *spaces} <= tensors.keys():
         found = sorted(tensors)
-        raise ValueError(f"{folder / TENSORS}: expected text_embedding and perhaps similarity, found {found}.")
+        raise ValueError(f"{folder / TENSORS}: expected {EMBEDDING} and perhaps similarity, found {found}.")
     where = folder / (TAR if (folder / TAR).is_file() else f"{FOLDER}/{TABLE}")
     pairs = list(_tarred(where) if where.name == TAR else _listed(where))
-    if len(pairs) != len(tensors["text_embedding"]):
-        embedded = len(tensors["text_embedding"])
+    if len(pairs) != len(tensors[EMBEDDING]):
+        embedded = len(tensors[EMBEDDING])
         raise ValueError(f"{where}: it has {len(pairs)} pairs, expected the {embedded} of {TENSORS}.")
     images = [_pixels(where, pair) for pair in pairs]
     for pair, image in zip(pairs, images, strict=True):
         if image.shape != images[0].shape:
             sizes = [list(one.shape[1:]) for one in (image, images[0])]
             raise ValueError(f"{where}: {pair.name}.png is {sizes[0]} pixels high and wide, expected {sizes[1]}.")
-    dimensions, count = 3 if tensors["text_embedding"].ndim == 3 else 2, len(pairs)
-    name = f"{folder / TENSORS}: text_embedding"
-    texts = finite_tensor(name, tensors["text_embedding"], count, *[None] * (dimensions - 1))
+    count = len(pairs)
+    texts, *others = (
+        finite_tensor(
+            f"{folder / TENSORS}: {name}", tensors[name], count, *[None] * (2 if tensors[name].ndim == 3 else 1)
+        )
+        for name in (EMBEDDING, *spaces)
+    )
     matrix = tensors.get("similarity")
     if matrix is not None:
         matrix = finite_tensor(f"{folder / TENSORS}: similarity", matrix, count, count)
     further = described.get("students", [])
     if not isinstance(further, list):
         raise ValueError(f"{folder / DESCRIPTION}: students is {shown(further)}, expected a list of learning rates.")
+    text_of = checked_text_of(folder / DESCRIPTION, described.get("text_of", [0] * len(further)))
+    if len(text_of) != len(further):
+        raise ValueError(f"{folder / DESCRIPTION}: text_of is {text_of}, expected a number for each of students.")
     synthetic = SyntheticSet(
         torch.stack(images),
         texts,
@@ -149,12 +162,13 @@ def read_folder(folder: Location) -> SyntheticSet:
         similarity=Identity() if matrix is None else similarity_of({"matrix": matrix}),
         loss=checked_loss(folder / DESCRIPTION, described.get("loss")),
         captions=[pair.caption for pair in pairs],
-    ).add_students(len(further))
+    ).add_students(text_of, others)
     for number, given in enumerate(further):
         rates = _rates(folder / DESCRIPTION, f"students.{number}", given)
         for modality, log_rate in cast(nn.ParameterDict, synthetic.students[number]).items():
             log_rate.data.fill_(math.log(rates[modality]))
-    return check_students(folder / DESCRIPTION, synthetic)
+    check_students(folder / DESCRIPTION, synthetic.metadata, len(further))
+    return synthetic
 
 
 def _listed(table: Location) -> Iterator[Pair]:

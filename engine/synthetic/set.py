@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from engine.io.files import atomic_path
 from engine.io.sentences import shown
 from engine.io.storage import Location, as_file, location
-from engine.losses.contrastive import SOFT, LossName
+from engine.losses.contrastive import LossName
+from engine.synthetic.described import check_students, check_version, checked_loss, checked_metadata, checked_text_of
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality, check_finite, finite_tensor
 
@@ -25,6 +26,8 @@ _SIMILARITY = "similarity."
 """How the names of the tensors of a similarity begin in the file."""
 _STUDENT = re.compile(r"students\.(\d+)\.")
 """How the names of the learning rates of a further student begin in the file."""
+_SPACE = re.compile(r"spaces\.(\d+)$")
+"""The names of the texts for the text encoders of further students in the file."""
 _LARGEST_LOG = 690
 """The exponential function of this number, and of its negative, is finite and above 0."""
 
@@ -37,8 +40,9 @@ class SyntheticSet(nn.Module):
     ``similarity()`` is the target of image i and text j, None for the identity, and ``loss`` the loss that students of
     the set are trained with. ``log_rates`` are the natural logarithms of the student's learning rates, one per
     modality, so that these stay positive; ``students`` has those of each further student that the set is learned for.
-    ``captions`` are the real captions nearest to the texts; None where they
-    were not looked up. ``metadata`` holds plain JSON values (the sections of the study, seed).
+    ``spaces`` are the pairs' texts for other text encoders, and ``text_of`` says which texts each further student
+    reads: 0 for ``texts``, k for the k-th of ``spaces``. ``captions`` are the real captions nearest to the texts; None
+    where they were not looked up. ``metadata`` holds plain JSON values (the sections of the study, seed).
     """
 
     similarity: nn.Module
@@ -65,6 +69,8 @@ class SyntheticSet(nn.Module):
             {m: nn.Parameter(torch.tensor(math.log(learning_rates[m]))) for m in MODALITIES}
         )
         self.students = nn.ModuleList()
+        self.spaces = nn.ParameterList()
+        self.text_of: tuple[int, ...] = ()
         self.similarity = similarity or Identity()
         matrix = self.similarity()
         if matrix is not None and matrix.shape != (len(images), len(images)):
@@ -81,17 +87,35 @@ class SyntheticSet(nn.Module):
         """Return the student's learning rate of each modality."""
         return {m: math.exp(self.log_rates[m].item()) for m in MODALITIES}
 
-    def add_students(self, number: int) -> "SyntheticSet":
-        """Learn for ``number`` further students, whose rates begin as those of the own one, and return the set."""
-        self.students.extend(copy.deepcopy(self.log_rates) for _ in range(number))
+    def add_students(self, text_of: Sequence[int], spaces: Sequence[Tensor] = ()) -> "SyntheticSet":
+        """Learn for further students, whose rates begin as those of the own one, and return the set.
+
+        ``spaces`` are the pairs' texts for other text encoders, each [n, ...], and ``text_of`` has a number for each
+        student: that of the texts that it reads.
+
+        Raises:
+            ValueError: a space has another number of texts, or a student reads texts that are not there.
+        """
+        if wrong := [len(texts) for texts in spaces if len(texts) != len(self)]:
+            raise ValueError(f"a synthetic set of {len(self)} pairs has {wrong[0]} texts for another text encoder.")
+        if {0, *text_of} != set(range(len(spaces) + 1)):
+            raise ValueError(f"text_of is {list(text_of)}, expected every number from 1 to {len(spaces)}, or 0.")
+        self.students.extend(copy.deepcopy(self.log_rates) for _ in text_of)
+        self.spaces.extend(nn.Parameter(texts.detach().clone()) for texts in spaces)
+        self.text_of = tuple(text_of)
         return self
 
     def of_student(self, number: int) -> "SyntheticSet":
-        """Return this set with the learning rates of a further student (1, 2, ...) in place of the own one's (0).
+        """Return this set with learning rates and texts of a further student (1, 2, ...) in place of the own one's (0).
 
         Both share all that they learn.
         """
-        return with_part(self, "log_rates", self.students[number - 1]) if number else self
+        return with_part(self.with_texts_of(number), "log_rates", self.students[number - 1]) if number else self
+
+    def with_texts_of(self, number: int) -> "SyntheticSet":
+        """Return this set with the texts that a further student (1, 2, ...) reads in place of the own one's (0)."""
+        space = self.text_of[number - 1] if number else 0
+        return with_part(self, "texts", self.spaces[space - 1]) if space else self
 
     def all_log_rates(self) -> dict[str, Tensor]:
         """Return the logarithms of all learning rates by their names in the file."""
@@ -125,6 +149,7 @@ class SyntheticSet(nn.Module):
         metadata = json.dumps(self.metadata, sort_keys=True)
         header = {"format_version": str(FORMAT_VERSION), "loss": self.loss, "metadata": metadata}
         header |= {} if self.captions is None else {"captions": json.dumps(self.captions)}
+        header |= {"text_of": json.dumps(self.text_of)} if self.spaces else {}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata=header)
 
@@ -161,28 +186,32 @@ def load_set(path: Location | str) -> SyntheticSet:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected a synthetic set in safetensors, but {error}.") from error
-    loss, metadata, captions = _described(path, header)
+    loss, metadata, captions, text_of = _described(path, header)
     tensors = _shaped(path, tensors)
+    spaces = [tensors[f"spaces.{number}"] for number in range(_number(_SPACE, tensors))]
     try:
         similar = (name for name in tensors if name.startswith(_SIMILARITY))
         learned = {name.removeprefix(_SIMILARITY): tensors[name] for name in similar}
         rates, similarity = dict.fromkeys(MODALITIES, 1.0), similarity_of(learned)
         synthetic = SyntheticSet(
             tensors["images"], tensors["texts"], rates, metadata, similarity=similarity, loss=loss, captions=captions
-        ).add_students(_further(tensors))
+        ).add_students(text_of or [0] * _number(_STUDENT, tensors), spaces)
         synthetic.load_state_dict(tensors)  # the learning rates too, bitwise
         synthetic.check()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"{path}: its tensors make no synthetic set: {reason}.") from error
-    return check_students(path, synthetic)
+    check_students(path, metadata, len(synthetic.students))
+    return synthetic
 
 
-def _described(path: Location, header: Mapping[str, str]) -> tuple[LossName, dict[str, Any], list[str] | None]:
-    """Return the loss, the metadata and the captions in the header of a set's file."""
+def _described(
+    path: Location, header: Mapping[str, str]
+) -> tuple[LossName, dict[str, Any], list[str] | None, list[int]]:
+    """Return the loss, the metadata, the captions and the texts of further students in the header of a set's file."""
     check_version(path, header.get("format_version"), str(FORMAT_VERSION))
     parsed: dict[str, Any] = {}
-    for key in ("metadata", "captions"):
+    for key in ("metadata", "captions", "text_of"):
         try:
             parsed[key] = json.loads(header[key]) if key in header else None
         except (ValueError, RecursionError) as error:
@@ -191,75 +220,26 @@ def _described(path: Location, header: Mapping[str, str]) -> tuple[LossName, dic
     if captions is not None and not (isinstance(captions, list) and all(isinstance(one, str) for one in captions)):
         raise ValueError(f"{path}: expected captions that are a list of texts, found {shown(captions)}.")
     metadata = checked_metadata(path, parsed["metadata"] if "metadata" in header else {})
-    return checked_loss(path, header.get("loss", "info_nce")), metadata, captions
+    loss = checked_loss(path, header.get("loss", "info_nce"))
+    return loss, metadata, captions, checked_text_of(path, parsed["text_of"] or [])
 
 
-def check_version(path: Location, found: Any, expected: str | int) -> None:
-    """Check the format version of a set's file or folder.
-
-    Raises:
-        ValueError: it is another one.
-    """
-    if found != expected:
-        raise ValueError(f"{path}: expected format_version {expected}, but the file has {found!r}.")
-
-
-def checked_loss(path: Location, loss: Any) -> LossName:
-    """Return the name of a loss.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not isinstance(loss, str) or loss not in SOFT:
-        raise ValueError(f"{path}: expected one of the losses {', '.join(SOFT)}, but the file names {shown(loss)}.")
-    return loss
-
-
-def checked_metadata(path: Location, metadata: Any) -> dict[str, Any]:
-    """Return the metadata of a set.
-
-    Raises:
-        ValueError: they are no JSON object, or their ``student`` is none.
-    """
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("student", {}), dict):
-        found = shown(metadata)
-        raise ValueError(f"{path}: expected metadata that is a JSON object, with 'student' another, found {found}.")
-    if "students" in metadata:
-        students, own = metadata["students"], metadata.get("student", {})
-        if not isinstance(students, list) or not all(isinstance(one, dict) for one in students) or "image" not in own:
-            raise ValueError(
-                f"{path}: students is {shown(students)} in its metadata, expected a list of objects beside a student."
-            )
-    return metadata
-
-
-def check_students(path: Location, synthetic: SyntheticSet) -> SyntheticSet:
-    """Return a set that has the learning rates of each further student that its metadata name.
-
-    Raises:
-        ValueError: it has not.
-    """
-    named, there = len(synthetic.metadata.get("students", [])), len(synthetic.students)
-    if named != there:
-        raise ValueError(f"{path}: it has the learning rates of {there} further students, expected those of {named}.")
-    return synthetic
-
-
-def _further(names: Iterable[str]) -> int:
-    """Return how many further students the tensors of a set's file are for."""
-    return len({found[1] for name in names if (found := _STUDENT.match(name))})
+def _number(kind: re.Pattern[str], names: Iterable[str]) -> int:
+    """Return how many further students, or texts for other encoders, the tensors of a set's file hold."""
+    return len({found[1] for name in names if (found := kind.match(name))})
 
 
 def _shaped(path: Location, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a set's file in float32, after comparing their names and shapes and looking at them all."""
-    rates = ["log_rates", *(f"students.{number}" for number in range(_further(tensors)))]
-    expected = {"images", "texts", *(f"{place}.{m}" for place in rates for m in MODALITIES)}
+    rates = ["log_rates", *(f"students.{number}" for number in range(_number(_STUDENT, tensors)))]
+    texts = ["texts", *(f"spaces.{number}" for number in range(_number(_SPACE, tensors)))]
+    expected = {"images", *texts, *(f"{place}.{m}" for place in rates for m in MODALITIES)}
     if {name for name in tensors if not name.startswith(_SIMILARITY)} != expected:
         raise ValueError(f"{path}: expected the tensors {sorted(expected)}, but it holds {sorted(tensors)}.")
     images = finite_tensor(f"{path}: images", tensors["images"], None, 3, None, None)
-    pairs, dimensions = len(images), 3 if tensors["texts"].ndim == 3 else 2
+    pairs = len(images)
     shapes: dict[str, list[int | None]] = {
-        "texts": [pairs, *[None] * (dimensions - 1)],
+        **{name: [pairs, *[None] * (2 if tensors[name].ndim == 3 else 1)] for name in texts},
         f"{_SIMILARITY}matrix": [pairs, pairs],
         f"{_SIMILARITY}diagonal": [pairs],
         f"{_SIMILARITY}left": [pairs, None],

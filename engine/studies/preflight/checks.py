@@ -15,7 +15,6 @@ from engine.config.errors import ConfigError
 from engine.experts.store import ExpertStore
 from engine.io.terminal import format_bytes
 from engine.resources import how_many_fit
-from engine.rewording import text_space
 from engine.studies.job import Job
 from engine.studies.preflight.requirements import epochs_read, largest, snapshot_bytes
 
@@ -38,12 +37,6 @@ def check_study(job: Job) -> None:
         raise ConfigError(f"experts.epochs is {given}, expected at least {read}, the last epoch that the method reads.")
     own, *further = job.study.of_each_student()
     for number, one in enumerate(further):
-        if text_space(one.student.text) != text_space(own.student.text):
-            raise ConfigError(
-                f"students.{number}.text.encoder is {one.student.text.encoder!r} ({one.student.text.train}), expected "
-                f"{own.student.text.encoder!r} ({own.student.text.train}) with the same options as student.text: the "
-                "texts of a set are those of one text encoder."
-            )
         if any(one.student == other.student for other in [own, *further[:number]]):
             raise ConfigError(f"students.{number} is the same student as another one, expected different students.")
 
