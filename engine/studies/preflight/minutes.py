@@ -43,46 +43,80 @@ class Parts:
 
 def add_up(job: Job, costs: Sequence[Costs], sizes: Mapping[str, Size]) -> Parts:
     """Return the seconds of each part: the costs of each student times the counts of the study."""
-    study, baselines, budget, pairs = job.study, job.study.baselines, job.study.budget, job.study.method.num_pairs
-    each, own, train = study.of_each_student(), costs[0], sizes["train"]
-    per_epoch = train.images if study.experts.captions == "one" else train.pairs
-    batches = max(1, per_epoch // study.experts.batch_size)
-    eval_points = 0 if study.protocol.select_epoch == "last" else EVAL_POINTS
-
-    def seen(split: str, one: Costs) -> float:
-        """Return the seconds of scoring a student once."""
-        images, captions = sizes[split].images, sizes[split].pairs
-        compared = images * captions * one.score_compared
-        return images * one.image_embedded + captions * one.caption_embedded + compared
-
-    def scored(number: int, one: Costs, *, learned: int) -> float:
-        """Return the seconds of choosing learning rates and scoring every seed."""
-        rates = len(study.protocol.learning_rates) + learned
-        judged = seen("test" if study.protocol.select_epoch == "best_on_test" else "val", one)
-        students = (rates if rates > 1 else 0) + study.protocol.seeds
-        trained = _student(study, number, one) + eval_points * judged + seen("val", one)
-        return students * trained + study.protocol.seeds * seen("test", one)
-
-    validated = sum(_student(study, pairs, one) + (eval_points + 1) * seen("val", one) for one in costs)
-    trial = budget.outer_steps * fmean(one.outer_step for one in costs)
-    trial += math.ceil(budget.outer_steps / budget.evaluate_every) * validated
-    result = sum(scored(pairs, one, learned=1) for one in costs)
-    coresets = sum(scored(n, own, learned=0) for n in baselines.pairs or [pairs]) * len(baselines.coresets)
-    full = baselines.full_epochs * (batches * own.expert_batch + seen("val", own)) + seen("test", own)
-    epochs = [(missing, batches * one.expert_batch) for missing, one in zip(_epochs_missing(job), costs, strict=True)]
-    trained = sum(epoch for missing, epoch in epochs if missing) * job.expert_epochs
-    images = {repr(one.student.image): cost.image_cached for one, cost in zip(each, costs, strict=True)}
-    captions = {repr(one.student.text): cost.caption_cached for one, cost in zip(each, costs, strict=True)}
-    photo, caption = own.photo_decoded + sum(images.values()), sum(captions.values())
-    resources = study.resources
-    chain = _rounds(job.expert_count, resources.expert) * trained, _rounds(job.samples, resources.trial) * trial
+    study = job.study
+    epoch = [_batches(study, sizes["train"]) * one.expert_batch for one in costs]
+    missing = _epochs_missing(job)
+    slowest = sum(seconds for number, seconds in zip(missing, epoch, strict=True) if number) * job.expert_epochs
+    trial, result = _trial(study, costs, sizes), sum(_scored(study, sizes, one, learned=1) for one in costs)
     return Parts(
-        caches=sum(size.images * photo + size.pairs * caption for size in sizes.values()),
-        experts=sum(missing * epoch for missing, epoch in epochs),
+        caches=_caches(study, costs, sizes),
+        experts=sum(number * seconds for number, seconds in zip(missing, epoch, strict=True)),
         trials=job.samples * trial,
-        scoring=result + coresets + baselines.full_seeds * full,
-        chain=(*chain, _rounds(1, resources.evaluation) * result),
+        scoring=result + _baselines(study, costs[0], sizes),
+        chain=(
+            _rounds(job.expert_count, study.resources.expert) * slowest,
+            _rounds(job.samples, study.resources.trial) * trial,
+            _rounds(1, study.resources.evaluation) * result,
+        ),
     )
+
+
+def _batches(study: Resolved, train: Size) -> int:
+    """Return the steps of an expert's epoch."""
+    return max(1, (train.images if study.experts.captions == "one" else train.pairs) // study.experts.batch_size)
+
+
+def _trial(study: Resolved, costs: Sequence[Costs], sizes: Mapping[str, Size]) -> float:
+    """Return the seconds of a trial's outer steps and validations."""
+    budget, pairs = study.budget, study.method.num_pairs
+    looks = _points(study) + 1
+    validated = sum(_student(study, pairs, one) + looks * _seen(sizes["val"], one) for one in costs)
+    steps = budget.outer_steps * fmean(one.outer_step for one in costs)
+    return steps + math.ceil(budget.outer_steps / budget.evaluate_every) * validated
+
+
+def _scored(
+    study: Resolved, sizes: Mapping[str, Size], one: Costs, *, learned: int, number: int | None = None
+) -> float:
+    """Return the seconds of choosing learning rates and scoring every seed, for as many pairs as are learned or given.
+
+    ``learned`` rates are candidates beside those of the protocol.
+    """
+    protocol, test = study.protocol, _seen(sizes["test"], one)
+    rates = len(protocol.learning_rates) + learned
+    judged = test if protocol.select_epoch == "best_on_test" else _seen(sizes["val"], one)
+    trained = _student(study, number or study.method.num_pairs, one) + _points(study) * judged
+    students = (rates if rates > 1 else 0) + protocol.seeds
+    return students * (trained + _seen(sizes["val"], one)) + protocol.seeds * test
+
+
+def _baselines(study: Resolved, own: Costs, sizes: Mapping[str, Size]) -> float:
+    """Return the seconds of the scores of all coresets and of the students of all pairs."""
+    given = study.baselines
+    numbers = given.pairs or [study.method.num_pairs]
+    coresets = sum(_scored(study, sizes, own, learned=0, number=number) for number in numbers) * len(given.coresets)
+    epoch = _batches(study, sizes["train"]) * own.expert_batch + _seen(sizes["val"], own)
+    return coresets + given.full_seeds * (given.full_epochs * epoch + _seen(sizes["test"], own))
+
+
+def _caches(study: Resolved, costs: Sequence[Costs], sizes: Mapping[str, Size]) -> float:
+    """Return the seconds of what is made of the data once; students with one encoder share what it makes."""
+    each = list(zip(study.of_each_student(), costs, strict=True))
+    images = {repr(one.student.image): cost.image_cached for one, cost in each}
+    captions = {repr(one.student.text): cost.caption_cached for one, cost in each}
+    photo, caption = costs[0].photo_decoded + sum(images.values()), sum(captions.values())
+    return sum(size.images * photo + size.pairs * caption for size in sizes.values())
+
+
+def _seen(size: Size, one: Costs) -> float:
+    """Return the seconds of scoring a student once on a split."""
+    embedded = size.images * one.image_embedded + size.pairs * one.caption_embedded
+    return embedded + size.images * size.pairs * one.score_compared
+
+
+def _points(study: Resolved) -> int:
+    """Return at how many points a student is judged besides its end."""
+    return 0 if study.protocol.select_epoch == "last" else EVAL_POINTS
 
 
 def _student(study: Resolved, number: int, costs: Costs) -> float:
