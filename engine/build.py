@@ -24,7 +24,7 @@ from engine.evaluation import protocol as evaluation
 from engine.experts.train import ExpertRecipe
 from engine.experts.trajectory import ExpertSource
 from engine.io.paths import Paths
-from engine.methods import Method, Sources
+from engine.methods import Method, Sources, fix_unlearned
 from engine.models import two_tower
 from engine.models.distinct_texts import check_known
 from engine.models.folding import folded
@@ -270,9 +270,8 @@ def distillation(
     ``further`` has the setup and the experts of each of the study's further students.
     """
     chosen = method(study)
-    sources, *others = (
-        Sources(one.student, source, one.pairs["train"]) for one, source in ((setup, experts), *further)
-    )
+    each = [(setup, experts), *further]
+    sources, *others = (Sources(one.student, source, one.pairs["train"]) for one, source in each)
     images, texts, generator = initial or initial_pairs(study, setup, experts)
     state = chosen.initial_state(images, texts, sources, generator.clone_state()).to(setup.device)
     state.synthetic.add_students(*texts_of_students(texts, setup, [one for one, _ in further])).to(setup.device)
@@ -280,6 +279,7 @@ def distillation(
         raise ValueError(f"method.bound is {study.method.bound:g}, expected null, since method.learn.images is false.")
     state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *["students"] * bool(study.students)})
     groups, pyramid = chosen.param_groups(state), None
+    fix_unlearned(state.synthetic, groups)
     if study.method.images == "pyramid":
         pyramid, groups = learned_as_pyramid(groups, state.synthetic.images, images, finest=study.method.finest)
     given = study.optimiser

@@ -126,6 +126,13 @@ def learned_groups(synthetic: SyntheticSet, learn: Learn) -> list[dict[str, Any]
     return [{"name": name, "params": params} for name, (learned, params) in groups.items() if learned and params]
 
 
+def fix_unlearned(synthetic: SyntheticSet, groups: Sequence[dict[str, Any]]) -> None:
+    """Compute no gradient of what is in no parameter group."""
+    learned = {id(value) for entry in groups for value in entry["params"]}
+    for value in synthetic.parameters():
+        value.requires_grad_(id(value) in learned)
+
+
 def epochs_of_init(init: Init) -> Sequence[int]:
     """Return the expert epochs of a method that matches no trajectory: 0 and, for cluster centres, 1."""
     return range(2 if "kmeans" in (init.image, init.text) else 1)

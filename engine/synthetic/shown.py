@@ -18,7 +18,8 @@ WithSet = TypeVar("WithSet", bound=nn.Module)
 def with_images(state: WithSet, images: Float[Tensor, "n 3 h w"]) -> WithSet:
     """Return ``state``, which has a set ``synthetic``, with a leaf of these images; all other parameters are shared."""
     synthetic: SyntheticSet = state.synthetic  # type: ignore[assignment]  # as State declares it
-    return with_part(state, "synthetic", with_part(synthetic, "images", nn.Parameter(images.detach())))
+    fresh = nn.Parameter(images.detach(), requires_grad=synthetic.images.requires_grad)
+    return with_part(state, "synthetic", with_part(synthetic, "images", fresh))
 
 
 @contextmanager

@@ -65,13 +65,13 @@ def unroll_backward(
     *,
     gradient: GradientName,
 ) -> dict[str, float]:
-    """Add the gradient of the outer loss of one unroll to everything in ``synthetic``, and return the losses.
+    """Add the gradient of the outer loss of one unroll to all that is learned of ``synthetic``, and return the losses.
 
     The frozen part of the image tower runs once on the images that the batches use; the similarity is computed once.
     """
     distinct = torch.unique(torch.stack([batch.pairs for batch in batches]), return_inverse=True)
     used, pairs = (indices.to(synthetic.images.device) for indices in distinct)
-    encoded = encode_once(student.image, synthetic.images[used])
+    encoded = encode_once(student.image, synthetic.images, used)
     differentiable: dict[str, Tensor] = {"texts": synthetic.texts[used]}
     similarity = synthetic.similarity()
     if similarity is not None:
@@ -88,10 +88,10 @@ def unroll_backward(
         )
     )
     encoded.pull_back(result.data["images"])
-    torch.autograd.backward(
-        [*differentiable.values(), *learning_rates.values()],
-        [*(result.data[name] for name in differentiable), *(result.learning_rates[m] for m in learning_rates)],
-    )
+    ends = [(value, result.data[name]) for name, value in differentiable.items()]
+    ends += [(value, result.learning_rates[m]) for m, value in learning_rates.items()]
+    learned = [(value, gradient) for value, gradient in ends if value.requires_grad]
+    torch.autograd.backward([value for value, _ in learned], [gradient for _, gradient in learned])
     named = {f"loss/{name}": value for name, value in result.losses.items()}
     named |= {f"inner_lr/{m}": value.detach() for m, value in learning_rates.items()}
     values = torch.stack(list(named.values())).cpu()  # a GPU is waited for once

@@ -15,7 +15,7 @@ from engine.data.prepared import PreparedPairs
 from engine.distill import Distillation, NonFiniteLossError, outer_optimiser
 from engine.io.files import digest
 from engine.io.paths import Paths
-from engine.methods import Sources
+from engine.methods import Sources, fix_unlearned
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors
 from engine.synthetic.set import SyntheticSet
@@ -121,6 +121,20 @@ def test_a_single_modality_leaves_the_other_as_it_started(learn: str, fixed: str
     run.run(3)
     assert torch.equal(before[f"synthetic.{fixed}"], values(run)[f"synthetic.{fixed}"])
     assert not torch.equal(before[f"synthetic.{learn}"], values(run)[f"synthetic.{learn}"])
+
+
+@pytest.mark.parametrize("gradient", ["exact", "stored", "truncated"])
+def test_what_is_not_learned_changes_no_other_gradient(paths: Paths, gradient: str) -> None:
+    whole = start("lors", paths, train="frozen", gradient=gradient)
+    texts = start("lors", paths, train="frozen", gradient=gradient, learn={"images": False, "learning_rates": False})
+    fix_unlearned(texts.state.synthetic, texts.method.param_groups(texts.state))
+    for run in (whole, texts):
+        run.method.backward(run.state, run.sources, named_generator(5, "step"))
+    learned = texts.state.synthetic
+    torch.testing.assert_close(learned.texts.grad, whole.state.synthetic.texts.grad, rtol=1e-4, atol=1e-7)
+    assert learned.images.grad is None
+    assert all(value.grad is None for value in learned.log_rates.values())
+    assert whole.state.synthetic.images.grad is not None
 
 
 def test_encoding_once_gives_the_gradient_of_encoding_at_every_step(paths: Paths) -> None:

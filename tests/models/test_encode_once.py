@@ -28,7 +28,7 @@ def test_equals_autograd_through_the_encoder(paths: Paths, train: str, chunk: in
     expected.backward(gradient)
     reference, images.grad = images.grad, None
 
-    encoded = encode_once(tower, images[used], chunk=chunk)
+    encoded = encode_once(tower, images, used, chunk=chunk)
     assert not encoded.inputs.requires_grad
     torch.testing.assert_close(encoded.inputs, expected.detach(), rtol=1e-12, atol=1e-14)
     encoded.pull_back(gradient)
@@ -40,16 +40,32 @@ def test_equals_autograd_through_the_encoder(paths: Paths, train: str, chunk: in
 @pytest.mark.parametrize("chunk", [2, 128])
 def test_gradients_are_added(paths: Paths, chunk: int) -> None:
     tower, images, gradient = problem(paths, "frozen")
-    encode_once(tower, images[:3], chunk=chunk).pull_back(gradient)
+    encode_once(tower, images, torch.arange(3), chunk=chunk).pull_back(gradient)
     once = images.grad.clone()
-    encode_once(tower, images[:3], chunk=chunk).pull_back(gradient)
+    encode_once(tower, images, torch.arange(3), chunk=chunk).pull_back(gradient)
     torch.testing.assert_close(images.grad, 2 * once)
 
 
 def test_inputs_are_a_copy_of_their_own(paths: Paths) -> None:
     tower, images, _ = problem(paths, "frozen")
-    encoded = encode_once(tower, images[:3])
+    encoded = encode_once(tower, images, torch.arange(3))
     before = encoded.kept[1].detach().clone()
     encoded.inputs.requires_grad_()
     assert torch.equal(encoded.kept[1], before)
     assert images.grad is None
+
+
+def test_images_that_are_not_learned_are_encoded_once(paths: Paths) -> None:
+    tower, images, gradient = problem(paths, "frozen")
+    images.requires_grad_(False)
+    runs: list[int] = []
+    tower.frozen.register_forward_hook(lambda _module, given, _output: runs.append(len(given[0])))
+    for used in (torch.tensor([4, 0, 2]), torch.tensor([1, 3])):
+        encoded = encode_once(tower, images, used, chunk=2)
+        encoded.pull_back(gradient[: len(used)])
+        torch.testing.assert_close(encoded.inputs, tower.prepare(images)[used], rtol=1e-12, atol=1e-14)
+        assert not encoded.inputs.requires_grad
+    assert [number for number in runs if number < 5] == [2, 2, 1]
+    images.add_(0.1)
+    encoded = encode_once(tower, images, torch.arange(3))
+    torch.testing.assert_close(encoded.inputs, tower.prepare(images)[:3], rtol=1e-12, atol=1e-14)
