@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from engine.config import components
-from engine.config.load import recorded, resolve
 from engine.config.schema import Study
 from engine.data.cache import ShardedArray
 from engine.data.folder import Photos
@@ -37,7 +36,6 @@ from engine.recipes import StudentRecipe
 from engine.rng import named_generator
 from engine.synthetic.initialisation import SeedPairs, initial_tensors, joint_features
 from engine.synthetic.pyramid import learned_as_pyramid
-from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES
 from engine.text_spaces import texts_of_students
 
@@ -153,17 +151,6 @@ def build_student(study: Study, paths: Paths, *, encoder: TextEncoder) -> TwoTow
         precision=study.precision,
     )
     return TwoTower(image, text_tower(study, encoder), study.student.temperature)
-
-
-def recorded_student(synthetic: SyntheticSet, paths: Paths) -> TwoTower:
-    """Build the student that a set was distilled with, as its metadata name it, for images of the set's size.
-
-    Raises:
-        ConfigError: the metadata lack its study, as those of sets by older versions do.
-        FileNotFoundError: weights of its encoders are not there.
-    """
-    study = resolve(recorded(synthetic.metadata, place="the metadata of the set"))
-    return build_student(study, paths, encoder=build_text_encoder(study, paths))
 
 
 def text_tower(study: Study, encoder: TextEncoder) -> two_tower.Tower:
@@ -297,4 +284,6 @@ def distillation(
         views=study.method.views,
         pyramid=pyramid,
         bound=study.method.bound,
+        schedule=given.schedule,
+        steps=study.budget.outer_steps,
     )

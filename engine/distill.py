@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from engine.io.files import atomic_path
 from engine.methods import Method, Metrics, Sources, State
-from engine.recipes import Views
+from engine.recipes import Schedule, Views, rate_factor
 from engine.rng import named_generator
 from engine.synthetic.pyramid import Pyramid
 from engine.synthetic.set import SyntheticSet
@@ -49,7 +49,7 @@ class Distillation:
 
     ``views`` are what the method sees of each image, in passes of their own whose gradients are averaged. With
     ``pyramid`` the images are what it shows, and its layers are learned in their place. ``bound`` keeps every pixel
-    that close to where it started.
+    that close to where it started. ``schedule`` lowers the optimiser's rates over the first ``steps`` outer steps.
     """
 
     method: Method
@@ -65,8 +65,11 @@ class Distillation:
     views: Views | None = None
     pyramid: Pyramid | None = None
     bound: float | None = None
+    schedule: Schedule = "constant"
+    steps: int = 1
 
     def __post_init__(self) -> None:
+        self._rates = [entry["lr"] for entry in self.optimiser.param_groups]
         self.start_images()
         self.average = None if self.ema is None else deepcopy(self.state.synthetic).requires_grad_(False)
 
@@ -147,6 +150,9 @@ class Distillation:
             norms[f"gradient/{entry['name']}"] = norm = get_total_norm(gradients)
             if self.clip is not None:
                 clip_grads_with_norm_(entry["params"], self.clip, norm)
+        factor = rate_factor(self.schedule, min(1.0, self.step / self.steps))
+        for entry, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            entry["lr"] = factor * rate
         self.optimiser.step()
         with torch.no_grad():
             if self.pyramid is not None:

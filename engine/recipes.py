@@ -1,5 +1,6 @@
 """Settings of students that the library and the configuration share; importing them loads no torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -9,6 +10,14 @@ from annotated_types import Gt, Le, MinLen
 from engine.ranges import Count, NonNegative, Positive, Share
 
 Schedule = Literal["constant", "step", "cosine"]
+
+
+def rate_factor(schedule: Schedule, done: float) -> float:
+    """Return the factor on learning rates after the fraction ``done`` of all steps."""
+    if schedule == "step":
+        return 1.0 if done < 0.5 else 0.1
+    return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * done))
+
 
 Area = Annotated[float, Gt(0), Le(1)]
 

@@ -123,6 +123,27 @@ def test_a_checkpoint_of_the_same_run_is_continued(tmp_path: Path) -> None:
     assert torch.equal(again.synthetic.images, whole.synthetic.images)
 
 
+def test_rates_fall_over_the_steps_of_the_budget_and_go_on_so_from_a_checkpoint(tmp_path: Path) -> None:
+    plain, whole, first, again = (run_of() for _ in range(4))
+    for run in (whole, first, again):
+        run.schedule, run.steps = "cosine", 4
+    taken = []
+    for _ in range(4):
+        whole.run(1)
+        taken.append(whole.optimiser.param_groups[0]["lr"])
+    assert taken == pytest.approx([0.1 * factor for factor in (1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5)])
+    first.run(2)
+    first.save(tmp_path / "checkpoint")
+    again.load(tmp_path / "checkpoint")
+    again.run(2)
+    assert torch.equal(again.synthetic.images, whole.synthetic.images)
+    plain.run(4)
+    assert not torch.equal(plain.synthetic.images, whole.synthetic.images)
+    before = whole.synthetic.images.clone()
+    whole.run(1)  # beyond the budget rates stay 0
+    assert torch.equal(whole.synthetic.images, before)
+
+
 @pytest.mark.parametrize(
     ("options", "found"),
     [

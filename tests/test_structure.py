@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (  # bottom first; a module imports its ow
     ("engine.config",),
     (
         *("engine.prepare", "engine.build", "engine.rewording", "engine.specification", "engine.initial_pairs"),
-        "engine.text_spaces",
+        *("engine.text_spaces", "engine.recorded"),
     ),
     ("engine.report",),
     ("engine.cluster",),

@@ -107,13 +107,14 @@ class MethodChoice(Component):
 class Optimiser(Strict):
     """The outer optimiser; learning rates are per outer step, ``momentum`` is allowed with ``sgd`` only.
 
-    ``clip`` bounds the gradient norm of each group; ``ema`` averages the set over steps.
+    ``clip`` bounds the gradient norm of each group; ``ema`` averages the set over steps; ``schedule`` lowers all rates.
     """
 
     name: Literal["adam", "sgd"] = "adam"
     momentum: Share = 0.0
     clip: Positive | None = None
     ema: Share | None = None
+    schedule: Schedule = "constant"
     image_lr: Positive = 0.02
     text_lr: Positive = 0.1
     log_lr: Positive = 0.02
@@ -267,6 +268,8 @@ class Resolved(Study):
         del tree["experts"]["damaged"]
         if not self.students:
             del tree["students"]
+        if self.optimiser.schedule == "constant":
+            del tree["optimiser"]["schedule"]
         return self._digest_with_data("study/1", tree)
 
     @cached_property

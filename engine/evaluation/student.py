@@ -13,7 +13,7 @@ from engine.data.prepared import PreparedPairs
 from engine.evaluation.retrieval import CUTOFFS, recalls_of, retrieval_ranks
 from engine.losses.contrastive import LossName
 from engine.models.two_tower import TwoTower
-from engine.recipes import Schedule, StudentRecipe
+from engine.recipes import StudentRecipe, rate_factor
 from engine.rng import named_generator
 from engine.tensors import MODALITIES, Modality, Params, sgd_groups
 
@@ -30,13 +30,6 @@ class TrainingSet:
     learning_rates: dict[Modality, float] | None = None
     similarity: Float[Tensor, "n n"] | None = None
     loss: LossName = "info_nce"
-
-
-def rate_factor(schedule: Schedule, done: float) -> float:
-    """Return the factor on the learning rates after the fraction ``done`` of all steps."""
-    if schedule == "step":
-        return 1.0 if done < 0.5 else 0.1
-    return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * done))
 
 
 def number_of_steps(pairs: int, recipe: StudentRecipe) -> int:

@@ -81,3 +81,9 @@ def test_a_digest_is_not_carried_over_to_another_study(study: Resolved) -> None:
     other = assign(study, {"seed": 1})
     assert other.identity != before[0]
     assert other.experts_identity != before[1]
+
+
+def test_a_schedule_of_outer_rates_is_part_of_a_study(study: Resolved) -> None:
+    assert assign(study, {"optimiser.schedule": "constant"}).identity == study.identity
+    other = assign(study, {"optimiser.schedule": "cosine"})
+    assert (other.identity == study.identity, other.experts_identity == study.experts_identity) == (False, True)

@@ -14,12 +14,12 @@ from engine.evaluation.student import (
     StudentRecipe,
     TrainingSet,
     embed_split,
-    rate_factor,
     score,
     train_student,
 )
 from engine.io.paths import Paths
 from engine.models.two_tower import TwoTower
+from engine.recipes import rate_factor
 from engine.results.row import METRICS
 from engine.rng import named_generator
 from engine.tensors import Params
