@@ -80,7 +80,8 @@ def versions() -> dict[str, str]:
 
 def changed_inputs(known: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return the names of the inputs whose digests differ, in words; empty if there are none."""
-    return ", ".join(name for name in now if known.get(name, now[name]) != now[name])
+    *names, last = [name for name in now if known.get(name, now[name]) != now[name]] or [""]
+    return f"{', '.join(names)} and {last}" if names else last
 
 
 def processor() -> str:

@@ -13,7 +13,6 @@ from engine.cluster import photos, runtime
 from engine.cluster.errors import one_sentence_errors
 from engine.data.cache import ShardedArray
 from engine.data.listed import write_listed
-from engine.experts.store import ExpertStore
 from engine.io.files import exclusive
 from engine.io.progress import bar, echo, heard
 from engine.io.storage import on_disk
@@ -32,7 +31,7 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
     others may need them: in an object store, and on disks where nodes do not see this machine's cache.
 
     Raises:
-        ValueError: the data cannot be used as the study is configured, or are not those of its experts.
+        ValueError: the data cannot be used as the study is configured.
         RuntimeError: a shard could not be made.
     """
     granted = runtime.granted(specification.study.resources.evaluation, cluster)
@@ -40,8 +39,6 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
     setups = specification.setups(device="cpu")
     pixels, arrays = setups[0].pixels, [array for setup in setups for array in setup.arrays.values()]
     with one_sentence_errors(specification.storage):
-        for one, setup in zip(specification.of_each_student(), setups, strict=True):
-            ExpertStore(one.expert_folder()).check_inputs(setup.inputs)
         if listed := setups[0].listed:
             specification = replace(specification, list_key=write_listed(listed, specification.prepared))
             specification.keep(setups)

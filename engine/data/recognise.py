@@ -1,7 +1,7 @@
 """What a folder of photos and captions is: the name and the options of the data set that reads it."""
 
 import os.path
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -35,10 +35,15 @@ class Recognised:
         splits = ", ".join(f"{split} {number:,}" for split, number in self.photos.items())
         how = f"; {self.divided}" if self.divided else ""
         photos, captions = sum(self.photos.values()), sum(self.captions.values())
+        what = "left out or mended" if any("mended" in one for one in self.left_out) else "left out"
         return (
             f"{self.root} is {words(self.name, self.settings)}: {photos:,} photos, {captions:,} captions "
-            f"({splits}{how}); left out: {'; '.join(self.left_out) or 'nothing'}"
+            f"({splits}{how}); {what}: {'; '.join(self.left_out) or 'nothing'}"
         )
+
+
+TABLES = (".csv", ".jsonl", ".parquet")
+"""Suffixes of tables of images and captions."""
 
 
 def data_set(name: str) -> Any:
@@ -97,7 +102,10 @@ def _only_way(root: Path, captions: Path | None) -> tuple[str, dict[str, Any]]:
     found = [way for way in found if way[1] or captions is None]
     if len(found) > 1:
         ways = listed([words(*way) for way in found])
-        raise ValueError(f"data.root: {root} can be read in {len(found)} ways, expected one; name one of them: {ways}.")
+        raise ValueError(
+            f"data.root: {root} can be read in {len(found)} ways, expected one; name one of them: {ways} (for new, the "
+            "file as --captions)."
+        )
     if found:
         return found[0]
     seen = [f"{named(file, root)} ({shown(first_line(file).strip())})" for file in files[:5]]
@@ -106,5 +114,16 @@ def _only_way(root: Path, captions: Path | None) -> tuple[str, dict[str, Any]]:
     raise ValueError(
         f"data.root: {root} is none of the known layouts ({', '.join(layouts)}); in it are "
         f"{sum(1 for _ in files_below(root, PHOTO)):,} photos and {there}; docs/data.md shows each layout, and "
-        "data.name=table data.table=FILE reads a table of image, caption."
+        f"{_as_a_table(root, files) or 'data.name=table data.table=FILE reads a table of image, caption.'}"
     )
+
+
+def _as_a_table(root: Path, files: Sequence[Path]) -> str:
+    """Return what is wrong with the only file of captions as a table; empty if it is none, or nothing is."""
+    if len(files) != 1 or files[0].suffix not in TABLES:
+        return ""
+    try:
+        data_set("table")(root=str(root), table=str(files[0])).annotation(root)
+    except (ValueError, OSError) as error:
+        return f"as a table {error}"
+    return ""

@@ -19,6 +19,14 @@ Part = Annotated[float, Gt(0), Lt(1)]
 """The fraction of the photos that a split gets."""
 
 
+class EmptySplitError(ValueError):
+    """A split gets none of ``photos`` photos."""
+
+    def __init__(self, message: str, photos: int = 0) -> None:  # the default lets it travel by pickle
+        super().__init__(message)
+        self.photos = photos
+
+
 def divided(records: Sequence[Record], path: Path, *, val: float, test: float, seed: int) -> tuple[list[Record], str]:
     """Return records that all have a split, and how those that had none were dealt, in words; all of a photo's go
     into one.
@@ -50,7 +58,9 @@ def divided(records: Sequence[Record], path: Path, *, val: float, test: float, s
     for split in SPLITS:
         if sizes.get(split, 1) < 1:
             parts = " and ".join(f"{part}_fraction {shares[part]}" for part in SPLITS if part in shares)
-            raise ValueError(f"{path}: {len(order)} images with {parts} leave the split {split!r} empty.")
+            raise EmptySplitError(
+                f"{path}: {len(order)} images with {parts} leave the split {split!r} empty.", len(order)
+            )
     splits = dict(zip(order, [split for split, size in sizes.items() for _ in range(size)], strict=True))
     return [r._replace(split=splits[r.image]) if r.split in source else r for r in records], words
 

@@ -1,8 +1,10 @@
 """Expert trajectories on disk: one safetensors file a snapshot, and a manifest with checksums for each expert."""
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -55,15 +57,33 @@ class ExpertStore:
         Raises:
             ValueError: photos, captions or weights have changed since.
         """
-        try:
-            known = read_json(self.folder / RECIPE)["inputs"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return
-        if changed := changed_inputs(known, inputs):
+        if changed := self._changed(inputs):
             raise ValueError(
-                f"{self.folder}: its experts were trained on other {changed} than the study reads now; to train new "
-                "ones, move that folder away or name another storage."
+                f"{self.folder}: its experts were trained on other {changed} than the study reads now; distill --fresh "
+                "sets them aside and trains new ones, or name another storage."
             )
+
+    def set_aside(self, inputs: Mapping[str, str]) -> Location | None:
+        """Rename the folder if its experts were trained on other inputs, and return its new name, else None.
+
+        Raises:
+            ValueError: they were, and the folder is in an object store, which renames nothing.
+        """
+        if not self._changed(inputs):
+            return None
+        if not isinstance(self.folder, Path):
+            self.check_inputs(inputs)
+        numbers = itertools.count(1)
+        folder = Path(str(self.folder))
+        names = (folder.with_name(f"{folder.name}-before-{number}") for number in numbers)
+        return folder.rename(next(name for name in names if not name.exists()))
+
+    def _changed(self, inputs: Mapping[str, str]) -> str:
+        """Return which inputs are others than those of the experts, in words; empty where the experts do not say."""
+        try:
+            return changed_inputs(read_json(self.folder / RECIPE)["inputs"], inputs)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return ""
 
     def index(self) -> dict[ExpertId, tuple[int, ...]]:
         """Return the epochs of each expert that its manifest names."""
@@ -122,6 +142,15 @@ class ExpertStore:
         for name, value in tensors.items():
             check_finite(f"{file}: {name}", value)
         return {name: tensors[name].clone() for name in sorted(tensors)}
+
+    def checksum(self, expert: ExpertId, epoch: int) -> str:
+        """Return the checksum of one snapshot in the manifest; empty if it has none.
+
+        Raises:
+            DamagedError: the manifest differs from what was written.
+        """
+        entry = _snapshots(self._expert_folder(expert)).get(epoch)
+        return str(entry["sha256"]) if entry else ""
 
     def check(self, expert: ExpertId) -> None:
         """Compare every snapshot in the manifest of one expert with its checksum.

@@ -14,25 +14,28 @@ from engine.studies.job import Job
 BEGUN = "begun.json"
 
 
-def begin(job: Job) -> None:
-    """Write what a study is begun with; where it was begun before, compare, and say which code began it if another.
+def check_begun(job: Job) -> None:
+    """Check that a study goes on with the photos, captions and encoders that it was begun with, if it was.
 
     Raises:
-        ValueError: it was begun with other photos, captions or weights.
+        ValueError: it was begun with others.
     """
-    inputs, now = job.specification.setup(device="cpu").inputs, provenance()
-    known = _read(job)
-    if not known:
-        write_json(job.folder / BEGUN, {"inputs": inputs, "provenance": now, "files": _files(job)})
-        return
-    if changed := changed_inputs(known["inputs"], inputs):
+    if changed := changed_inputs(_read(job).get("inputs", {}), job.specification.setup(device="cpu").inputs):
         raise ValueError(
             f"{job.folder}: this study was begun with other {changed} than it reads now; --fresh starts it over."
         )
-    if (earlier := known["provenance"])["numbers"] != now["numbers"]:
-        echo(
-            f"This study was begun by commit {earlier['commit']}, and goes on by {now['commit']} (--fresh starts over)."
-        )
+
+
+def begin(job: Job) -> None:
+    """Write what a study is begun with; where it was begun before, say that it goes on, and by which other code."""
+    now, known = provenance(), _read(job)
+    if not known:
+        inputs = job.specification.setup(device="cpu").inputs
+        write_json(job.folder / BEGUN, {"inputs": inputs, "provenance": now, "files": _files(job)})
+        return
+    earlier = known["provenance"]
+    by = "" if earlier["numbers"] == now["numbers"] else f", begun by commit {earlier['commit']}, by {now['commit']}"
+    echo(f"This study goes on where it was stopped{by} (--fresh starts over).")
 
 
 def begun_by_other_code(job: Job) -> list[Provenance]:

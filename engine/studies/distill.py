@@ -27,7 +27,7 @@ from engine.results.statistics import with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.auditing import record_audit
 from engine.studies.baselines import Baselines, make_scorer, score_row, set_name
-from engine.studies.begun import begin, begun_by_other_code
+from engine.studies.begun import begin, begun_by_other_code, check_begun
 from engine.studies.executor import Executor
 from engine.studies.finished import print_table, show
 from engine.studies.job import Job
@@ -46,7 +46,9 @@ def distill(job: Job, *, local: bool = False, fresh: bool = False) -> list[Row]:
     with one_sentence_errors(job.specification.storage):
         if not fresh and job.finished:
             return show(job)
-        check_here(job)
+        check_here(job, fresh=fresh)
+        if not fresh:
+            check_begun(job)
         ahead = estimate(job)
         echo(ahead.sentence())
         rows = _run_missing(job, ahead.trial, local=local, fresh=fresh)
@@ -59,6 +61,7 @@ def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
     if job.finished:
         return read_table(job.folder)
     check_here(job)
+    check_begun(job)
     return _run_missing(job, bytes_ahead(job), local=local, fresh=False)
 
 

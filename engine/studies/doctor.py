@@ -9,10 +9,12 @@ from urllib.parse import urlparse
 
 import torch
 
+import engine
 from engine import __version__, provenance
 from engine.cluster.address import running_cluster
 from engine.cluster.nodes import gpus_of_ray, names_of_gpus
 from engine.io.paths import default_paths
+from engine.io.shell import program
 from engine.io.storage import check_answers, check_writable, location
 from engine.io.terminal import format_bytes
 from engine.models.packages import PACKAGES, PUBLIC, install, installed
@@ -54,6 +56,12 @@ def examine(storage: str) -> tuple[dict[str, str], list[str]]:
         except (ValueError, OSError, RuntimeError) as error:
             wrong.append(" ".join(str(error).split()))
 
+    checkout, imported = Path("engine/__init__.py").resolve(), Path(engine.__file__).resolve()
+    if checkout.is_file() and checkout != imported:
+        wrong.append(
+            f"engine: commands run {imported.parent}, not the checkout here; {program('pip')} install "
+            "--constraint constraints.txt --editable . makes them one."
+        )
     attempt(lambda: check_writable(here, key="storage"))
     attempt(lambda: check_answers(where))
     attempt(lambda: check_uri(uri))

@@ -14,7 +14,7 @@ def show(job: Job) -> list[Row]:
     rows = read_table(job.folder)
     echo(finished_sentence(rows))
     if files_changed(job):
-        echo("Files in the folder of its data have changed since it was begun (--fresh computes it again).")
+        echo("Files of its data have changed since: these are the numbers of before (--fresh computes them again).")
     print_table(job, rows)
     return rows
 

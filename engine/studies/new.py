@@ -13,6 +13,7 @@ from engine.config.errors import COMMAND_LINE, ConfigError
 from engine.config.load import load
 from engine.config.spaces import spaces
 from engine.data.recognise import Recognised, recognise
+from engine.data.splits import EmptySplitError
 from engine.io.files import atomic_path
 from engine.io.paths import Paths, default_paths
 from engine.models.available import encoders
@@ -108,13 +109,15 @@ def own_file(name: str) -> Path:
 
 def _divided(root: Path, captions: Path | None) -> tuple[Recognised, dict[str, Any]]:
     """Return the data, and the fractions of val and test where the data leave them open; few data give larger ones."""
-    data, chosen = recognise(root, captions), dict[str, Any]()
+    too_few = f"photos are too few, expected {FEW} or more, a fifth each for val and test."
+    try:
+        data, chosen = recognise(root, captions), dict[str, Any]()
+    except EmptySplitError as error:
+        raise ConfigError(f"{root}: {error.photos} {too_few}") from error
     total = sum(data.photos.values())
     if data.divided and {*PARTS} <= {field.name for field in fields(find("data", data.name))}:  # type: ignore[arg-type]
         if total < FEW:
-            raise ConfigError(
-                f"{root}: {total} photos are too few, expected {FEW} or more, a fifth each for val and test."
-            )
+            raise ConfigError(f"{root}: {total} {too_few}")
         chosen = dict.fromkeys(PARTS, round(min(max(0.1, min(0.2, ENOUGH / total)), MOST / total), 3))
         data = recognise(root, captions, **chosen)
     for split, least in LEAST.items():

@@ -1,15 +1,18 @@
 """Photos, captions, weights or code that change between a study's beginning and its repetition."""
 
-import shutil
 from itertools import combinations
 from pathlib import Path
 
 import pytest
+import ray
+import torch
 
+from engine.cluster.experts.registry import get_registry
+from engine.experts.store import ExpertStore
 from engine.results.row import Provenance
 from engine.studies import begun
-from engine.studies.begun import BEGUN, begin, begun_by_other_code, files_changed
-from engine.studies.distill import distill
+from engine.studies.begun import begin, begun_by_other_code, check_begun, files_changed
+from engine.studies.distill import distill, train_missing_experts
 from engine.studies.job import Job
 from tests.data.photos import noise
 from tests.data.sets.test_karpathy import entry, write
@@ -49,14 +52,15 @@ def again(job: Job) -> Job:
 
 
 def test_a_study_begun_with_other_photos_or_captions_is_refused(job: Job, tmp_path: Path) -> None:
+    check_begun(job)
     begin(job)
-    begin(again(job))
+    check_begun(again(job))
     noise(7, 16, 16).save(tmp_path / "data" / "made" / "images" / "train_0.png")
     with pytest.raises(ValueError, match=r"this study was begun with other photos than .* --fresh starts it over\.$"):
-        begin(again(job))
+        check_begun(again(job))
     photos(tmp_path / "data" / "made", {**SPLITS, "train": 25})
-    with pytest.raises(ValueError, match=r"begun with other photos, captions, text encoder than"):
-        begin(again(job))
+    with pytest.raises(ValueError, match=r"begun with other photos, captions and text encoder than"):
+        check_begun(again(job))
 
 
 def test_a_renamed_photo_is_the_same_input(job: Job, tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_a_renamed_photo_is_the_same_input(job: Job, tmp_path: Path) -> None:
     annotation, images = tmp_path / "data" / "made" / "dataset_made.json", tmp_path / "data" / "made" / "images"
     annotation.write_text(annotation.read_text().replace("train_0.png", "other.png"))
     (images / "train_0.png").rename(images / "other.png")
-    begin(again(job))
+    check_begun(again(job))
     assert files_changed(job)
 
 
@@ -73,13 +77,14 @@ def test_a_study_that_other_code_began_says_so(
 ) -> None:
     monkeypatch.setattr(begun, "provenance", lambda: {"commit": "1234567", "numbers": "5ad"})
     begin(job)
+    assert capsys.readouterr().out == ""
     begin(job)
     assert begun_by_other_code(job) == []
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "This study goes on where it was stopped (--fresh starts over).\n"
     monkeypatch.setattr(begun, "provenance", lambda: {"commit": "abcdef0", "numbers": "5ae"})
     begin(job)
     assert capsys.readouterr().out == (
-        "This study was begun by commit 1234567, and goes on by abcdef0 (--fresh starts over).\n"
+        "This study goes on where it was stopped, begun by commit 1234567, by abcdef0 (--fresh starts over).\n"
     )
     assert begun_by_other_code(job) == [Provenance(commit="1234567", numbers="5ad")]
 
@@ -97,13 +102,20 @@ def test_photos_added_to_a_finished_study_are_said_and_never_mixed(
     rows = distill(job)
     assert rows[-1].pairs == SPLITS["train"]
     assert distill(again(job))[-1].pairs == SPLITS["train"]
-    assert "Files in the folder of its data" not in capsys.readouterr().out
+    assert "Files of its data have changed" not in capsys.readouterr().out
     photos(tmp_path / "data" / "made", {**SPLITS, "train": 26})
     distill(again(job))
-    assert "Files in the folder of its data have changed since it was begun (--fresh" in capsys.readouterr().out
-    experts = job.specification.expert_folder()
-    with pytest.raises(ValueError, match=r"its experts were trained on other photos, captions, text encoder than the"):
-        distill(again(job), fresh=True)
-    assert (job.folder / BEGUN).exists()
-    shutil.move(experts, tmp_path / "experts")
+    told = "Files of its data have changed since: these are the numbers of before (--fresh computes them again)."
+    assert told in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"experts were trained on other photos, captions and text encoder than the"):
+        train_missing_experts(again(job), local=False)
+    before = ExpertStore(job.specification.expert_folder()).load(0, 1)
     assert [row.pairs for row in distill(again(job), fresh=True)] == [8, 8, 26]
+    aside = job.specification.expert_folder().with_name(f"{job.specification.expert_folder().name}-before-1")
+    assert f"Experts of other data were set aside: {aside}\n" in capsys.readouterr().out
+    kept, now = (ExpertStore(folder).load(0, 1) for folder in (aside, job.specification.expert_folder()))
+    assert all(torch.equal(value, kept[name]) for name, value in before.items())
+    assert any(not torch.equal(value, now[name]) for name, value in before.items())
+    # The registry of before served the trial, and must not have served what it had read before.
+    served = ray.get(get_registry(job.specification.expert_folder()).snapshot.remote(0, 1))
+    assert all(torch.equal(torch.tensor(array), now[name]) for name, array in ray.get(served[0]).items())

@@ -66,7 +66,7 @@ class TrajectoryRegistry:
         self.store = ExpertStore(folder)
         self.progress_of: dict[ExpertId, float] = {}
         self.waits_for: Holder | None = None
-        self._refs: dict[tuple[ExpertId, int], ObjectRef] = {}
+        self._refs: dict[tuple[ExpertId, int], tuple[str, ObjectRef]] = {}
         self._checked: dict[ExpertId, str] = {}
         self._stops: dict[str, threading.Event] = {}
         self._training = threading.Lock()
@@ -151,14 +151,16 @@ class TrajectoryRegistry:
         """Return the reference of one snapshot, in a list so that Ray does not resolve it on the way."""
         self._asked = time.monotonic()
         with self._putting:
-            if (expert, epoch) not in self._refs:
-                try:
+            try:
+                known, written = self._refs.get((expert, epoch)), self.store.checksum(expert, epoch)
+                if known is None or known[0] != written:  # another folder may have taken the place of the one before
                     params = self.store.load(expert, epoch)
-                except DamagedError:
-                    self._checked.pop(expert, None)
-                    raise
-                self._refs[expert, epoch] = ray.put({name: value.numpy() for name, value in params.items()})
-        return [self._refs[expert, epoch]]
+                    known = written, ray.put({name: value.numpy() for name, value in params.items()})
+            except DamagedError:
+                self._checked.pop(expert, None)
+                raise
+            self._refs[expert, epoch] = known
+        return [known[1]]
 
     def describe(self) -> dict[str, Any]:
         """Return folder, host and process of this registry, whether it trains, and its idle seconds."""

@@ -13,6 +13,7 @@ from engine.cluster.nodes import Node
 from engine.cluster.runtime import Cluster, granted
 from engine.config.errors import ConfigError
 from engine.experts.store import ExpertStore
+from engine.io.progress import echo
 from engine.io.terminal import format_bytes
 from engine.resources import how_many_fit
 from engine.studies.job import Job
@@ -41,18 +42,26 @@ def check_study(job: Job) -> None:
             raise ConfigError(f"students.{number} is the same student as another one, expected different students.")
 
 
-def check_here(job: Job) -> None:
+def check_here(job: Job, *, fresh: bool = False) -> None:
     """Check the study before Ray starts: load its data and build its students on the CPU, and compare these with it.
 
-    What frozen networks make of few data is made here, if no GPU and no running cluster could make it.
+    What frozen networks make of few data is made here, if no GPU and no running cluster could make it. Experts of other
+    data are refused, or set aside where ``fresh`` says so.
 
     Raises:
         FileNotFoundError: the data or the weights are missing.
         UndecodableError: few photos are there, and some are broken.
+        ValueError: experts or the study were begun with other photos, captions or encoders.
     """
     check_study(job)
     setups = job.specification.setups(device="cpu")
     check_budgets(job, len(setups[0].datasets["train"]))
+    for one, setup in zip(job.specification.of_each_student(), setups, strict=True):
+        store = ExpertStore(one.expert_folder())
+        if not fresh:
+            store.check_inputs(setup.inputs)
+        elif aside := store.set_aside(setup.inputs):
+            echo(f"Experts of other data were set aside: {aside}")
     arrays = [array for setup in setups for array in setup.arrays.values()]
     if all(array.few for array in arrays) and not torch.cuda.is_available() and not may_be_running():
         for array in arrays:
