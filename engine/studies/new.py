@@ -78,7 +78,7 @@ def write_study(
         **{key: tower.options for key, tower in towers.items()},
         **{f"{key}_origin": tower.origin for key, tower in towers.items()},
         "typed": "".join(letter if letter.isprintable() else "?" for letter in typed),
-        "note": _quoted(f"{sum(data.photos.values()):,} photos of {root.name}"),
+        "note": _quoted(f"{sum(data.photos.values()):,} photos in {root.name}"),
         "layout": data.name,
         "settings": "\n".join(_settings(data, settings, paths)),
     }

@@ -52,6 +52,17 @@ def test_a_line_a_subject(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert not [sentence for sentence in wrong if "are free, expected" not in sentence]
 
 
+def test_commands_that_run_another_copy_of_the_engine_than_the_one_here(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    code, _, wrong = said(capsys, tmp_path / "runs")
+    assert code == 1
+    assert [one for one in wrong if one.startswith("engine: commands run ") and "--editable . makes them one" in one]
+
+
 def test_servers_that_do_not_answer(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: int
 ) -> None:
