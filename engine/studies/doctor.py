@@ -9,7 +9,6 @@ from urllib.parse import urlparse
 
 import torch
 
-import engine
 from engine import __version__, provenance
 from engine.cluster.address import running_cluster
 from engine.cluster.nodes import gpus_of_ray, names_of_gpus
@@ -56,7 +55,7 @@ def examine(storage: str) -> tuple[dict[str, str], list[str]]:
         except (ValueError, OSError, RuntimeError) as error:
             wrong.append(" ".join(str(error).split()))
 
-    checkout, imported = Path("engine/__init__.py").resolve(), Path(engine.__file__).resolve()
+    checkout, imported = Path("engine/__init__.py").resolve(), provenance.ENGINE / "__init__.py"
     if checkout.is_file() and checkout != imported:
         wrong.append(
             f"engine: commands run {imported.parent}, not the checkout here; {program('pip')} install "
