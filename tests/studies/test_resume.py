@@ -131,8 +131,9 @@ def test_a_job_in_a_pipe_is_quiet(story: Story) -> None:
     lines = story.ended.stdout.splitlines()
     assert lines[0].startswith("Estimate: about ")
     assert lines[1].startswith("Ray: a private one on this machine (")
-    assert lines[2] == ""
-    assert lines[3].startswith("set ")
+    assert lines[2] == "This study goes on where it was stopped (--fresh starts over)."
+    assert lines[3] == ""
+    assert lines[4].startswith("set ")
 
 
 def test_mlflow_holds_each_run_once_and_finished(story: Story, finished: Finished) -> None:
