@@ -59,7 +59,7 @@ def score_full_data(specification: Specification, index: int) -> Result:
         ),
     )
     if result.warmup is not None:
-        save_warmup(warmup_path(specification), result.warmup)
+        save_warmup(warmup_path(specification, setup.inputs), result.warmup)
     return {
         "seeds": [result.test],
         "val": [result.val],
@@ -73,7 +73,7 @@ def score_full_data(specification: Specification, index: int) -> Result:
 def score_coreset(specification: Specification, name: str, num_pairs: int) -> Result:
     """Choose a coreset and score it."""
     study, setup = specification.study, specification.setup()
-    warmup = load_warmup(warmup_path(specification))
+    warmup = load_warmup(warmup_path(specification, setup.inputs))
     started = time.perf_counter()
     select = components.bind("coreset", name, study.baselines.options.get(name, {}))
     chosen = select(warmup, num_pairs, named_generator(study.seed, f"coreset/{name}/{num_pairs}"))
@@ -148,11 +148,14 @@ def _scored(specification: Specification, setup: Setup, training: Any) -> Result
             "learning_rates": scores.learning_rates}  # fmt: skip
 
 
-def warmup_path(specification: Specification) -> Location:
-    """Return the path of the warm-up statistics of this study's data, student and recipe, and of this code."""
+def warmup_path(specification: Specification, inputs: Mapping[str, str]) -> Location:
+    """Return the path of the warm-up statistics of this study's data, student and recipe, and of this code.
+
+    ``inputs`` are those of the study's setup.
+    """
     keys = {"feature_epoch", "warmup_epochs", "full_epochs", "patience"}
     decided = specification.study.baselines.model_dump(include=keys)
-    name = _key("warmup/1", specification, {"experts": specification.expert_folder().name, **decided})
+    name = _key("warmup/1", inputs, {"experts": specification.expert_folder().name, **decided})
     return specification.storage / "warmup" / f"{name}.safetensors"
 
 
@@ -187,13 +190,13 @@ class Scorer:
         sections = {"data", "student", "protocol", "seed", "baselines", "precision"}
         tree = self.specification.study.model_dump(mode="json", include=sections)
         tree["experts"] = self.specification.study.experts.model_dump(exclude={"count", "epochs", "damaged"})
-        return self.specification.storage / "scores" / f"{_key('scores/4', self.specification, tree, key)}.json"
+        inputs = self.specification.setup(device="cpu").inputs
+        return self.specification.storage / "scores" / f"{_key('scores/4', inputs, tree, key)}.json"
 
 
-def _key(kind: str, specification: Specification, tree: Mapping[str, Any], *words: str) -> str:
-    """Return the key of a result: kind, configuration in any order of keys, inputs, and the code that decides it."""
-    inputs = specification.setup(device="cpu").inputs
-    return digest(kind, numbers_digest(), json.dumps([tree, inputs], sort_keys=True), *words)
+def _key(kind: str, inputs: Mapping[str, str], tree: Mapping[str, Any], *words: str) -> str:
+    """Return the key of a result: kind, inputs, configuration in any order of keys, and the code that decides it."""
+    return digest(kind, numbers_digest(), json.dumps([tree, dict(inputs)], sort_keys=True), *words)
 
 
 def waited(score: Score) -> Result:

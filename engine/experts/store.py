@@ -71,12 +71,11 @@ class ExpertStore:
         """
         if not self._changed(inputs):
             return None
-        if not isinstance(self.folder, Path):
-            self.check_inputs(inputs)
-        numbers = itertools.count(1)
-        folder = Path(str(self.folder))
-        names = (folder.with_name(f"{folder.name}-before-{number}") for number in numbers)
-        return folder.rename(next(name for name in names if not name.exists()))
+        if isinstance(folder := self.folder, Path):
+            names = (folder.with_name(f"{folder.name}-before-{number}") for number in itertools.count(1))
+            return folder.rename(next(name for name in names if not name.exists()))
+        self.check_inputs(inputs)
+        return None
 
     def _changed(self, inputs: Mapping[str, str]) -> str:
         """Return which inputs are others than those of the experts, in words; empty where the experts do not say."""

@@ -34,7 +34,8 @@ class Baselines:
         """Start the first full-data student, if the study has any; retrain it where its statistics are missing."""
         if not self.job.study.baselines.full_seeds:
             return
-        if not warmup_path(self.job.specification).exists():
+        inputs = self.job.specification.setup(device="cpu").inputs
+        if not warmup_path(self.job.specification, inputs).exists():
             self.scorer.forget("full/0")
         self.full.append(self._start(score_full_data, 0, key="full/0"))
 

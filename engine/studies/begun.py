@@ -1,10 +1,10 @@
 """What a study was begun with: inputs, code and files of the data, which are compared with today's when it goes on."""
 
-import os
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from engine.data.peek import PHOTO, TEXT, files_below
 from engine.io.files import digest, read_json, write_json
 from engine.io.progress import echo
 from engine.provenance import changed_inputs, provenance
@@ -34,14 +34,15 @@ def begin(job: Job) -> None:
         write_json(job.folder / BEGUN, {"inputs": inputs, "provenance": now, "files": _files(job)})
         return
     earlier = known["provenance"]
-    by = "" if earlier["numbers"] == now["numbers"] else f", begun by commit {earlier['commit']}, by {now['commit']}"
-    echo(f"This study goes on where it was stopped{by} (--fresh starts over).")
+    same = earlier.get("numbers") == now["numbers"]
+    by = "" if same else f" by commit {earlier.get('commit')}, and goes on by {now['commit']}"
+    echo(f"This study was begun before{by}; what is done of it is kept (--fresh starts over).")
 
 
 def begun_by_other_code(job: Job) -> list[Provenance]:
     """Return the provenance of the code that began a study; none where it is today's, or was not recorded."""
     known = _read(job)
-    other = known and known["provenance"]["numbers"] != provenance()["numbers"]
+    other = known and known["provenance"].get("numbers") != provenance()["numbers"]
     return [Provenance(**known["provenance"])] if other else []
 
 
@@ -52,26 +53,23 @@ def files_changed(job: Job) -> bool:
 
 
 def _files(job: Job) -> str:
-    """Return a digest of names, sizes and times of the files in the root of the data; empty where there is none."""
-    root = job.study.data.options.get("root")
-    folder = job.specification.paths.data_path(root) if isinstance(root, str) else None
-    if folder is None or not os.path.isdir(folder):
+    """Return a digest of names, sizes and times of photos and texts in the root of the data; empty if there is none."""
+    root, storage = job.study.data.options.get("root"), job.specification.storage
+    if not isinstance(root, str):
         return ""
-    return digest(*sorted(_status_of_files(folder, Path())))
-
-
-def _status_of_files(folder: Path, below: Path) -> Iterator[str]:
-    with os.scandir(folder / below) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _status_of_files(folder, below / entry.name)
-            elif entry.is_file():
-                status = entry.stat()
-                yield f"{below / entry.name} {status.st_size} {status.st_mtime_ns}"
+    found, folder = [], job.specification.paths.data_path(root)
+    for name in files_below(folder, {*PHOTO, *TEXT}):
+        file = folder / name
+        if not (isinstance(storage, Path) and file.is_relative_to(storage)):
+            with suppress(OSError):  # a link that leads nowhere
+                found.append(f"{name} {file.stat().st_size} {file.stat().st_mtime_ns}")
+    return digest(*found) if found else ""
 
 
 def _read(job: Job) -> dict[str, Any]:
+    """Return what was written; empty where there is nothing, or a file that was spoiled."""
     try:
-        return dict(read_json(job.folder / BEGUN))
-    except (FileNotFoundError, ValueError, TypeError):
+        found = read_json(job.folder / BEGUN)
+        return dict(found) if all(isinstance(found[key], dict) for key in ("inputs", "provenance")) else {}
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return {}

@@ -34,8 +34,9 @@ def test_the_order_of_keys_changes_no_score(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["full_epochs", "patience"])
 def test_warm_up_statistics_are_those_of_their_recipe(tmp_path: Path, key: str) -> None:
-    one, other = (warmup_path(tiny_job(tmp_path, *words).specification) for words in ((), (f"baselines.{key}=17",)))
-    assert one != other
+    one, other = (tiny_job(tmp_path, *words).specification for words in ((), (f"baselines.{key}=17",)))
+    assert len({warmup_path(one, {"captions": "1"}), warmup_path(other, {"captions": "1"})}) == 2
+    assert warmup_path(one, {"captions": "2"}) != warmup_path(one, {"captions": "1"})
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -49,7 +50,7 @@ def test_a_score_of_other_code_is_computed_again_and_names_its_own(
     assert read_json(given._path("x")) == first
     assert first["provenance"].keys() == {*provenance.provenance(), "precision"}
     assert first["provenance"]["numbers"] == provenance.numbers_digest()
-    before = warmup_path(given.specification)
+    before = warmup_path(given.specification, {})
     monkeypatch.setattr(scoring, "numbers_digest", lambda: "another")
-    assert warmup_path(given.specification) != before
+    assert warmup_path(given.specification, {}) != before
     assert waited(given.submit(result, 2.0, key="x"))["seeds"] == [{"IR1": 2.0}]

@@ -11,7 +11,7 @@ from engine.cluster.experts.registry import get_registry
 from engine.experts.store import ExpertStore
 from engine.results.row import Provenance
 from engine.studies import begun
-from engine.studies.begun import begin, begun_by_other_code, check_begun, files_changed
+from engine.studies.begun import BEGUN, begin, begun_by_other_code, check_begun, files_changed
 from engine.studies.distill import distill, train_missing_experts
 from engine.studies.job import Job
 from tests.data.photos import noise
@@ -80,13 +80,37 @@ def test_a_study_that_other_code_began_says_so(
     assert capsys.readouterr().out == ""
     begin(job)
     assert begun_by_other_code(job) == []
-    assert capsys.readouterr().out == "This study goes on where it was stopped (--fresh starts over).\n"
+    assert capsys.readouterr().out == "This study was begun before; what is done of it is kept (--fresh starts over).\n"
     monkeypatch.setattr(begun, "provenance", lambda: {"commit": "abcdef0", "numbers": "5ae"})
     begin(job)
     assert capsys.readouterr().out == (
-        "This study goes on where it was stopped, begun by commit 1234567, by abcdef0 (--fresh starts over).\n"
+        "This study was begun before by commit 1234567, and goes on by abcdef0; what is done of it is kept (--fresh "
+        "starts over).\n"
     )
     assert begun_by_other_code(job) == [Provenance(commit="1234567", numbers="5ad")]
+
+
+def test_what_a_study_writes_itself_is_no_change_of_its_data(job: Job, tmp_path: Path) -> None:
+    begin(job)
+    assert not files_changed(job)
+    data = tmp_path / "data" / "made"
+    inside = tiny_job(data / "runs", "data={name: karpathy, root: made, image_px: 8}", "student.text.dim=4", samples=1)
+    begin(inside)
+    (data / "runs" / "table.json").write_text("{}", encoding="utf-8")
+    (data / "nowhere.png").symlink_to(data / "gone.png")
+    assert not files_changed(inside)
+    assert files_changed(job)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"inputs": 3, "provenance": {}}'])
+def test_a_spoiled_file_is_written_anew(job: Job, text: str) -> None:
+    begin(job)
+    whole = (job.folder / BEGUN).read_text(encoding="utf-8")
+    (job.folder / BEGUN).write_text(text, encoding="utf-8")
+    check_begun(job)
+    assert (begun_by_other_code(job), files_changed(job)) == ([], False)
+    begin(job)
+    assert (job.folder / BEGUN).read_text(encoding="utf-8") == whole
 
 
 def test_a_study_of_before_this_file_goes_on(job: Job) -> None:

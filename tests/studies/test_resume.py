@@ -131,7 +131,7 @@ def test_a_job_in_a_pipe_is_quiet(story: Story) -> None:
     lines = story.ended.stdout.splitlines()
     assert lines[0].startswith("Estimate: about ")
     assert lines[1].startswith("Ray: a private one on this machine (")
-    assert lines[2] == "This study goes on where it was stopped (--fresh starts over)."
+    assert lines[2] == "This study was begun before; what is done of it is kept (--fresh starts over)."
     assert lines[3] == ""
     assert lines[4].startswith("set ")
 
