@@ -24,11 +24,11 @@ NAMES = (
     "startup", "overhead", "buffers", "gradients", "experts", "trajectories", "encode_once", "scoring", "coco_scale",
 )  # fmt: skip
 """The benchmarks; those that take longest at the smallest size begin first."""
-WITHOUT_CLAIMS = ("gpu", "profile")
+WITHOUT_CLAIMS = ("gpu", "replay", "profile")
 """Those that claim nothing about a CPU: run at the smallest size too, so that they stay usable."""
 ELSEWHERE = (
-    ("an outer step, heads: launches", "6,060", "<= 1500", "needs a GPU: python -m benchmarks.gpu --what speed"),
-    ("scoring a set on a GPU", "one student after another", ">= 5", "needs a GPU"),
+    ("an outer step, heads: launches", "6,060", "<= 1500", "needs a GPU: python -m benchmarks.replay"),
+    ("scoring a set on a GPU", "one student after another", ">= 5", "needs a GPU: python -m benchmarks.scoring"),
     ("the Flickr8k job, small recipe", "7 min 27 s", "<= 0.54", "needs photos and idle cores: LOG.md"),
     ("the demo", "2 min 16 s", "<= 0.66", "needs idle cores: time make demo, LOG.md"),
 )

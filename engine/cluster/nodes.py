@@ -103,11 +103,7 @@ def _probe(folder: Location) -> Answer:
             write_json(folder / f"{uuid.uuid4().hex}.json", {})
         except OSError as refused:
             error = f"cannot write there ({refused.strerror or refused})"
-    try:
-        smi = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=30, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        smi = ""
-    return Answer(versions(), error, smi)
+    return Answer(versions(), error, _asked(*NVIDIA_SMI))
 
 
 def versions() -> dict[str, str]:
@@ -142,11 +138,20 @@ def gpu_bytes(smi: str) -> tuple[int, ...]:
 
 def names_of_gpus() -> list[str]:
     """Return the names of this machine's GPUs that nvidia-smi lists; none where that program is missing."""
+    return _asked("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+
+
+def bytes_of_gpus() -> tuple[int, ...]:
+    """Return the bytes of each of this machine's GPUs, as ``gpu_bytes`` does; no GPU is opened."""
+    return gpu_bytes(_asked(*NVIDIA_SMI))
+
+
+def _asked(*command: str) -> str:
+    """Return the output of a command on this machine, or nothing where it fails."""
     try:
-        query = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-        return subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return []
+        return ""
 
 
 def gpus_of_ray() -> float:

@@ -34,7 +34,7 @@ def prepare(specification: Specification, cluster: runtime.Cluster) -> Specifica
         ValueError: the data cannot be used as the study is configured.
         RuntimeError: a shard could not be made.
     """
-    granted = runtime.granted(specification.study.resources.evaluation, cluster)
+    granted = runtime.granted(specification.study.resources, "evaluation", cluster)
     specification = replace(specification, made_on=kind_of_device(granted))
     setups = specification.setups(device="cpu")
     pixels, arrays = setups[0].pixels, [array for setup in setups for array in setup.arrays.values()]

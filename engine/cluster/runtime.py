@@ -7,14 +7,14 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
 
 from engine.cluster import autoscaling
 from engine.cluster.address import running_cluster
-from engine.config.schema import Request
+from engine.config.resources import USUAL_SHARES, Resources, Task
 from engine.io.paths import ray_folder
 from engine.io.signals import handle_sigterm
 from engine.io.storage import check_writable
@@ -27,12 +27,16 @@ SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 
 @dataclass(frozen=True)
 class Cluster:
-    """The resources of a Ray cluster; ``object_store_bytes`` is that of the node with the smallest object store."""
+    """The resources of a Ray cluster; ``object_store_bytes`` is that of the node with the smallest object store.
+
+    ``shares`` of a GPU are those of tasks for which a study names none.
+    """
 
     joined: bool
     cpus: float
     gpus: float
     object_store_bytes: float
+    shares: Mapping[Task, float] = field(default_factory=lambda: USUAL_SHARES)
 
     def sentence(self) -> str:
         """Return the line about the cluster that every command prints first."""
@@ -140,17 +144,17 @@ def _described(*, joined: bool) -> Cluster:
     )
 
 
-def granted(request: Request, cluster: Cluster) -> dict[str, float]:
-    """Return the resources that a request gets; its GPUs fall to 0 if the cluster has none.
+def granted(resources: Resources, task: Task, cluster: Cluster) -> dict[str, float]:
+    """Return the resources that a task gets; its GPUs fall to 0 if the cluster has none.
 
     Raises:
-        ValueError: the cluster is too small for the request.
+        ValueError: the cluster is too small for the task.
     """
-    gpu = request.gpu if cluster.gpus else 0.0
-    for name, wanted, total in (("cpu", request.cpu, cluster.cpus), ("gpu", gpu, cluster.gpus)):
-        if wanted > total:
-            raise ValueError(f"resources: {wanted:g} {name} are asked for, but the cluster has {total:g} in all.")
-    return {"cpu": request.cpu, "gpu": gpu}
+    found = resources.of(task, cluster.shares) | ({} if cluster.gpus else {"gpu": 0.0})
+    for name, total in (("cpu", cluster.cpus), ("gpu", cluster.gpus)):
+        if found[name] > total:
+            raise ValueError(f"resources: {found[name]:g} {name} are asked for, but the cluster has {total:g} in all.")
+    return found
 
 
 def actor_options(resources: Mapping[str, float]) -> dict[str, float]:

@@ -1,24 +1,24 @@
-"""Score sets under the study's protocol, each in a Ray task of its own, and cache the scores."""
+"""Score sets under the study's protocol in Ray's processes, and cache the scores."""
 
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import ray
 import torch
-from ray import ObjectRef
 from torch import Tensor
 
 from engine import build
 from engine.build import Setup
+from engine.cluster.kept import Kept
 from engine.cluster.runtime import use_resources
 from engine.config import components
 from engine.coresets import load_warmup, save_warmup
 from engine.data.classes import Classes
 from engine.evaluation.full_data import FullDataRecipe, train_on_everything
-from engine.evaluation.protocol import evaluate, prepare_set, real_set, student_of_seed
+from engine.evaluation.protocol import evaluate, prepare_set, real_set, students_of_seeds
 from engine.evaluation.student import TrainingSet
 from engine.evaluation.zero_shot import zero_shot
 from engine.io.files import digest, read_json, write_json
@@ -36,9 +36,6 @@ Result = dict[str, Any]
 ``seeds`` and ``val`` (metrics a student), ``ranks`` (a digit for each caption of test, a student), ``learning_rates``,
 ``seconds`` to learn or choose the set, ``size`` in bytes, ``provenance`` of the process that computed it.
 """
-
-Score: TypeAlias = Result | ObjectRef
-"""A result, or the reference of one that is being computed."""
 
 
 def score_full_data(specification: Specification, index: int) -> Result:
@@ -113,10 +110,9 @@ def score_classes(
     prompts = captions_as_texts(study, setup, specification.paths, [text for _, text in said]).to(setup.device)
     prompt_class = torch.tensor([number for number, _ in said])
     split = test if protocol.select_epoch == "best_on_test" else setup.pairs["val"]
-    students = (
-        student_of_seed(setup.student, training, protocol, learning_rates=learning_rates, seed=study.seed,
-                        name=str(index), selection_split=split) for index in range(protocol.seeds)
-    )  # fmt: skip
+    students = students_of_seeds(
+        setup.student, training, protocol, learning_rates=learning_rates, seed=study.seed, selection_split=split
+    )
     sides = {"prompt_class": prompt_class.to(setup.device), "belongs": belongs.to(setup.device)}
 
     def images() -> Iterator[Tensor]:
@@ -161,21 +157,24 @@ def warmup_path(specification: Specification, inputs: Mapping[str, str]) -> Loca
 
 @dataclass(frozen=True)
 class Scorer:
-    """Runs scoring functions as Ray tasks; a score is computed once for one data, student, protocol, set and code."""
+    """Calls scoring functions in other processes; a score is computed once for one data, student, protocol, set, code.
+
+    ``kept`` are processes on shares of GPUs. Without a GPU each score is a task, which caches its result even if the
+    caller is gone by then.
+    """
 
     specification: Specification
-    resources: dict[str, float]
+    kept: Kept
 
-    def submit(self, function: Callable[..., Result], *arguments: Any, key: str) -> Score:
-        """Return the cached result of ``key``, or start a task for ``function(specification, *arguments)``.
-
-        A task caches its result even if the caller is gone by then.
-        """
+    def score(self, function: Callable[..., Result], *arguments: Any, key: str) -> Result:
+        """Return the result of ``key``, from the cache or from ``function(specification, *arguments)`` elsewhere."""
         if (known := self.known(key)) is not None:
             return known
-        path = self._path(key)
-        task = _compute_alone if self.resources["num_gpus"] else _compute
-        return task.options(**self.resources).remote(path, function, self.specification, *arguments)
+        given = (self._path(key), function, self.specification, *arguments)
+        if self.kept.options["num_gpus"]:
+            return self.kept.call(_write, *given)
+        result: Result = ray.get(ray.remote(_write).options(**self.kept.options).remote(*given))
+        return result
 
     def known(self, key: str) -> Result | None:
         """Return the cached result of ``key``, or None."""
@@ -199,21 +198,10 @@ def _key(kind: str, inputs: Mapping[str, str], tree: Mapping[str, Any], *words: 
     return digest(kind, numbers_digest(), json.dumps([tree, dict(inputs)], sort_keys=True), *words)
 
 
-def waited(score: Score) -> Result:
-    """Return a result, after waiting for it if it is being computed."""
-    result: Result = ray.get(score) if isinstance(score, ObjectRef) else score
-    return result
-
-
 def _write(path: Location, function: Callable[..., Result], specification: Specification, *arguments: Any) -> Result:
-    """Compute a result with the resources of this task, add its provenance, and write it."""
+    """Compute a result with the resources of this process, add its provenance, and write it."""
     use_resources(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
     made_by = provenance() | {"precision": specification.study.precision}
     result = {**function(specification, *arguments), "provenance": made_by}
     write_json(path, result)
     return result
-
-
-_compute = ray.remote(_write)
-_compute_alone = ray.remote(max_calls=1)(_write)
-"""The same in a process that ends with the task: one that has opened a GPU keeps it, whichever the next task gets."""

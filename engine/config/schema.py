@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from engine.config.errors import Given
 from engine.config.published import Published
+from engine.config.resources import Resources
 from engine.config.search import Domain, DomainError, parse, spell
 from engine.config.strict import Component, Name, Strict, require
 from engine.config.student import FurtherStudent, Student
@@ -196,25 +197,6 @@ class Budget(Strict):
     def check(self) -> None:
         require(self.evaluate_every <= self.outer_steps, "evaluate_every", "outer_steps", value=self.evaluate_every,
                  expected=f"at most outer_steps, which is {self.outer_steps}")  # fmt: skip
-
-
-class Request(Strict):
-    """Resources of one task: CPUs, and a fraction of a GPU or a whole number of GPUs."""
-
-    cpu: NonNegative = 1.0
-    gpu: NonNegative = 1.0
-
-    def check(self) -> None:
-        require(self.gpu <= 1 or self.gpu.is_integer(), "gpu", value=self.gpu,
-                 expected="at most 1, or a whole number of GPUs")  # fmt: skip
-
-
-class Resources(Strict):
-    """Resources of an expert, a trial and an evaluation; ``gpu`` counts as 0 in a cluster without GPUs."""
-
-    expert: Request = Field(default_factory=lambda: Request(gpu=0.5))
-    trial: Request = Field(default_factory=Request)
-    evaluation: Request = Field(default_factory=lambda: Request(gpu=0.5))
 
 
 class Study(Strict):

@@ -1,6 +1,6 @@
 """The protocol: how a small set of pairs is scored, the same way for every set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.data.prepared import PreparedPairs
 from engine.evaluation.student import StudentRecipe, TrainingSet, fresh_student, number_of_steps, score, score_each
+from engine.evaluation.together import fresh_students, train_as_one
 from engine.models.two_tower import TwoTower
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import MODALITIES, Modality, Params
@@ -98,6 +99,30 @@ def student_of_seed(
     return max(points, key=lambda params: score(student, params, selection_split)["mean_recall"])
 
 
+def students_of_seeds(
+    student: TwoTower,
+    training: TrainingSet,
+    protocol: Protocol,
+    *,
+    learning_rates: dict[Modality, float],
+    seed: int,
+    selection_split: PreparedPairs,
+) -> Iterator[Params]:
+    """Yield the student of each of the protocol's seeds, as ``student_of_seed`` trains it."""
+    names = [str(index) for index in range(protocol.seeds)]
+    if not train_as_one(student):
+        one = partial(student_of_seed, student, training, protocol, learning_rates=learning_rates, seed=seed)
+        yield from (one(name=name, selection_split=selection_split) for name in names)
+        return
+    eval_points = 1 if protocol.select_epoch == "last" else EVAL_POINTS
+    streams, rates = [f"eval/{name}" for name in names], [learning_rates] * len(names)
+    train = partial(fresh_students, student, training, learning_rates=rates, streams=streams, recipe=protocol.recipe)
+    points = list(train(seed=seed, eval_points=eval_points))
+    for each in zip(*points, strict=True):
+        best = partial(score, student, pairs=selection_split)
+        yield each[0] if eval_points == 1 else max(each, key=lambda params: best(params)["mean_recall"])
+
+
 def learned_learning_rates(learning_rates: dict[Modality, float], protocol: Protocol) -> dict[Modality, float]:
     """Return the learning rates of students: those of the set, or that of images for both modalities."""
     return dict.fromkeys(MODALITIES, learning_rates["image"]) if protocol.shared_learning_rate else learning_rates
@@ -110,7 +135,7 @@ def choose_learning_rates(
 
     At a constant rate, a student at a higher one goes about the same way in fewer steps. So low rates are tried first,
     and where one is seen to lose, because its val mean recall has passed its peak, all higher ones are left out, but
-    for the rates that a set has learned.
+    for the rates that a set has learned. Where students are trained as one batch, all reach their end.
     """
     candidates, learned = [dict.fromkeys(MODALITIES, rate) for rate in protocol.learning_rates], None
     if training.learning_rates is not None:
@@ -118,6 +143,8 @@ def choose_learning_rates(
         candidates.insert(0, learned)
     if len(candidates) == 1:
         return candidates[0]
+    if train_as_one(student):
+        return candidates[_best_of_all(student, training, protocol, candidates, seed=seed, val=val)]
     values, lost = [-1.0] * len(candidates), list[dict[Modality, float]]()
     for index, rates in sorted(enumerate(candidates), key=lambda one: sum(one[1].values())):
         if rates is not learned and any(all(rates[m] >= too_high[m] for m in MODALITIES) for too_high in lost):
@@ -128,6 +155,26 @@ def choose_learning_rates(
         else:
             values[index] = value
     return candidates[values.index(max(values))]
+
+
+def _best_of_all(
+    student: TwoTower,
+    training: TrainingSet,
+    protocol: Protocol,
+    candidates: Sequence[dict[Modality, float]],
+    *,
+    seed: int,
+    val: PreparedPairs,
+) -> int:
+    """Return the index of the candidate with the highest val mean recall, from students trained as one batch."""
+    streams = ["eval/choose"] * len(candidates)
+    train = partial(
+        fresh_students, student, training, learning_rates=candidates, streams=streams, recipe=protocol.recipe
+    )
+    points = train(seed=seed, eval_points=1 if protocol.select_epoch == "last" else EVAL_POINTS)
+    seen = [[score(student, params, val)["mean_recall"] for params in each] for each in points]
+    values = [max(one) for one in zip(*seen, strict=True)]
+    return values.index(max(values))
 
 
 def _value(
@@ -168,10 +215,8 @@ def evaluate(
     split = test if protocol.select_epoch == "best_on_test" else val
     rates = choose_learning_rates(student, training, protocol, seed=seed, val=val)
     scores = Scores(seeds=[], val=[], learning_rates=rates)
-    for index in range(protocol.seeds):
-        params = student_of_seed(
-            student, training, protocol, learning_rates=rates, seed=seed, name=str(index), selection_split=split
-        )
+    trained = students_of_seeds(student, training, protocol, learning_rates=rates, seed=seed, selection_split=split)
+    for params in trained:
         scores.val.append(score(student, params, val))
         metrics, ranks = score_each(student, params, test)
         scores.seeds.append(metrics)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, kl_div, logsigmoid, normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid, normalize
 
 LossName = Literal["info_nce", "bce", "wbce", "kl"]
 
@@ -51,10 +51,12 @@ def wbce(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Te
     References:
         arXiv 2406.03793, weighted BCE.
     """
-    each = (-target * logsigmoid(logits) - (1 - target) * logsigmoid(-logits)).flatten()
-    likely = (target.detach() > 0.5).flatten()
-    order, number = likely.int().argsort(descending=True, stable=True), int(likely.sum())  # a GPU is waited for once
-    return torch.stack([each[side].mean() for side in (order[:number], order[number:]) if len(side)]).mean()
+    each = -target * logsigmoid(logits) - (1 - target) * logsigmoid(-logits)
+    likely = (target.detach() > 0.5).to(each.dtype)
+    sides = torch.stack([likely, 1 - likely])  # entries are weighted, not chosen, so that shapes depend on no number
+    numbers = sides.sum(dim=(1, 2))
+    means = (sides * each).sum(dim=(1, 2)) / numbers.clamp(min=1)
+    return means.sum() / (numbers > 0).sum()
 
 
 def kl(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
@@ -65,10 +67,11 @@ def kl(logits: Float[Tensor, "b b"], target: Float[Tensor, "b b"]) -> Float[Tens
     References:
         The KL loss in the code of arXiv 2406.03793.
     """
-    directions = [
-        kl_div(z.log_softmax(dim=1), (10.0 * s).log_softmax(dim=1), reduction="batchmean", log_target=True)
-        for z, s in ((logits, target), (logits.T, target.T))
-    ]
+    directions = []
+    for z, s in ((logits, target), (logits.T, target.T)):
+        student, wanted = z.log_softmax(dim=1), (10.0 * s).log_softmax(dim=1)
+        # torch's own kl_div has no rule for a batch of students (torch.vmap).
+        directions.append((wanted.exp() * (wanted - student)).sum() / len(z))
     return 0.5 * torch.stack(directions).sum()
 
 

@@ -55,6 +55,11 @@ class Tower:
     """Only the low-rank adapters of the trained encoder are parameters."""
     precision: Precision = "fp32"
 
+    @property
+    def only_head(self) -> bool:
+        """The head alone is trained."""
+        return isinstance(self.trained.encoder, nn.Identity)
+
     def init_params(self, generator: torch.Generator) -> Params:
         """Return new parameters: pretrained where there are any, all others drawn; adapters start without effect."""
         with forked(generator):

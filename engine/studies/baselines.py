@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.cluster import runtime
-from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data, waited, warmup_path
+from engine.cluster.kept import Kept
+from engine.cluster.scoring import Result, Scorer, score_coreset, score_full_data, warmup_path
 from engine.config import components
 from engine.config.schema import Study
 from engine.io.progress import Bar
@@ -29,6 +30,7 @@ class Baselines:
     executor: Executor[Result]
     coresets: dict[tuple[str, int], Future[Result]] = field(default_factory=dict)
     full: list[Future[Result]] = field(default_factory=list)
+    all_started: bool = False
 
     def start_first(self) -> None:
         """Start the first full-data student, if the study has any; retrain it where its statistics are missing."""
@@ -40,8 +42,10 @@ class Baselines:
         self.full.append(self._start(score_full_data, 0, key="full/0"))
 
     def start_rest(self) -> None:
-        """Queue the coresets, largest first, and then the other full-data students."""
-        given = self.job.study.baselines
+        """Queue the coresets, largest first, and then the other full-data students; a second call changes nothing."""
+        if self.all_started:
+            return
+        self.all_started, given = True, self.job.study.baselines
         for pairs in sorted(given.pairs or [self.job.study.method.num_pairs], reverse=True):
             for name in given.coresets:
                 self.coresets[name, pairs] = self._start(score_coreset, name, pairs, key=f"coreset/{name}/{pairs}")
@@ -50,7 +54,7 @@ class Baselines:
 
     def _start(self, function: Callable[..., Result], *arguments: Any, key: str) -> Future[Result]:
         after = self.full[0] if self.full else None
-        return self.executor.start(lambda: waited(self.scorer.submit(function, *arguments, key=key)), after=after)
+        return self.executor.start(lambda: self.scorer.score(function, *arguments, key=key), after=after)
 
     def __len__(self) -> int:
         """Return the number of scores."""
@@ -79,9 +83,14 @@ def set_name(name: str) -> str:
 
 
 def make_scorer(job: Job, cluster: runtime.Cluster) -> Scorer:
-    """Return the scorer of a job, whose tasks get the resources of evaluations."""
-    granted = runtime.granted(job.study.resources.evaluation, cluster)
-    return Scorer(job.specification, runtime.actor_options(granted))
+    """Return the scorer of a job, whose processes get the resources of evaluations."""
+    granted = runtime.granted(job.study.resources, "evaluation", cluster)
+    return Scorer(job.specification, Kept(runtime.actor_options(granted)))
+
+
+def lanes(scorer: Scorer, number: int) -> Executor[Result]:
+    """Return what runs ``number`` scores at once; processes on GPUs end as soon as no score waits for them."""
+    return Executor(number, none_waits=scorer.kept.release)
 
 
 def score_row(job: Job, name: str, pairs: int, result: Result, *, note: str = "", **rest: Any) -> Row:

@@ -9,9 +9,8 @@ from engine.io.progress import bar
 from engine.io.storage import Location
 from engine.results.row import Row
 from engine.results.statistics import with_recovery
-from engine.studies.baselines import Baselines, make_scorer
+from engine.studies.baselines import Baselines, lanes, make_scorer
 from engine.studies.distill import start
-from engine.studies.executor import Executor
 from engine.studies.job import Job, conclude
 from engine.studies.record import record_rows, record_table
 from engine.studies.tracked import tracked
@@ -33,8 +32,9 @@ def coreset_rows(job: Job, *, local: bool) -> list[Row]:
     The data set ``table`` reads these files.
     """
     job, cluster = start(job, local=local)
-    slots = cluster.slots(runtime.granted(job.study.resources.evaluation, cluster))
-    baselines = Baselines(job, make_scorer(job, cluster), Executor(slots))
+    slots = cluster.slots(runtime.granted(job.study.resources, "evaluation", cluster))
+    scorer = make_scorer(job, cluster)
+    baselines = Baselines(job, scorer, lanes(scorer, slots))
     baselines.start_first()
     baselines.start_rest()
     with one_sentence_errors(), bar("scoring", total=len(baselines), unit="sets") as progress:

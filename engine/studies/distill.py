@@ -11,7 +11,7 @@ from engine.cluster.experts.registry import get_registry
 from engine.cluster.experts.train import train_experts
 from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.prepare import prepare
-from engine.cluster.scoring import Result, score_set, waited
+from engine.cluster.scoring import Result
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
 from engine.config.load import as_yaml, assign
@@ -26,17 +26,16 @@ from engine.results.row import Row
 from engine.results.statistics import with_ratio, with_recovery
 from engine.rng import named_generator
 from engine.studies.auditing import record_audit
-from engine.studies.baselines import Baselines, make_scorer, score_row, set_name
+from engine.studies.baselines import Baselines, lanes, make_scorer, score_row, set_name
 from engine.studies.begun import begin, begun_by_other_code, check_begun
-from engine.studies.executor import Executor
 from engine.studies.finished import print_table, show
 from engine.studies.job import Job
 from engine.studies.mapping import record_map
 from engine.studies.preflight.checks import buffer_warning, check_cluster, check_disk, check_here, check_memory
-from engine.studies.preflight.dry_run import bytes_ahead, estimate
+from engine.studies.preflight.dry_run import bytes_ahead, estimate, shares_ahead
 from engine.studies.preflight.memory import TrialBytes
 from engine.studies.record import keep, record_page, record_rows, record_table, row_metrics
-from engine.studies.students import further_rows, numbered
+from engine.studies.students import further_rows, numbered, start_students
 from engine.studies.tracked import tracked
 from engine.tracking import Tracker
 
@@ -68,7 +67,7 @@ def finished_rows(job: Job, *, local: bool = False) -> list[Row]:
 def start(job: Job, *, local: bool) -> tuple[Job, runtime.Cluster]:
     """Check the study and its data, start or join Ray, say which, check the study against it, and prepare the data."""
     check_here(job)
-    cluster, _ = _connect(job, local=local)
+    cluster, _ = _connect(job, None, local=local)
     return replace(job, specification=prepare(job.specification, cluster)), cluster
 
 
@@ -105,13 +104,18 @@ def _train_experts(job: Job, cluster: runtime.Cluster) -> None:
 _say_once = cache(echo)
 
 
-def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
-    """Start or join Ray, say which, check the study against it, and return it with its nodes."""
+def _connect(job: Job, step: int | None, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
+    """Start or join Ray, say which, check the study against it, and return it with its nodes.
+
+    ``step`` are the bytes of an outer step, None where they are unknown, or where no trial runs.
+    """
     cluster = runtime.start(local=local)
     _say_once(cluster.sentence())
     check_cluster(job, cluster)
     check_disk(job)
     nodes = check_nodes(job.specification.storage)
+    gpus = [size for node in nodes for size in node.gpu_bytes]
+    cluster = replace(cluster, shares=shares_ahead(job, step, gpus if cluster.gpus else []))
     if warning := buffer_warning(job, cluster):
         echo(warning)
     return cluster, nodes
@@ -119,15 +123,16 @@ def _connect(job: Job, *, local: bool) -> tuple[runtime.Cluster, list[Node]]:
 
 def _run_missing(job: Job, trial: TrialBytes, *, local: bool, fresh: bool) -> list[Row]:
     """Run what is missing of a study that was checked here, and whose trials need the memory and disk of ``trial``."""
-    cluster, nodes = _connect(job, local=local)
+    cluster, nodes = _connect(job, trial.step, local=local)
     check_disk(job, trial.checkpoint)
-    check_memory(job, trial.step, runtime.granted(job.study.resources.trial, cluster), nodes)
+    check_memory(job, trial.step, runtime.granted(job.study.resources, "trial", cluster), nodes)
     job = replace(job, specification=prepare(job.specification, cluster))
     if fresh:  # experts and scores of baselines stay, since other studies share them
         remove_tree(job.folder)
     begin(job)
     get_registry(job.specification.expert_folder())  # its process and the first student's come up while MLflow does
-    baselines = Baselines(job, make_scorer(job, cluster), Executor(1))
+    scorer = make_scorer(job, cluster)
+    baselines = Baselines(job, scorer, lanes(scorer, 1))
     baselines.start_first()
     with one_sentence_errors(job.specification.storage), tracked(job, fresh=fresh) as tracker:
         with atomic_path(job.folder / "configuration.yaml") as temporary:
@@ -139,19 +144,16 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     """Train experts, search, and score; baselines run beside the trials where these leave room for them."""
     started = time.perf_counter()
     resources = job.study.resources
-    chosen = tuner.plan(runtime.granted(resources.trial, cluster), cluster, job.samples)
+    chosen = tuner.plan(runtime.granted(resources, "trial", cluster), cluster, job.samples)
     _train_experts(job, cluster)
-    evaluation = runtime.granted(resources.evaluation, cluster)
+    evaluation = runtime.granted(resources, "evaluation", cluster)
     beside = chosen.leaves(cluster, evaluation)
     baselines.executor.widen(beside)
     if beside:
         baselines.start_rest()
     reports = TrialReports(tracker, job.specification, job.folder)
     best = tuner.search(job.specification, chosen, job.folder, reports)[0]
-    baselines.executor.widen(cluster.slots(evaluation))
-    if not beside:
-        baselines.start_rest()
-    rows, further, ours = _scored(job, best, baselines)
+    rows, further, ours = _scored(job, best, baselines, at_once=cluster.slots(evaluation))
     store = ExpertStore(job.specification.expert_folder())
     if any(curves := [store.curve(expert) for expert in range(job.expert_count)]):
         write_json(job.folder / EXPERTS, curves)
@@ -170,14 +172,18 @@ def _run(job: Job, cluster: runtime.Cluster, baselines: Baselines, tracker: Trac
     return rows
 
 
-def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list[Row], list[Row], Result]:
+def _scored(
+    job: Job, best: tuner.Distilled, baselines: Baselines, *, at_once: int
+) -> tuple[list[Row], list[Row], Result]:
     """Score the best trial's set, wait for the baselines; return its rows, further students' and the set's score."""
     data = read_whole(best.best_file)
     with atomic_path(job.folder / BEST_SET) as temporary:
         temporary.write_bytes(data)
+    own_score, *further_scores = start_students(baselines, job.folder / BEST_SET, key=f"set/{digest(data)}")
+    baselines.start_rest()  # where they had no room beside the trials
+    baselines.executor.widen(at_once)
     with bar("scoring", total=len(job.study.of_each_student()) + len(baselines), unit="sets") as progress:
-        file, key = job.folder / BEST_SET, f"set/{digest(data)}"
-        ours = waited(baselines.scorer.submit(score_set, file, key=key))
+        ours = own_score.result()
         progress.advance()
         method = assign(job.study, best.metrics["config"]).method  # may be searched
         cost = {"seconds": best.metrics["time_total_s"], "memory": best.metrics["peak_memory"]}
@@ -185,7 +191,7 @@ def _scored(job: Job, best: tuner.Distilled, baselines: Baselines) -> tuple[list
         broken = [] if diverged is None else [f"diverged at outer step {diverged}; this is its best set before that"]
         note = "; ".join([*broken, f"distilled by {method.name}"])
         row = score_row(job, set_name(job.name), method.num_pairs, {**ours, **cost}, note=note, unseen=False)
-        further = further_rows(job, baselines.scorer, file, key=key, pairs=row.pairs, progress=progress)
+        further = further_rows(job, further_scores, pairs=row.pairs, progress=progress)
         row = replace(row, made_by=[*row.made_by, *begun_by_other_code(job)])
         own, *real = with_recovery([row, *baselines.rows(progress)])
     return [with_ratio(own, real, named_generator(job.study.seed, "ratio")), *real], further, ours

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.build import data_set
 from engine.cluster.errors import one_sentence_errors
-from engine.cluster.scoring import score_classes, score_set, waited
+from engine.cluster.scoring import score_classes, score_set
 from engine.config.classes import read_classes
 from engine.config.comparison import given_students
 from engine.config.schema import Study
@@ -150,16 +150,17 @@ def set_row(job: Job, file: Location, name: str, *, local: bool, classes: Classe
     job, cluster = start(job, local=local)
     scorer, notes = make_scorer(job, cluster), [synthetic.metadata.get("reworded", "")]
     with one_sentence_errors(), bar(f"scoring {name}", total=1 + bool(classes), unit="scores") as progress:
-        result = waited(scorer.submit(score_set, file, key=f"set/{set_digest(file)}"))
+        result = scorer.score(score_set, file, key=f"set/{set_digest(file)}")
         progress.advance()
         if classes:
             names = job.specification.setup(device="cpu").datasets["test"].image_names
             notes.append(classes.sentence(names))
             key = f"classes/{set_digest(file)}/{classes.identity}"
-            more = waited(scorer.submit(score_classes, file, classes, result["learning_rates"], key=key))
+            more = scorer.score(score_classes, file, classes, result["learning_rates"], key=key)
             progress.advance()
             seeds = [one | other for one, other in zip(result["seeds"], more["seeds"], strict=True)]
             result = {**result, "seeds": seeds}
+    scorer.kept.release()
     return score_row(job, name, len(synthetic), result, note="; ".join(filter(None, notes)))
 
 

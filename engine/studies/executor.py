@@ -14,12 +14,14 @@ class Executor(Generic[T]):
     Ray gives a free CPU to queued tasks before it gives it to a trial's placement group. Tasks that would queue there
     therefore wait here, and leave the trials their share. Each running job has a thread of its own, which does not keep
     the process alive. ``concurrent.futures.ThreadPoolExecutor`` can neither grow nor leave its threads behind.
+    ``none_waits`` is called whenever a job has ended and no other waits.
     """
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, none_waits: Callable[[], None] = lambda: None) -> None:
+        self.number, self.none_waits = number, none_waits
         self._running = 0
         self._waiting: list[tuple[Callable[[], T], Future[T] | None, Future[T]]] = []  # call, after, result
+        self._urgent: list[Future[T]] = []
         self._lock = threading.Lock()
 
     def widen(self, number: int) -> None:
@@ -28,10 +30,15 @@ class Executor(Generic[T]):
             self.number = max(self.number, number)
         self._start_ready()
 
-    def start(self, call: Callable[[], T], *, after: Future[T] | None = None) -> Future[T]:
-        """Return the future result of ``call``, which starts once ``after`` is done, and fails if that failed."""
+    def start(self, call: Callable[[], T], *, after: Future[T] | None = None, urgent: bool = False) -> Future[T]:
+        """Return the future result of ``call``, which starts once ``after`` is done, and fails if that failed.
+
+        Urgent jobs start before those that wait already.
+        """
         result: Future[T] = Future()
         with self._lock:
+            if urgent:
+                self._urgent.append(result)
             self._waiting.append((call, after, result))
         if after is None:
             self._start_ready()
@@ -42,6 +49,7 @@ class Executor(Generic[T]):
     def _start_ready(self) -> None:
         with self._lock:
             ready = [job for job in self._waiting if job[1] is None or job[1].done()]
+            ready.sort(key=lambda job: job[2] not in self._urgent)
             for job in ready[: self.number - self._running]:
                 self._waiting.remove(job)
                 self._running += 1
@@ -56,4 +64,7 @@ class Executor(Generic[T]):
             result.set_exception(error)
         with self._lock:
             self._running -= 1
+            last = not self._waiting
+        if last:
+            self.none_waits()
         self._start_ready()

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from engine.cluster import runtime
 from engine.cluster.errors import one_sentence_errors
-from engine.cluster.scoring import score_captions, score_set, waited
+from engine.cluster.scoring import score_captions, score_set
 from engine.config.load import recorded, resolve
 from engine.data.terms import Terms, terms_of
 from engine.io.files import atomic_folder
@@ -18,7 +19,7 @@ from engine.results.files import document, read_table
 from engine.results.history import BEST_SET
 from engine.results.row import Row
 from engine.studies.auditing import set_audit
-from engine.studies.baselines import make_scorer, score_row
+from engine.studies.baselines import lanes, make_scorer, score_row
 from engine.studies.distill import start
 from engine.studies.evaluate import fitting_set
 from engine.studies.job import Job, make_job
@@ -98,16 +99,20 @@ def _scored(
     fitting_set(job, file)
     job, cluster = start(job, local=local)
     scorer, key = make_scorer(job, cluster), set_digest(folder)
+    score, at_once = (
+        scorer.score,
+        lanes(scorer, cluster.slots(runtime.granted(job.study.resources, "evaluation", cluster))),
+    )
     with one_sentence_errors():
         scores = {
-            "floats": scorer.submit(score_set, file, key=f"set/{set_digest(file)}"),
-            "this folder": scorer.submit(score_set, folder, key=f"set/{key}"),
-            "images and captions alone": scorer.submit(score_captions, folder, key=f"captions/{key}"),
+            "floats": at_once.start(lambda: score(score_set, file, key=f"set/{set_digest(file)}")),
+            "this folder": at_once.start(lambda: score(score_set, folder, key=f"set/{key}")),
+            "images and captions alone": at_once.start(lambda: score(score_captions, folder, key=f"captions/{key}")),
         }
         with bar("scoring", total=len(scores), unit="scores") as progress:
             results = {}
-            for name, score in scores.items():
-                results[name] = waited(score)
+            for name, found in scores.items():
+                results[name] = found.result()
                 progress.advance()
     full = [scorer.known(f"full/{index}") for index in range(job.study.baselines.full_seeds)]
     rows = [score_row(job, name, len(synthetic), result) for name, result in results.items()]

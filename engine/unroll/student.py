@@ -3,8 +3,10 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.experts.trajectory import Segment
@@ -15,6 +17,7 @@ from engine.models.two_tower import TwoTower
 from engine.synthetic.set import SyntheticSet
 from engine.tensors import Params
 from engine.unroll import GRADIENTS, GradientName
+from engine.unroll.replay import replayed
 from engine.unroll.steps import Data, InnerBatch, InnerLoss, OuterLoss, Unroll, rollout
 
 
@@ -43,16 +46,20 @@ def inner_loss(student: TwoTower, *, loss: LossName = "info_nce", temperature: f
     ``temperature`` None is the student's own.
     """
 
-    def of_batch(params: Params, data: Data, batch: InnerBatch) -> Tensor:
-        images, texts = data["images"][batch.pairs], data["texts"][batch.pairs]
-        if batch.mixup is not None:
-            weight, partner = batch.mixup.weight, batch.mixup.partner
-            images = weight * images + (1 - weight) * images[partner]
-            texts = weight * texts + (1 - weight) * texts[partner]
-        similarity = data["similarity"][batch.pairs][:, batch.pairs] if "similarity" in data else None
-        return student.loss(params, images, texts, similarity=similarity, loss=loss, temperature=temperature)
+    return partial(batch_loss, student=student, loss=loss, temperature=temperature)
 
-    return of_batch
+
+def batch_loss(
+    params: Params, data: Data, batch: InnerBatch, *, student: TwoTower, loss: LossName, temperature: float | None
+) -> Float[Tensor, ""]:
+    """Return the loss of ``inner_loss``."""
+    images, texts = data["images"][batch.pairs], data["texts"][batch.pairs]
+    if batch.mixup is not None:
+        weight, partner = batch.mixup.weight, batch.mixup.partner
+        images = weight * images + (1 - weight) * images[partner]
+        texts = weight * texts + (1 - weight) * texts[partner]
+    similarity = data["similarity"][batch.pairs][:, batch.pairs] if "similarity" in data else None
+    return student.loss(params, images, texts, similarity=similarity, loss=loss, temperature=temperature)
 
 
 def unroll_backward(
@@ -77,7 +84,8 @@ def unroll_backward(
     if similarity is not None:
         differentiable["similarity"] = similarity[used][:, used]
     learning_rates = {m: value.exp() for m, value in synthetic.log_rates.items()}
-    result = GRADIENTS[gradient](
+    result = replayed(
+        GRADIENTS[gradient],
         Unroll(
             inner_loss=inner_loss,
             start=start,
@@ -85,7 +93,7 @@ def unroll_backward(
             data={"images": encoded.inputs, **{name: value.detach() for name, value in differentiable.items()}},
             learning_rates={m: value.detach() for m, value in learning_rates.items()},
             batches=[replace(batch, pairs=own) for batch, own in zip(batches, pairs, strict=True)],
-        )
+        ),
     )
     encoded.pull_back(result.data["images"])
     ends = [(value, result.data[name]) for name, value in differentiable.items()]
@@ -118,10 +126,12 @@ def match_segment(
     start = {name: value.to(device, copy=True) for name, value in segment.start.items()}
     target = {name: value.to(device) for name, value in segment.target.items()}
 
-    def outer_loss(params: Params) -> dict[str, Tensor]:
-        losses = matching_losses(params, start, target, distance=distance)
-        return losses if auxiliary_losses is None else {**losses, **auxiliary_losses(params)}
+    matching = partial(matching_losses, start=start, target=target, distance=distance)
 
+    def with_auxiliary(params: Params) -> dict[str, Tensor]:
+        return matching(params) if auxiliary_losses is None else {**matching(params), **auxiliary_losses(params)}
+
+    outer_loss = matching if auxiliary_losses is None else with_auxiliary
     return unroll_backward(synthetic, student, start, batches, inner_loss, outer_loss, gradient=gradient)
 
 

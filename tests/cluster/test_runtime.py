@@ -33,7 +33,8 @@ from engine import build
 from engine.cluster.errors import as_plain_error
 from engine.cluster.experts.actor import ExpertTrainer
 from engine.cluster.prepare import Preparer
-from engine.cluster.scoring import _compute, _compute_alone
+from engine.cluster.kept import Kept
+from engine.cluster.scoring import _write
 from engine.cluster.search.trial import DistillTrial
 
 def seen(*ignored):
@@ -60,26 +61,18 @@ def answer(waited):
     except RayError as error:
         return str(as_plain_error(error))
 
-def process(task):
-    try:
-        ray.get(task)
-    except RayError as error:
-        return re.search(r"pid=(\\d+)", str(error))[1]
-
 ray.init(address="local", num_cpus=4, num_gpus=4, include_dashboard=False, _temp_dir=sys.argv[1],
          object_store_memory=100 * 2**20, log_to_driver=False, logging_level="ERROR")
 found, any_study = {}, SimpleNamespace(study=SimpleNamespace(precision="fp32"))
 for gpus in (0, 1):
-    task = _compute.options(num_cpus=1, num_gpus=gpus).remote(Path(sys.argv[1]) / "result.json", seen, any_study)
+    given = (Path(sys.argv[1]) / "result.json", seen, any_study)
+    task = ray.remote(_write).options(num_cpus=1, num_gpus=gpus).remote(*given)
     expert = ray.remote(Expert).options(num_cpus=1, num_gpus=gpus).remote(None, 1.0)
     preparing = ray.remote(Preparing).options(num_cpus=1, num_gpus=gpus).remote(None, 1.0)
     given = {"specification": SimpleNamespace(study=None, storage=Path()), "folder": Path("."), "cpus": 1.0}
     kind = tune.with_parameters(Trial, **given)
     trial = ray.remote(kind).options(num_cpus=0, num_gpus=gpus).remote(config={})
     found[gpus] = [answer(one) for one in (task, expert.seen.remote(), preparing.seen.remote(), trial.seen.remote())]
-alone = _compute_alone.options(num_cpus=1, num_gpus=1)
-again = (alone.remote(Path(sys.argv[1]) / "result.json", seen, any_study) for _ in "ab")
-found["alone"] = [process(task) for task in again]
 print(json.dumps(found))
 """
 
@@ -97,7 +90,6 @@ def test_a_worker_without_a_gpu_sees_none_and_one_with_a_gpu_must() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [(worker["visible"], worker["device"]) for worker in found["0"]] == [("", "cpu")] * 4
-    assert len(set(found["alone"])) == 2, "a process was used again after a task on a GPU"
     assert all("sees none there, expected a torch and a driver that do" in worker for worker in found["1"]), found
     assigned = {re.search(r"resources: Ray assigned GPU (\d) of node ", worker)[1] for worker in found["1"]}
     assert len(assigned) == 4, "two workers were assigned the same GPU"

@@ -7,7 +7,8 @@ import pytest
 
 from engine import provenance
 from engine.cluster import scoring
-from engine.cluster.scoring import Scorer, waited, warmup_path
+from engine.cluster.kept import Kept
+from engine.cluster.scoring import Scorer, warmup_path
 from engine.io.files import read_json
 from engine.specification import Specification
 from tests.tiny import tiny_job
@@ -16,7 +17,7 @@ ONE_CPU = {"num_cpus": 1, "num_gpus": 0}
 
 
 def scorer(storage: Path, *overrides: str) -> Scorer:
-    return Scorer(tiny_job(storage, *overrides).specification, ONE_CPU)
+    return Scorer(tiny_job(storage, *overrides).specification, Kept(ONE_CPU))
 
 
 def result(specification: Specification, number: float) -> dict[str, Any]:
@@ -44,13 +45,13 @@ def test_a_score_of_other_code_is_computed_again_and_names_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = scorer(tmp_path)
-    first = waited(given.submit(result, 1.0, key="x"))
+    first = given.score(result, 1.0, key="x")
     assert first["seeds"] == [{"IR1": 1.0}]
-    assert given.submit(result, 2.0, key="x") == first
+    assert given.score(result, 2.0, key="x") == first
     assert read_json(given._path("x")) == first
     assert first["provenance"].keys() == {*provenance.provenance(), "precision"}
     assert first["provenance"]["numbers"] == provenance.numbers_digest()
     before = warmup_path(given.specification, {})
     monkeypatch.setattr(scoring, "numbers_digest", lambda: "another")
     assert warmup_path(given.specification, {}) != before
-    assert waited(given.submit(result, 2.0, key="x"))["seeds"] == [{"IR1": 2.0}]
+    assert given.score(result, 2.0, key="x")["seeds"] == [{"IR1": 2.0}]

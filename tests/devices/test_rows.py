@@ -125,7 +125,7 @@ def scores(bench: Bench, row: Row, device: torch.device, folder: Path) -> dict[s
     return {"full": full.val["mean_recall"], **{n: found.val[0]["mean_recall"] for n, found in evaluated.items()}}
 
 
-@pytest.mark.parametrize("scope", SCOPES if DEVICE else ["full"])
+@pytest.mark.parametrize("scope", SCOPES if DEVICE else ["heads", "full"])
 def test_scores_are_those_of_the_cpu(scope: str, bench: Bench, tmp_path: Path) -> None:
     wanted = scores(bench, of_scope(scope), CPU, tmp_path)
     with other_device() as (device, _):

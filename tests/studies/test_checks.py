@@ -16,7 +16,7 @@ from engine.cluster.nodes import Node, check_nodes
 from engine.cluster.runtime import Cluster, granted
 from engine.cluster.search.tuner import Plan, plan, tune_domain
 from engine.config.load import as_yaml, load, resolve
-from engine.config.schema import Request
+from engine.config.resources import Request, Resources
 from engine.studies.job import Job, make_job
 from engine.studies.preflight.checks import (
     HEADROOM,
@@ -93,8 +93,8 @@ def test_a_request_that_can_never_be_served_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^resources: 3 cpu are asked for, but the cluster has 2 in all\.$"):
         check_cluster(tiny_job(tmp_path, "resources.evaluation.cpu=3"), SMALL)
     with pytest.raises(ValueError, match="2 gpu are asked for, but the cluster has 1"):
-        granted(Request(gpu=2), Cluster(joined=True, cpus=4, gpus=1, object_store_bytes=1))
-    assert granted(Request(cpu=1, gpu=2), SMALL) == {"cpu": 1, "gpu": 0}
+        granted(Resources(trial=Request(gpu=2)), "trial", Cluster(joined=True, cpus=4, gpus=1, object_store_bytes=1))
+    assert granted(Resources(expert=Request(cpu=1, gpu=2)), "expert", SMALL) == {"cpu": 1, "gpu": 0}
 
 
 def test_a_precision_of_gpus_alone_is_refused_without_one(tmp_path: Path) -> None:

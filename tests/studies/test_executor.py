@@ -62,3 +62,27 @@ def test_a_job_waits_for_another_one_and_fails_with_it_while_later_ones_go_on() 
     with pytest.raises(KeyError, match="k"):
         second.result(10)
     assert executor.start(lambda: 4, after=third).result(10) == 4
+
+
+def test_an_urgent_job_starts_before_those_that_wait() -> None:
+    executor, held, started = Executor[None](1), threading.Event(), list[str]()
+    first = executor.start(lambda: (held.wait(10), None)[1])
+    rest = [executor.start(lambda name=name: started.append(name)) for name in ("a", "b")]
+    rest += [executor.start(lambda name=name: started.append(name), urgent=True) for name in ("c", "d")]
+    held.set()
+    for job in (first, *rest):
+        job.result(10)
+    assert started == ["c", "d", "a", "b"]
+
+
+def test_it_tells_when_no_job_waits_though_others_run() -> None:
+    told = list[int]()
+    executor, held = Executor[int](2, none_waits=lambda: told.append(len(told))), threading.Event()
+    long = executor.start(lambda: held.wait(10) and 1)
+    assert [executor.start(lambda n=n: n).result(10) for n in range(2)] == [0, 1]
+    deadline = time.monotonic() + 10
+    while len(told) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert told == [0, 1]
+    held.set()
+    long.result(10)

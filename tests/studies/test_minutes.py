@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from engine import build
-from engine.config.schema import Request
 from engine.data.pairs import Size
 from engine.evaluation.protocol import EVAL_POINTS
 from engine.studies.preflight import minutes
@@ -106,9 +105,9 @@ def test_one_cpu_does_all_in_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 def test_tasks_with_shares_run_at_once_as_ray_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     cpus = len(os.sched_getaffinity(0))
-    assert minutes._at_once(Request(cpu=0.1, gpu=0.0)) == 10 * cpus  # a float division gives 9 on one CPU
+    assert minutes._at_once({"cpu": 0.1, "gpu": 0.0}) == 10 * cpus  # a float division gives 9 on one CPU
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert minutes._at_once(Request(cpu=0.0, gpu=0.2)) == 10
+    assert minutes._at_once({"cpu": 0.0, "gpu": 0.2}) == 10
 
 
 def test_a_dry_run_estimates_minutes_and_writes_nothing(tmp_path: Path) -> None:

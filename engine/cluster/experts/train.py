@@ -16,7 +16,7 @@ from engine.specification import Specification
 def train_experts(specification: Specification, *, count: int, epochs: int, cluster: runtime.Cluster) -> None:
     """Train the first ``count`` experts up to ``epochs``, as far as the store lacks them."""
     registry, caller = get_registry(specification.expert_folder()), uuid.uuid4().hex
-    granted = runtime.granted(specification.study.resources.expert, cluster)
+    granted = runtime.granted(specification.study.resources, "expert", cluster)
     training = registry.ensure.remote(
         specification,
         count=count,

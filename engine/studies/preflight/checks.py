@@ -12,19 +12,14 @@ from engine.cluster.address import may_be_running
 from engine.cluster.nodes import Node
 from engine.cluster.runtime import Cluster, granted
 from engine.config.errors import ConfigError
+from engine.config.resources import TASKS
 from engine.experts.store import ExpertStore
 from engine.io.progress import echo
 from engine.io.terminal import format_bytes
 from engine.resources import how_many_fit
 from engine.studies.job import Job
 from engine.studies.preflight.requirements import epochs_read, largest, snapshot_bytes
-
-HEADROOM = 0.9
-"""Share of its memory that a trial's process and outer step may take: allocators reserve more than is in use."""
-
-PROCESS_BYTES = 768 * 2**20
-"""Assumed memory of a trial's process before its first step. Measured on a CPU: 382 MiB of its own with all libraries,
-and 297 MiB of mapped files that trials share; on an H100: 768 MiB beside what torch allocates."""
+from engine.studies.preflight.shares import HEADROOM, PROCESS_BYTES
 
 CHECKPOINTS = 2
 """Checkpoints that Tune keeps of each trial."""
@@ -81,8 +76,8 @@ def check_budgets(job: Job, pairs: int) -> None:
 
 def check_cluster(job: Job, cluster: Cluster) -> None:
     """Check that the cluster is large enough for each kind of task, and computes in the study's precision."""
-    for task, request in job.study.resources:
-        without = not granted(request, cluster)["gpu"]
+    for task in TASKS:
+        without = not granted(job.study.resources, task, cluster)["gpu"]
         if job.study.precision == "tf32" and without:
             place = job.study._given.of(["precision"])
             raise ConfigError(

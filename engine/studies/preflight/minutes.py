@@ -8,7 +8,8 @@ from statistics import fmean
 
 import torch
 
-from engine.config.schema import Request, Resolved
+from engine.config.resources import USUAL_SHARES, Task
+from engine.config.schema import Resolved
 from engine.data.pairs import Size
 from engine.evaluation.protocol import EVAL_POINTS
 from engine.experts.store import ExpertStore
@@ -41,8 +42,13 @@ class Parts:
         return {name: value / 60 for name, value in (seconds | {"scoring": max(result, left)}).items()}
 
 
-def add_up(job: Job, costs: Sequence[Costs], sizes: Mapping[str, Size]) -> Parts:
-    """Return the seconds of each part: the costs of each student times the counts of the study."""
+def add_up(
+    job: Job, costs: Sequence[Costs], sizes: Mapping[str, Size], shares: Mapping[Task, float] = USUAL_SHARES
+) -> Parts:
+    """Return the seconds of each part: the costs of each student times the counts of the study.
+
+    ``shares`` of a GPU are those of tasks for which the study names none.
+    """
     study = job.study
     epoch = [_batches(study, sizes["train"]) * one.expert_batch for one in costs]
     missing = _epochs_missing(job)
@@ -54,9 +60,9 @@ def add_up(job: Job, costs: Sequence[Costs], sizes: Mapping[str, Size]) -> Parts
         trials=job.samples * trial,
         scoring=result + _baselines(study, costs[0], sizes),
         chain=(
-            _rounds(job.expert_count, study.resources.expert) * slowest,
-            _rounds(job.samples, study.resources.trial) * trial,
-            _rounds(1, study.resources.evaluation) * result,
+            _rounds(job.expert_count, study.resources.of("expert", shares)) * slowest,
+            _rounds(job.samples, study.resources.of("trial", shares)) * trial,
+            _rounds(1, study.resources.of("evaluation", shares)) * result,
         ),
     )
 
@@ -141,19 +147,20 @@ def here() -> str:
     return f"{len(os.sched_getaffinity(0))} CPUs{gpus}"
 
 
-def workers(study: Resolved) -> int:
+def workers(study: Resolved, shares: Mapping[Task, float] = USUAL_SHARES) -> int:
     """Return the number that divides the work of a study: the CPUs, or the trials that the GPUs have room for."""
-    return _at_once(study.resources.trial) if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    cpus = len(os.sched_getaffinity(0))
+    return _at_once(study.resources.of("trial", shares)) if torch.cuda.is_available() else cpus
 
 
-def _at_once(request: Request) -> int:
-    """Return how many tasks of a request this machine runs at once."""
+def _at_once(wanted: Mapping[str, float]) -> int:
+    """Return how many tasks of these resources this machine runs at once."""
     cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
-    fit = how_many_fit({"cpu": request.cpu, "gpu": request.gpu if gpus else 0.0}, {"cpu": cpus, "gpu": gpus})
+    fit = how_many_fit({**wanted, **({} if gpus else {"gpu": 0.0})}, {"cpu": cpus, "gpu": gpus})
     return int(max(1, fit if math.isfinite(fit) else cpus))
 
 
-def _rounds(number: int, request: Request) -> float:
+def _rounds(number: int, wanted: Mapping[str, float]) -> float:
     """Return how many of ``number`` tasks run one after the other, each divided by its own threads."""
-    threads = 1 if torch.cuda.is_available() else max(1, int(request.cpu))
-    return math.ceil(number / _at_once(request)) / threads
+    threads = 1 if torch.cuda.is_available() else max(1, int(wanted["cpu"]))
+    return math.ceil(number / _at_once(wanted)) / threads
