@@ -1,9 +1,11 @@
-"""Progress bars and other drawings below the printed lines, on a terminal only."""
+"""Progress bars and other drawings below the printed lines on a terminal, and a line a minute elsewhere."""
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
@@ -15,6 +17,9 @@ from rich.text import Text
 
 EARLY_S = 1.0
 """Progress this soon after the beginning was made by earlier commands (kept scores), and has no part in the rate."""
+PLAIN = "VLDD_PROGRESS_S"
+PLAIN_S = 60.0
+"""Seconds between two lines of what takes long, where there is no terminal to draw on; the variable has others."""
 _LISTENER: ContextVar[Callable[[int], object] | None] = ContextVar("listener", default=None)
 
 
@@ -22,7 +27,7 @@ class Bar:
     """How far one piece of work is, as a line with a bar, the rate and the time that is left."""
 
     def __init__(self, label: str, *, total: float, unit: str = "", done: float = 0) -> None:
-        self._total, self._unit = total, unit
+        self._label, self._total, self._unit, self._shown = label, total, unit, time.monotonic()
         described, count, pace = (
             TextColumn("{task." + name + "}", markup=False) for name in ("description", "fields[count]", "fields[pace]")
         )
@@ -51,6 +56,11 @@ class Bar:
         elif done != self._last[1]:
             self._last = (now, done)
         self._progress.update(self._task, completed=done, count=self._count())
+
+    def line(self) -> str:
+        """Return how far the work is as a sentence, for a file."""
+        elapsed = timedelta(seconds=round(time.monotonic() - self._shown))
+        return ", ".join(filter(None, [f"{self._label}: {self._count()} after {elapsed}", self._pace()]))
 
     def _count(self) -> str:
         return f"{self.done:,.10g}/{self._total:,.10g} {self._unit}".rstrip()
@@ -84,23 +94,61 @@ def _per_time(rate: float) -> str:
 def bar(label: str, *, total: float, unit: str = "", done: float = 0, stays: bool = True) -> Iterator[Bar]:
     """Show a bar while the block runs, and afterwards where it ``stays``."""
     shown = Bar(label, total=total, unit=unit, done=done)
-    with live(lambda: shown, stays=stays):
+    with live(lambda: shown, shown.line, stays=stays):
         yield shown
 
 
 @contextmanager
-def live(drawn: Callable[[], RenderableType], *, stays: bool = True) -> Iterator[None]:
-    """Draw what a function returns four times a second while the block runs; what is printed appears above it.
+def live(drawn: Callable[[], RenderableType], line: Callable[[], str], *, stays: bool = True) -> Iterator[None]:
+    """Draw what ``drawn`` returns four times a second while the block runs; what is printed appears above it.
 
-    A pipe or a file, in place of a terminal on stderr, gets nothing.
+    A pipe or a file, in place of a terminal on stderr, gets ``line`` once a minute, and at the end of what took longer.
+
+    Raises:
+        ValueError: the seconds that the environment gives for a minute are no number above 0.
     """
     if not sys.stderr.isatty():
-        yield
+        with _plain(line, _seconds()):
+            yield
         return
     on_terminal = sys.stdout.isatty()
     shown = Live(get_renderable=drawn, console=console(), transient=not stays, redirect_stdout=on_terminal)
     with shown:
         yield
+
+
+@contextmanager
+def _plain(line: Callable[[], str], seconds: float) -> Iterator[None]:
+    """Write a line to stderr every so many seconds while the block runs, and at its end if there was one before."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def write() -> None:
+        sys.stderr.write(f"{line()}\n")
+        sys.stderr.flush()
+
+    def each_minute() -> None:
+        while not ended.wait(seconds):
+            write()
+
+    thread = threading.Thread(target=each_minute, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if time.monotonic() - began >= seconds:
+            write()
+
+
+def _seconds() -> float:
+    """Return the seconds between two lines in a file."""
+    given = os.environ.get(PLAIN, "")
+    with suppress(ValueError):
+        found = float(given) if given else PLAIN_S
+        if 0 < found <= threading.TIMEOUT_MAX:
+            return found
+    raise ValueError(f"{PLAIN} is {given!r}, expected the seconds between two lines of progress, above 0.")
 
 
 @contextmanager

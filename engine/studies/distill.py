@@ -15,6 +15,7 @@ from engine.cluster.scoring import Result
 from engine.cluster.search import tuner
 from engine.cluster.search.callbacks import TrialReports
 from engine.config.load import as_yaml, assign
+from engine.config.resources import TASKS, USUAL_SHARES
 from engine.experts.store import ExpertStore
 from engine.io.files import atomic_path, digest, write_json
 from engine.io.progress import bar, echo
@@ -116,6 +117,9 @@ def _connect(job: Job, step: int | None, *, local: bool) -> tuple[runtime.Cluste
     nodes = check_nodes(job.specification.storage)
     gpus = [size for node in nodes for size in node.gpu_bytes]
     cluster = replace(cluster, shares=shares_ahead(job, step, gpus if cluster.gpus else []))
+    if cluster.shares is not USUAL_SHARES:
+        each = ", ".join(f"{task} {runtime.granted(job.study.resources, task, cluster)['gpu']:g}" for task in TASKS)
+        _say_once(f"Share of a GPU: {each}.")
     if warning := buffer_warning(job, cluster):
         echo(warning)
     return cluster, nodes

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -74,6 +75,42 @@ def test_a_pipe_gets_lines_alone() -> None:
     environment = os.environ | {"FORCE_COLOR": "1"}
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (f"above [bold] {LONG}\nlast\n", "warned\n")
+
+
+SLOW = """
+import time
+from engine.io.progress import bar
+with bar("working", total=4, unit="sets") as progress:
+    for _ in range(4):
+        time.sleep(0.5)
+        progress.advance()
+with bar("too short", total=1):
+    pass
+"""
+
+
+def in_a_pipe(code: str, seconds: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"VLDD_PROGRESS_S": seconds}
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_a_pipe_gets_a_line_now_and_then_of_what_takes_long() -> None:
+    done = in_a_pipe(SLOW, "0.6")
+    assert done.returncode == 0, done.stderr
+    *between, last = done.stderr.splitlines()
+    assert between
+    assert all(re.fullmatch(r"working: [1-4]/4 sets after 0:00:0\d(, .*/s, 0:00:0\d left)?", line) for line in between)
+    assert re.fullmatch(r"working: 4/4 sets after 0:00:0\d", last)
+    assert in_a_pipe(SLOW, "100").stderr == ""
+
+
+@pytest.mark.parametrize("given", ["often", "0", "-1", "nan"])
+def test_seconds_between_lines_are_a_number_above_zero(given: str) -> None:
+    last = in_a_pipe(SLOW, given).stderr.splitlines()[-1]
+    assert (
+        last
+        == f"ValueError: VLDD_PROGRESS_S is {given!r}, expected the seconds between two lines of progress, above 0."
+    )
 
 
 class Clock:

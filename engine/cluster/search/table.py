@@ -39,6 +39,12 @@ class TrialTable(tune.Callback):
         budget = self.study.budget
         return Group(trial_table(lines, outer_steps=budget.outer_steps, metric=budget.metric), self._bar)
 
+    def line(self) -> str:
+        """Return the share of all outer steps and the best trial so far as a sentence, for a file."""
+        best = max((line.best for line in self.lines if line.best is not None), default=None)
+        metric = self.study.budget.metric
+        return self._bar.line() + ("" if best is None else f"; best {metric} {best:.2f}")
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Show that a trial runs."""
         self._since[trial_name(trial)] = time.monotonic()

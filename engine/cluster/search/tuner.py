@@ -95,7 +95,7 @@ def _run(specification: Specification, chosen: Plan, folder: Location, reports: 
     else:
         storage = {"storage_path": folder.path, "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs))}
     sampling, table = _sampling(study, chosen), TrialTable(study, trials=chosen.samples)
-    with live(table.drawn):
+    with live(table.drawn, table.line):
         analysis = tune.run(
             tune.with_resources(
                 tune.with_parameters(DistillTrial, specification=specification, folder=folder, cpus=cpus),

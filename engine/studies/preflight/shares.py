@@ -32,8 +32,8 @@ RESERVED = 1.5
 STEP = 0.05
 """Shares are multiples of this."""
 
-LEAST = 0.1
-"""The smallest share: more processes on one GPU wait for each other's kernels."""
+LEAST = 0.2
+"""The smallest share: more processes on one GPU would wait for each other, and each takes gigabytes of the host."""
 
 CHUNK = 256
 """Images that a frozen encoder sees at a time when features are made."""
