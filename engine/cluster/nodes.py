@@ -1,6 +1,7 @@
 """Probe every node of a cluster before any work starts: its storage folder, its versions and its memory."""
 
 import math
+import re
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from engine import provenance
 from engine.io.files import write_json
 from engine.io.storage import Location, remove_tree
 
-NVIDIA_SMI = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+MEMORY = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
 PATIENCE_S = 120.0
 
 
@@ -103,7 +104,7 @@ def _probe(folder: Location) -> Answer:
             write_json(folder / f"{uuid.uuid4().hex}.json", {})
         except OSError as refused:
             error = f"cannot write there ({refused.strerror or refused})"
-    return Answer(versions(), error, _asked(*NVIDIA_SMI))
+    return Answer(versions(), error, _memory_of_gpus())
 
 
 def versions() -> dict[str, str]:
@@ -128,12 +129,27 @@ def compare(storage: Location, answers: Mapping[str, Answer]) -> None:
 
 
 def gpu_bytes(smi: str) -> tuple[int, ...]:
-    """Return the bytes of each GPU from the output of ``NVIDIA_SMI``, which has one line of MiB a GPU.
+    """Return the bytes of each GPU from what nvidia-smi says: a line of MiB a card, then its list of cards.
 
+    A card that is divided (MIG) counts as its parts, whose gigabytes are in the names of their profiles (``3g.20gb``).
     Lines that are no number are left out, such as ``[N/A]`` of a GPU that shares the host's memory.
     """
-    numbers = [line.strip() for line in smi.splitlines()]
-    return tuple(int(number) * 2**20 for number in numbers if number.isascii() and number.isdigit())
+    lines = [line.strip() for line in smi.splitlines()]
+    whole = [int(line) * 2**20 for line in lines if line.isascii() and line.isdigit()]
+    parts = list[list[int]]()
+    for line in lines:
+        if re.match(r"GPU \d+:", line):
+            parts.append([])
+        elif parts and (profile := re.match(r"MIG \d+g\.(\d+)gb", line)):
+            parts[-1].append(int(profile[1]) * 10**9)
+    if len(parts) != len(whole):  # no list, or cards that tell no number
+        return tuple(whole) + tuple(size for sizes in parts for size in sizes)
+    return tuple(size for card, sizes in zip(whole, parts, strict=True) for size in sizes or [card])
+
+
+def _memory_of_gpus() -> str:
+    """Return what nvidia-smi says of this machine's GPUs and of their parts; no GPU is opened."""
+    return "".join(_asked("nvidia-smi", *words) for words in (MEMORY, ("-L",)))
 
 
 def names_of_gpus() -> list[str]:
@@ -143,7 +159,7 @@ def names_of_gpus() -> list[str]:
 
 def bytes_of_gpus() -> tuple[int, ...]:
     """Return the bytes of each of this machine's GPUs, as ``gpu_bytes`` does; no GPU is opened."""
-    return gpu_bytes(_asked(*NVIDIA_SMI))
+    return gpu_bytes(_memory_of_gpus())
 
 
 def _asked(*command: str) -> str:
