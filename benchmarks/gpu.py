@@ -39,6 +39,7 @@ from engine.io.paths import Paths
 from engine.rng import named_generator
 from engine.studies.preflight.dummy_inputs import dummy_run, dummy_setup
 from engine.studies.preflight.memory import stepped, trial_bytes
+from engine.studies.preflight.shares import expert_bytes
 
 GIB = 2**30
 SPACE = Path(__file__).parents[1] / "tests" / "tiny.yaml"
@@ -258,10 +259,16 @@ def experts(size: Size, scope: str) -> Iterator[Row]:
     def epoch() -> None:
         train_epoch(setup.student, params, pairs, recipe=recipe, generator=named_generator(0, "epoch"))
 
-    first = math.nan
+    first, estimate = math.nan, expert_bytes(size.study(scope), setup)
     for name in PRECISIONS:
         with precision(name):
+            before = torch.cuda.memory_allocated() if DEVICE.type == "cuda" else 0
             above = peak(epoch, DEVICE)[1]
+            if estimate and math.isnan(first) and before:
+                yield Row(
+                    f"GPU: peak of an expert's batch, {scope}", "its estimate", f"{(before + above) / GIB:.2f} GiB",
+                    f"{estimate / GIB:.2f} GiB", (before + above) / estimate, "<= 1.1", "workspaces of kernels",
+                )  # fmt: skip
             rate = number / interleave({name: epoch}, size.repeat)[0][name].clock
         first = rate if math.isnan(first) else first
         print(f"  {scope}, {name}: peak {above / GIB:.2f} GiB above the student", flush=True)

@@ -59,15 +59,15 @@ def test_shares_follow_the_smallest_gpu(tmp_path: Path) -> None:
 
 def test_nothing_is_measured_where_every_share_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = "resources={expert: {gpu: 0.2}, trial: {gpu: 0.3}, evaluation: {gpu: 0.4}}"
-    monkeypatch.setattr(shares, "_expert_bytes", lambda *_: 1 / 0)
+    monkeypatch.setattr(shares, "expert_bytes", lambda *_: 1 / 0)
     assert shares_ahead(tiny_job(tmp_path, numbers), GIB, [80 * GIB]) == USUAL_SHARES
     with pytest.raises(ZeroDivisionError):
         shares_ahead(tiny_job(tmp_path, OPEN), GIB, [80 * GIB])
 
 
-def expert_bytes(job: Job) -> int:
+def bytes_of(job: Job) -> int:
     (setup,) = job.specification.setups(device="cpu")
-    found = shares._expert_bytes(job.study.of_each_student()[0], setup)
+    found = shares.expert_bytes(job.study.of_each_student()[0], setup)
     assert found is not None
     return found
 
@@ -75,11 +75,11 @@ def expert_bytes(job: Job) -> int:
 def test_the_bytes_of_an_expert_grow_with_its_batch(tmp_path: Path) -> None:
     protocol = "protocol.batch_size=32"
     some, more, most = (
-        expert_bytes(tiny_job(tmp_path, protocol, f"experts.batch_size={number}")) for number in (32, 64, 96)
+        bytes_of(tiny_job(tmp_path, protocol, f"experts.batch_size={number}")) for number in (32, 64, 96)
     )
     assert most - more == pytest.approx(more - some, rel=0.05)
     assert some > more - some > 0
-    assert expert_bytes(tiny_job(tmp_path, "protocol.batch_size=96", "experts.batch_size=32")) == most
+    assert bytes_of(tiny_job(tmp_path, "protocol.batch_size=96", "experts.batch_size=32")) == most
 
 
 def test_a_frozen_encoder_counts_its_chunk_of_photos(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def wanted_shares(job: Job, setups: Sequence[Setup], trial: int | None, gpu_byte
     ``trial`` are the bytes of an outer step. ``setups`` are those of the study's students, on any device.
     """
     studies = job.study.of_each_student()
-    experts = [_expert_bytes(one, setup) for one, setup in zip(studies, setups, strict=True)]
+    experts = [expert_bytes(one, setup) for one, setup in zip(studies, setups, strict=True)]
     batch = None if None in experts else max(one for one in experts if one is not None)
     others = max(_prepare_bytes(setup) for setup in setups)
     students = len(job.study.protocol.learning_rates) + 1 + job.study.protocol.seeds
@@ -66,7 +66,7 @@ def share(needed: int | None, gpu_bytes: float, *, usual: float) -> float:
     return min(1.0, max(LEAST, round(math.ceil(exact / STEP - 1e-9) * STEP, 2)))
 
 
-def _expert_bytes(study: Resolved, setup: Setup) -> int | None:
+def expert_bytes(study: Resolved, setup: Setup) -> int | None:
     """Return the peak bytes of a training step on real pairs; None where an operation needs numbers."""
     recipe = build.expert_recipe(study)
     number = max(recipe.batch_size, study.protocol.batch_size)
