@@ -33,7 +33,7 @@ class Kept:
         try:
             result: T = ray.get(process.call.remote(function, *arguments))
         except BaseException:
-            ray.kill(process)  # memory may be full, or the GPU in error
+            _end(process)  # memory may be full, or the GPU in error
             raise
         with self._lock:
             self._idle.append(process)
@@ -44,11 +44,17 @@ class Kept:
         with self._lock:
             idle, self._idle = self._idle, []
         for process in idle:
-            ray.kill(process)
+            _end(process)
 
     def _new(self) -> ActorHandle:
         options = {**self.options, "max_restarts": TRIES, "max_task_retries": TRIES}
         return ray.remote(Process).options(**options).remote()
+
+
+def _end(process: ActorHandle) -> None:
+    """End a process, unless Ray has ended: it would start again for this call."""
+    if ray.is_initialized():
+        ray.kill(process)
 
 
 class Process:

@@ -140,7 +140,7 @@ def gpu_bytes(smi: str) -> tuple[int, ...]:
     for line in lines:
         if re.match(r"GPU \d+:", line):
             parts.append([])
-        elif parts and (profile := re.match(r"MIG \d+g\.(\d+)gb", line)):
+        elif parts and (profile := re.match(r"MIG (?:\d+c\.)?\d+g\.(\d+)gb", line)):
             parts[-1].append(int(profile[1]) * 10**9)
     if len(parts) != len(whole):  # no list, or cards that tell no number
         return tuple(whole) + tuple(size for sizes in parts for size in sizes)

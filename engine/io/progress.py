@@ -123,8 +123,9 @@ def _plain(line: Callable[[], str], seconds: float) -> Iterator[None]:
     ended, began = threading.Event(), time.monotonic()
 
     def write() -> None:
-        sys.stderr.write(f"{line()}\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk, or a reader that is gone
+            sys.stderr.write(f"{line()}\n")
+            sys.stderr.flush()
 
     def each_minute() -> None:
         while not ended.wait(seconds):

@@ -118,7 +118,8 @@ def _connect(job: Job, step: int | None, *, local: bool) -> tuple[runtime.Cluste
     gpus = [size for node in nodes for size in node.gpu_bytes]
     cluster = replace(cluster, shares=shares_ahead(job, step, gpus if cluster.gpus else []))
     if cluster.shares is not USUAL_SHARES:
-        each = ", ".join(f"{task} {runtime.granted(job.study.resources, task, cluster)['gpu']:g}" for task in TASKS)
+        tasks = [task for task in TASKS if step is not None or task != "trial"]
+        each = ", ".join(f"{task} {runtime.granted(job.study.resources, task, cluster)['gpu']:g}" for task in tasks)
         _say_once(f"Share of a GPU: {each}.")
     if warning := buffer_warning(job, cluster):
         echo(warning)

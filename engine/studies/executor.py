@@ -14,7 +14,7 @@ class Executor(Generic[T]):
     Ray gives a free CPU to queued tasks before it gives it to a trial's placement group. Tasks that would queue there
     therefore wait here, and leave the trials their share. Each running job has a thread of its own, which does not keep
     the process alive. ``concurrent.futures.ThreadPoolExecutor`` can neither grow nor leave its threads behind.
-    ``none_waits`` is called whenever a job has ended and no other waits.
+    ``none_waits`` is called whenever a job has ended and no other could start.
     """
 
     def __init__(self, number: int, none_waits: Callable[[], None] = lambda: None) -> None:
@@ -64,7 +64,7 @@ class Executor(Generic[T]):
             result.set_exception(error)
         with self._lock:
             self._running -= 1
-            last = not self._waiting
+            last = not any(job[1] is None or job[1].done() for job in self._waiting)
         if last:
             self.none_waits()
         self._start_ready()

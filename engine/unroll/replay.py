@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from engine.unroll.steps import InnerBatch, Unroll, UnrollGradient
 
-GPUS = ("cuda",)
-"""Types of devices on which graphs are recorded."""
+GPUS: tuple[str, ...] = ()
+"""Types of devices on which graphs are recorded: none until it was measured on a GPU (``benchmarks.replay`` does)."""
 
 MOST = 4
 """Graphs that a process keeps; the one that was not used for longest goes."""
@@ -102,10 +102,12 @@ def can_replay(unroll: Unroll) -> bool:
     inner, outer = unroll.inner_loss, unroll.outer_loss
     if not (isinstance(inner, partial) and isinstance(outer, partial)) or any(batch.mixup for batch in unroll.batches):
         return False
+    if inner.args or outer.args:
+        return False
     student = inner.keywords.get("student")
     if student is None or not all(tower.only_head for tower in student.towers()):
         return False
-    return all(value.device.type in GPUS for value in (*unroll.start.values(), *unroll.data.values()))
+    return all(value.device.type in GPUS for value in tree_leaves(_parts(unroll)) if isinstance(value, Tensor))
 
 
 def _parts(unroll: Unroll) -> tuple[Any, ...]:

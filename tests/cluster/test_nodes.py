@@ -12,7 +12,7 @@ CARD = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-8c7474bb-ad96-4287-66af-d6d5781b
 OTHER = "GPU 1: NVIDIA A10 (UUID: GPU-1c7474bb-ad96-4287-66af-d6d5781b5dd0)\n"
 PARTS = """\
   MIG 3g.40gb     Device  0: (UUID: MIG-2f9f5a1c-0d8d-5a0c-bf1c-6a1f8b3f3c11)
-  MIG 2g.20gb     Device  1: (UUID: MIG-77d0d7bd-bb0e-5b0d-8f1a-97e3b8f6a2c2)
+  MIG 1c.2g.20gb  Device  1: (UUID: MIG-77d0d7bd-bb0e-5b0d-8f1a-97e3b8f6a2c2)
   MIG 1g.10gb+me  Device  2: (UUID: MIG-aa91b2c1-6f0f-5c55-9a0d-0d2c5b7f7e33)
 """
 

@@ -11,10 +11,11 @@ from engine.config.resources import TASKS, USUAL_SHARES, Request, Resources
 from engine.studies.job import Job
 from engine.studies.preflight import shares
 from engine.studies.preflight.dry_run import shares_ahead
-from engine.studies.preflight.shares import HEADROOM, LEAST, PROCESS_BYTES, RESERVED, share
+from engine.studies.preflight.shares import HEADROOM, MOST, PROCESS_BYTES, RESERVED, share
 from tests.tiny import tiny_job
 
 GIB = 2**30
+LEAST = 1 / MOST
 OPEN = "resources={expert: {cpu: 1}, trial: {cpu: 1}, evaluation: {cpu: 1}}"
 
 
@@ -23,7 +24,8 @@ OPEN = "resources={expert: {cpu: 1}, trial: {cpu: 1}, evaluation: {cpu: 1}}"
     [
         (0, 80 * GIB, LEAST),
         (10 * GIB, 80 * GIB, 0.25),  # 15 of what may be reserved and 0.75 of the process, of 72
-        (40 * GIB, 80 * GIB, 0.85),
+        (12 * GIB, 80 * GIB, 0.3333),
+        (40 * GIB, 80 * GIB, 1.0),
         (400 * GIB, 80 * GIB, 1.0),
         (10 * GIB, math.inf, 0.5),
         (None, 80 * GIB, 0.5),
@@ -36,8 +38,10 @@ def test_a_share_has_room_for_what_the_allocator_reserves(needed: int | None, gp
 def test_no_share_is_too_small_for_its_process() -> None:
     for size in range(1, 40):
         given = share(size * GIB, 80 * GIB, usual=1.0)
-        assert given * HEADROOM * 80 * GIB >= RESERVED * size * GIB + PROCESS_BYTES - 1
-        assert given == LEAST or (given - 0.05) * HEADROOM * 80 * GIB < RESERVED * size * GIB + PROCESS_BYTES
+        assert given * HEADROOM * 80 * GIB >= min(0.999 * (RESERVED * size * GIB + PROCESS_BYTES), HEADROOM * 80 * GIB)
+        fit = round(1 / given)
+        assert fit * given <= 1
+        assert fit == MOST or HEADROOM * 80 * GIB / (fit + 1) < RESERVED * size * GIB + PROCESS_BYTES
 
 
 def test_a_number_in_the_study_counts_and_a_cluster_without_gpus_gives_none() -> None:

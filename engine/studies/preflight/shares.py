@@ -14,6 +14,7 @@ from engine.config.resources import USUAL_SHARES, Task
 from engine.config.schema import Resolved
 from engine.data.prepared import PreparedPairs
 from engine.experts.train import train_epoch
+from engine.resources import UNITS
 from engine.rng import named_generator
 from engine.studies.job import Job
 from engine.studies.preflight.memory import META, LiveBytes, ShapesOnly
@@ -29,11 +30,8 @@ and 297 MiB of mapped files that trials share; on an H100: 768 MiB beside what t
 RESERVED = 1.5
 """What torch's allocator may reserve for a live byte; measured on an H100: 1.5 with whole encoders, 1.1 with heads."""
 
-STEP = 0.05
-"""Shares are multiples of this."""
-
-LEAST = 0.2
-"""The smallest share: more processes on one GPU would wait for each other, and each takes gigabytes of the host."""
+MOST = 5
+"""Processes on one GPU: more would wait for each other, and each takes gigabytes of the host."""
 
 CHUNK = 256
 """Images that a frozen encoder sees at a time when features are made."""
@@ -47,23 +45,26 @@ def wanted_shares(job: Job, setups: Sequence[Setup], trial: int | None, gpu_byte
     studies = job.study.of_each_student()
     experts = [expert_bytes(one, setup) for one, setup in zip(studies, setups, strict=True)]
     batch = None if None in experts else max(one for one in experts if one is not None)
-    others = max(_prepare_bytes(setup) for setup in setups)
-    students = len(job.study.protocol.learning_rates) + 1 + job.study.protocol.seeds
-    together = 4 * students * max(snapshot_bytes(setup.student) for setup in setups)  # with gradients, momenta, copies
+    evaluation = [batch, *map(_prepare_bytes, setups)]
+    known = [size for size in evaluation if size is not None]
+    together = max(_students_bytes(job.study, setup) for setup in setups)
     needed: dict[Task, int | None] = {
         "expert": batch,
         "trial": trial,
-        "evaluation": None if batch is None else max(batch, others) + together,
+        "evaluation": max(known) + together if len(known) == len(evaluation) else None,
     }
     return {task: share(size, gpu_bytes, usual=USUAL_SHARES[task]) for task, size in needed.items()}
 
 
 def share(needed: int | None, gpu_bytes: float, *, usual: float) -> float:
-    """Return the share of a GPU in which a process that needs so many bytes has room, at most 1."""
+    """Return the share of a GPU in which a process that needs so many bytes has room: 1, 1/2, ... or 1/``MOST``.
+
+    Such shares fill every GPU of a cluster, while of 0.35 fewer fit on two GPUs than their sum says.
+    """
     if needed is None or not math.isfinite(gpu_bytes):
         return usual
     exact = (RESERVED * needed + PROCESS_BYTES) / (HEADROOM * gpu_bytes)
-    return min(1.0, max(LEAST, round(math.ceil(exact / STEP - 1e-9) * STEP, 2)))
+    return math.floor(UNITS / max(1, min(MOST, int(1 / exact)))) / UNITS
 
 
 def expert_bytes(study: Resolved, setup: Setup) -> int | None:
@@ -89,12 +90,22 @@ def expert_bytes(study: Resolved, setup: Setup) -> int | None:
     return live.peak
 
 
-def _prepare_bytes(setup: Setup) -> int:
-    """Return the peak bytes of a frozen image encoder on a chunk of photos; 0 where it is trained."""
+def _prepare_bytes(setup: Setup) -> int | None:
+    """Return the peak bytes of a frozen image encoder on a chunk of photos; 0 where it is trained, None if unknown."""
     if not setup.student.image.only_head:
         return 0
     tower, side = deepcopy(setup.student.image).to(META), setup.datasets["train"].images.shape[1:]
-    with torch.no_grad(), ShapesOnly(), LiveBytes() as live:
-        live.watch(list(tower.frozen.state_dict().values()))
-        tower.prepare(torch.empty(CHUNK, *side, device=META))
+    try:
+        with torch.no_grad(), ShapesOnly(), LiveBytes() as live:
+            live.watch(list(tower.frozen.state_dict().values()))
+            tower.prepare(torch.empty(CHUNK, *side, device=META))
+    except (RuntimeError, TypeError):  # an operation that needs numbers
+        return None
     return live.peak
+
+
+def _students_bytes(study: Resolved, setup: Setup) -> int:
+    """Return the bytes of students that are trained as one batch, with gradients, momenta and copies; 0 for one."""
+    if not all(tower.only_head for tower in setup.student.towers()):
+        return 0
+    return 4 * (len(study.protocol.learning_rates) + 1 + study.protocol.seeds) * snapshot_bytes(setup.student)
