@@ -4,7 +4,8 @@ python -m benchmarks.replay [--model nfnet_l0] [--px 224] [--pairs 100] [--steps
 
 Takes outer steps of bi-trajectory matching with the exact gradient under trained heads, as ``benchmarks.gpu`` does: of
 two runs from the same state, one replays what it has recorded and one launches every kernel. Both must end with equal
-bits. The engine itself records none until this was measured. Launches are the calls that give the GPU work: kernels, graphs, copies and fills. On a CPU nothing is recorded.
+bits. Launches are the calls that give the GPU work: kernels, graphs, copies and fills. The engine itself records none
+until this was measured, and on a CPU nothing is recorded.
 """
 
 from collections.abc import Callable, Iterator
