@@ -98,7 +98,7 @@ def through_the_engine(
     The seconds that the trial has waited for its reports are added to ``waited``.
     """
     remove_tree(job.folder)
-    chosen = tuner.plan(runtime.granted(job.study.resources.trial, cluster), cluster, 1)
+    chosen = tuner.plan(runtime.granted(job.study.resources, "trial", cluster), cluster, 1)
     with tracked(job, fresh=True) if logged else nullcontext(cast(Tracker, Forgetful())) as tracker:
         reports = Watched(tracker, job.specification, job.folder)
         best = tuner.search(job.specification, chosen, job.folder, reports)[0]

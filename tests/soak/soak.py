@@ -28,7 +28,7 @@ from tests.tiny import tiny_job, words
 NODES = 3
 STORE_BYTES = 100 * 2**20
 PAUSE_S = (15.0, 20.0)
-VICTIMS = ("ResourceTrainable", "ExpertTrainer", "TrajectoryRegistry", "_compute")
+VICTIMS = ("ResourceTrainable", "ExpertTrainer", "TrajectoryRegistry", "_write")
 OVERRIDES = (
     "resources.trial.cpu=1",
     "budget.outer_steps=24",
