@@ -16,8 +16,8 @@ from engine.tensors import Modality, Params, modality_of
 def train_as_one(student: TwoTower) -> bool:
     """Return whether students are trained as one batch: heads alone, on another device than the CPU.
 
-    A step of heads is some dozens of small kernels, which take about as long for ten students as for one. On a CPU
-    nothing is gained.
+    A step of heads is some dozens of small kernels, which take about as long for ten students as for one. CPUs
+    train one after another, for which candidates may end early.
     """
     heads = student.image.only_head and student.text.only_head
     return heads and student.device.type != "cpu"

@@ -99,10 +99,8 @@ def _scored(
     fitting_set(job, file)
     job, cluster = start(job, local=local)
     scorer, key = make_scorer(job, cluster), set_digest(folder)
-    score, at_once = (
-        scorer.score,
-        lanes(scorer, cluster.slots(runtime.granted(job.study.resources, "evaluation", cluster))),
-    )
+    score, granted = scorer.score, runtime.granted(job.study.resources, "evaluation", cluster)
+    at_once = lanes(scorer, cluster.slots(granted))
     with one_sentence_errors():
         scores = {
             "floats": at_once.start(lambda: score(score_set, file, key=f"set/{set_digest(file)}")),

@@ -33,7 +33,6 @@ from engine import build
 from engine.cluster.errors import as_plain_error
 from engine.cluster.experts.actor import ExpertTrainer
 from engine.cluster.prepare import Preparer
-from engine.cluster.kept import Kept
 from engine.cluster.scoring import _write
 from engine.cluster.search.trial import DistillTrial
 
