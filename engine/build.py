@@ -223,6 +223,8 @@ def method(study: Study) -> Method:
             f"method.views.count is {study.method.views.count}, expected 1: {study.method.name} trains a student of "
             "its own in each pass."
         )
+    if (side := int(study.data.options["image_px"])) % study.method.tiles:
+        raise ValueError(f"method.tiles is {study.method.tiles}, expected a divisor of data.image_px, which is {side}.")
     for modality in MODALITIES if "frozen_encoders" in chosen.needs else ():
         train = getattr(study.student, modality).train
         if train != "frozen":
@@ -241,7 +243,7 @@ def initial_pairs(study: Study, setup: Setup, experts: ExpertSource) -> Initial:
         partial(joint_features, setup.student, setup.pairs["train"], experts, epoch=chosen.epochs()[-1]),
         setup.prepared_texts,
     )
-    return *initial_tensors(chosen.init, seeds, chosen.num_pairs, generator), generator
+    return *initial_tensors(chosen.init, seeds, chosen.num_pairs, generator, tiles=study.method.tiles), generator
 
 
 def distillation(
@@ -264,6 +266,7 @@ def distillation(
     state.synthetic.add_students(*texts_of_students(texts, setup, [one for one, _ in further])).to(setup.device)
     if study.method.bound is not None and "image" not in {entry["name"] for entry in chosen.param_groups(state)}:
         raise ValueError(f"method.bound is {study.method.bound:g}, expected null, since method.learn.images is false.")
+    state.synthetic.tiles = study.method.tiles
     state.synthetic.metadata |= study.model_dump(mode="json", include={*RECORDED, *["students"] * bool(study.students)})
     groups, pyramid = chosen.param_groups(state), None
     fix_unlearned(state.synthetic, groups)

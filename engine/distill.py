@@ -180,7 +180,8 @@ class Distillation:
         shape = "pixels" if self.pyramid is None else f"layers of {[layer.shape[-1] for layer in self.pyramid.layers]}"
         bound = "" if self.bound is None else f" within {self.bound}"
         seen = "whole" if self.views is None else f"in {json.dumps(asdict(self.views))}"
-        return f"{shape}{bound}, {seen}, students {'summed' if self.every_student else 'drawn'}"
+        tiles = "" if (one := self.state.synthetic.tiles) == 1 else f" as mosaics of {one} x {one}"
+        return f"{shape}{bound}{tiles}, {seen}, students {'summed' if self.every_student else 'drawn'}"
 
     def _header(self) -> dict[str, str]:
         """Return the entries of a checkpoint's header that must agree with the run that loads it."""

@@ -19,7 +19,8 @@ from engine.tensors import finite_tensor
 def initial_file(study: Resolved, folder: Location) -> Location:
     """Return the file of a trial's initial pairs; its name changes with settings, experts, seed, code and libraries."""
     method = build.method(study)
-    drawn_by = json.dumps([asdict(method.init), method.num_pairs, method.epochs()[-1], versions()], sort_keys=True)
+    settings = [asdict(method.init), method.num_pairs, method.epochs()[-1], versions()]
+    drawn_by = json.dumps([*settings, *[study.method.tiles] * (study.method.tiles > 1)], sort_keys=True)
     return folder / f"{digest(study.experts_identity, code_digest(), drawn_by)}.safetensors"
 
 

@@ -62,6 +62,7 @@ def reworded(study: Resolved, setup: Setup, paths: Paths, synthetic: SyntheticSe
         similarity=synthetic.similarity,
         loss=synthetic.loss,
         captions=words,
+        tiles=synthetic.tiles,
     )
 
 

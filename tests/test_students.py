@@ -42,12 +42,13 @@ def two(paths: Paths) -> list[Sources]:
     return [tiny_sources(tiny_student(paths, train=train)) for train in ("frozen", "full")]
 
 
-def started(sources: list[Sources], *, further_texts: bool = False, **options: Any) -> Distillation:
+def started(sources: list[Sources], *, further_texts: bool = False, tiles: int = 1, **options: Any) -> Distillation:
     method = components.bind("method", "lors", {"num_pairs": 6, "inner_steps": 2})
     own, *further = sources
     images, texts = initial_tensors(method.init, seed_pairs(own), 6, named_generator(1, "init"))
     state = method.initial_state(images, texts, own, named_generator(1, "state"))
     state.synthetic.add_students([int(further_texts)] * len(further), [texts + 1] * further_texts)
+    state.synthetic.tiles = tiles
     optimiser = outer_optimiser(method.param_groups(state), RATES)
     return Distillation(method, state, optimiser, own, seed=1, ema=0.9, further=further, **options)
 
@@ -122,8 +123,28 @@ def test_a_checkpoint_of_other_views_is_refused(two: list[Sources], tmp_path: Pa
         started(two[:1]).load(tmp_path / "checkpoint")
 
 
-def test_ten_steps_equal_five_a_checkpoint_and_five_bitwise(two: list[Sources], tmp_path: Path) -> None:
-    whole, first, second = (started(two) for _ in range(3))
+def test_a_checkpoint_of_other_tiles_is_refused(two: list[Sources], tmp_path: Path) -> None:
+    run = started(two[:1], tiles=2)
+    run.save(tmp_path / "checkpoint")
+    with pytest.raises(
+        ValueError, match=r"with shown pixels as mosaics of 4 x 4, whole, .* found pixels as mosaics of 2"
+    ):
+        started(two[:1], tiles=4).load(tmp_path / "checkpoint")
+
+
+def test_a_step_moves_one_tile_of_each_mosaic(two: list[Sources]) -> None:
+    run = started(two[:1], tiles=2)
+    before = run.state.synthetic.images.detach().clone()
+    run.run(1)
+    moved = (run.state.synthetic.images.detach() != before).reshape(6, 3, 2, 4, 2, 4).any(dim=5).any(dim=3).any(dim=1)
+    assert moved.flatten(1).sum(dim=1).tolist() == [1] * 6
+    run.run(20)
+    assert (run.state.synthetic.images != before).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_ten_steps_equal_five_a_checkpoint_and_five_bitwise(two: list[Sources], tmp_path: Path, tiles: int) -> None:
+    whole, first, second = (started(two, tiles=tiles) for _ in range(3))
     whole.run(10)
     first.run(5)
     first.save(tmp_path / "checkpoint")
@@ -246,3 +267,24 @@ def test_a_study_of_two_students_has_experts_rates_and_validations_of_both(
     assert (
         f"recall {now.mean['mean_recall']:.1f}, {now.recovery:.1f} % of that of all pairs\n" in capsys.readouterr().out
     )
+
+
+def test_a_study_of_mosaics_is_scored_alike_as_a_file_and_as_a_folder(ray_local: None, tmp_path: Path) -> None:
+    words = ("method.tiles=2", "baselines.coresets=[]", "baselines.full_seeds=0")
+    job = tiny_job(tmp_path, *words, samples=1)
+    row = distill(job)[0]
+    best = load_set(job.folder / "synthetic_set.safetensors")
+    assert best.tiles == 2
+    (again,) = score_file(job, str(job.folder / "synthetic_set.safetensors"), local=True)
+    assert again.mean == row.mean
+    (tmp_path / "exported").mkdir()
+    write_folder(tmp_path / "exported", best)
+    (exported,) = score_file(job, str(tmp_path / "exported"), local=True)
+    assert exported.pairs == row.pairs
+    assert exported.learning_rate == pytest.approx(row.learning_rate)
+
+
+def test_a_side_that_tiles_do_not_divide_is_refused(tmp_path: Path) -> None:
+    told = "method.tiles is 3, expected a divisor of data.image_px, which is 8"
+    with pytest.raises(ValueError, match=told):
+        check_study(tiny_job(tmp_path, "method.tiles=3"))

@@ -126,8 +126,8 @@ def score_captions(specification: Specification, path: Location) -> Result:
     study, setup, synthetic = specification.study, specification.setup(), load_set(path)
     assert synthetic.captions is not None
     texts = captions_as_texts(study, setup, specification.paths, synthetic.captions)
-    images = prepare_set(setup.student, synthetic, setup.device).images
-    return _scored(specification, setup, TrainingSet(images, texts.to(setup.device)))
+    seen = prepare_set(setup.student, synthetic, setup.device)
+    return _scored(specification, setup, TrainingSet(seen.images, texts.to(setup.device), tiles=seen.tiles))
 
 
 def _scored(specification: Specification, setup: Setup, training: Any) -> Result:

@@ -76,7 +76,8 @@ class MethodChoice(Component):
     """The method: ``name`` is a file of ``engine/methods``; every method has the options below.
 
     ``images`` selects what is learned of each image: its pixels, or a pyramid of layers of 1, 2, 4 ... ``finest``
-    pixels a side (None: up to the image's). ``bound`` keeps every learned pixel that close to where it started.
+    pixels a side (None: up to the image's). ``bound`` keeps every learned pixel that close to where it started. With
+    ``tiles`` above 1 each image is a mosaic of that many tiles a side, of which a student sees one at a time, enlarged.
     ``views`` are random crops that the method sees in place of the whole images. ``students`` says whether an outer
     step is that of one of several students, drawn, or of all, summed.
     """
@@ -86,6 +87,7 @@ class MethodChoice(Component):
     images: Literal["pixels", "pyramid"] = "pixels"
     finest: Count | None = None
     bound: Positive | None = None
+    tiles: Count = 1
     views: Views | None = None
     students: Literal["drawn", "summed"] = "drawn"
 

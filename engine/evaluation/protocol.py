@@ -13,6 +13,7 @@ from engine.evaluation.student import StudentRecipe, TrainingSet, fresh_student,
 from engine.evaluation.together import fresh_students, train_as_one
 from engine.models.two_tower import TwoTower
 from engine.synthetic.set import SyntheticSet
+from engine.synthetic.tiles import tiles_of
 from engine.tensors import MODALITIES, Modality, Params
 
 SelectEpoch = Literal["last", "best_on_val", "best_on_test"]
@@ -59,14 +60,17 @@ class Scores:
 @torch.no_grad()
 def prepare_set(student: TwoTower, synthetic: SyntheticSet, device: torch.device, *, chunk: int = 128) -> TrainingSet:
     """Run the frozen image encoder on a synthetic set once."""
-    prepared = [student.image.prepare(part) for part in synthetic.images.detach().to(device).split(chunk)]
+    tiles = synthetic.tiles
+    images = tiles_of(synthetic.images.detach().to(device), tiles).flatten(0, 1)
+    prepared = torch.cat([student.image.prepare(part) for part in images.split(chunk)])
     similarity = synthetic.similarity()
     return TrainingSet(
-        images=torch.cat(prepared),
+        images=prepared if tiles == 1 else prepared.unflatten(0, (-1, tiles**2)),
         texts=synthetic.texts.detach().to(device),
         learning_rates=synthetic.learning_rates(),
         similarity=None if similarity is None else similarity.detach().to(device),
         loss=synthetic.loss,
+        tiles=tiles,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -22,7 +22,8 @@ from engine.tensors import MODALITIES, Modality, Params, sgd_groups
 class TrainingSet:
     """A small set to train students on: prepared images and texts, and what was learned with them.
 
-    ``learning_rates`` is None where none were learned, and ``similarity`` is None for the identity.
+    ``learning_rates`` is None where none were learned, and ``similarity`` is None for the identity. With ``tiles``
+    above 1, ``images`` has all tiles of each image, [n, tiles x tiles, ...], of which an epoch sees one.
     """
 
     images: Float[Tensor, "n ..."]
@@ -30,6 +31,13 @@ class TrainingSet:
     learning_rates: dict[Modality, float] | None = None
     similarity: Float[Tensor, "n n"] | None = None
     loss: LossName = "info_nce"
+    tiles: int = 1
+
+    def tiles_for(self, rows: Int64[Tensor, " b"], generator: torch.Generator) -> Int64[Tensor, " b"] | None:
+        """Draw the tile of each image of a batch; None where images are whole. ``generator`` lives on the CPU."""
+        if self.tiles == 1:
+            return None
+        return torch.randint(self.tiles**2, rows.shape, generator=generator).to(rows.device)
 
 
 def number_of_steps(pairs: int, recipe: StudentRecipe) -> int:
@@ -65,7 +73,9 @@ def train_student(
             entry["lr"] = learning_rates[modality] * rate_factor(recipe.schedule, step / total)
         rows = batches[step % steps_per_epoch]
         target = None if training.similarity is None else training.similarity[rows][:, rows]
-        images, texts = training.images[rows], training.texts[rows]
+        tiles = training.tiles_for(rows, generator)
+        images = training.images[rows] if tiles is None else training.images[rows, tiles]
+        texts = training.texts[rows]
         optimiser.zero_grad()
         student.loss(params, images, texts, similarity=target, loss=training.loss).backward()
         optimiser.step()

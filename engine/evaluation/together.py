@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from engine.evaluation.student import TrainingSet, number_of_steps
@@ -54,7 +55,7 @@ def fresh_students(
         rows = batches[step % steps_per_epoch]
         target = [] if training.similarity is None else [training.similarity[rows[:, :, None], rows[:, None, :]]]
         optimiser.zero_grad()
-        losses(params, training.images[rows], training.texts[rows], *target).sum().backward()
+        losses(params, _images(training, rows, orders), training.texts[rows], *target).sum().backward()
         optimiser.param_groups[0]["lr"] = rate_factor(recipe.schedule, step / total)
         for name, value in params.items():  # a student's own rate is a factor on its gradient
             assert value.grad is not None
@@ -65,6 +66,15 @@ def fresh_students(
                 {name: value[number].detach().clone() for name, value in params.items()}
                 for number in range(len(starts))
             ]
+
+
+def _images(
+    training: TrainingSet, rows: Int64[Tensor, "s b"], orders: Sequence[torch.Generator]
+) -> Float[Tensor, "s b ..."]:
+    """Return the images of each student's batch, of mosaics the tiles that its own generator draws."""
+    drawn = [training.tiles_for(one, order) for one, order in zip(rows, orders, strict=True)]
+    tiles = [one for one in drawn if one is not None]
+    return training.images[rows, torch.stack(tiles)] if tiles else training.images[rows]
 
 
 def _column(learning_rates: Sequence[dict[Modality, float]], modality: Modality, like: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from engine.results.audit import DRAWS, Audit, Group, Nearest, Recalls, Share, S
 from engine.rng import named_generator
 from engine.synthetic.folder import eight_bits
 from engine.synthetic.set import SyntheticSet
+from engine.synthetic.tiles import tiles_of
 from engine.tracking.time_lapse import small_webp
 
 SHOWN = 6
@@ -105,13 +106,18 @@ def _found(ranks: Sequence[str]) -> Float[np.ndarray, " t"]:
 
 
 def _nearest(synthetic: SyntheticSet, train: PairDataset, folder: Path) -> tuple[Nearest, list[Shown]]:
-    """Return the training image nearest to each image of a set by perceptual hashes, and the nearest pairs to see."""
-    images = np.ascontiguousarray(eight_bits(synthetic.images))
+    """Return the training image nearest to each image of a set by perceptual hashes, and the nearest pairs to see.
+
+    Of a mosaic each tile is compared, and the one counts that is nearest to a photo.
+    """
+    tiles = synthetic.tiles**2
+    images = np.ascontiguousarray(eight_bits(tiles_of(synthetic.images.detach(), synthetic.tiles).flatten(0, 1)))
     found = closest(perceptual_hashes(images, folder), perceptual_hashes(train.images, folder))
-    names, bits = [train.image_names[row] for row in found.row.tolist()], [int(one) for one in found.bits]
-    copies = []
+    nearest = [tiles * pair + int(one.argmin()) for pair, one in enumerate(np.reshape(found.bits, (-1, tiles)))]
+    rows, bits = ([int(side[row]) for row in nearest] for side in (found.row, found.bits))
+    names, copies = [train.image_names[row] for row in rows], []
     for pair in sorted(range(len(bits)), key=bits.__getitem__)[:SHOWN]:
-        shown = {"learned": _webp(images[pair]), "nearest photo": _webp(train.images[found.row[pair]])}
+        shown = {"learned": _webp(images[nearest[pair]]), "nearest photo": _webp(train.images[rows[pair]])}
         copies.append(Shown(images=shown, text=f"pair {pair + 1}, {names[pair]}: {bits[pair]} of 256 bits differ"))
     return Nearest(names=names, bits=bits, alike=ALIKE), copies
 

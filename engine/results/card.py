@@ -81,6 +81,11 @@ def _files(synthetic: SyntheticSet, tar: bool) -> str:
         f"`{TENSORS}`: `text_embedding` ({shape}), the learned texts in the order of the images; {square}",
         f"`{DESCRIPTION}`: the loss ({synthetic.loss}), the student's learned rates ({rates}), and the configuration",
     ]
+    if (side := synthetic.tiles) > 1:
+        lines.append(
+            f"Each image is a mosaic of {side} x {side} tiles. In each epoch a student sees a random one, enlarged "
+            "to the size of the whole image by bicubic interpolation; its text is that of all of them"
+        )
     outside = float(((synthetic.images < 0) | (synthetic.images > 1)).float().mean()) * 100
     return (
         "".join(f"* {line}.\n" for line in lines)

@@ -75,13 +75,13 @@ def pair_map(model: TwoTower, params: Params, real: PreparedPairs, synthetic: Sy
 
 
 def _embedded(model: TwoTower, params: Params, pairs: TrainingSet) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
-    """Return the embeddings of images and of texts, each of length 1, in float64."""
-    sides = ((model.image, pairs.images), (model.text, pairs.texts))
+    """Return the embeddings of images (of mosaics the mean of their tiles') and of texts, of length 1, in float64."""
+    whole = pairs.images if pairs.tiles == 1 else pairs.images.flatten(0, 1)
     images, texts = (
         normalize(torch.cat([tower.apply(params, part) for part in inputs.split(128)]).double().cpu(), dim=-1)
-        for tower, inputs in sides
+        for tower, inputs in ((model.image, whole), (model.text, pairs.texts))
     )
-    return images, texts
+    return images if pairs.tiles == 1 else normalize(images.unflatten(0, (-1, pairs.tiles**2)).mean(1), dim=-1), texts
 
 
 def _places(places: Float[Tensor, "n 2"]) -> list[Place]:

@@ -58,6 +58,17 @@ def checked_text_of(path: Location, text_of: Any) -> list[int]:
     return text_of
 
 
+def checked_tiles(path: Location, tiles: Any) -> int:
+    """Return the number of tiles a side of each image.
+
+    Raises:
+        ValueError: it is no whole number above 0.
+    """
+    if type(tiles) is not int or tiles < 1:
+        raise ValueError(f"{path}: tiles is {shown(tiles)}, expected a whole number above 0.")
+    return tiles
+
+
 def check_students(path: Location, metadata: Mapping[str, Any], there: int) -> None:
     """Check that a set has the learning rates of each further student that its metadata name.
 

@@ -26,7 +26,14 @@ from engine.io.files import digest, parsed, read_json, write_json
 from engine.io.paths import without_folders
 from engine.io.sentences import shown
 from engine.io.storage import Location, read_whole
-from engine.synthetic.described import check_students, check_version, checked_loss, checked_metadata, checked_text_of
+from engine.synthetic.described import (
+    check_students,
+    check_version,
+    checked_loss,
+    checked_metadata,
+    checked_text_of,
+    checked_tiles,
+)
 from engine.synthetic.set import SyntheticSet
 from engine.synthetic.similarity import Identity, similarity_of
 from engine.tensors import MODALITIES, Modality, finite_tensor
@@ -70,6 +77,7 @@ def write_folder(folder: Path, synthetic: SyntheticSet, *, tar: bool = False) ->
         "learning_rates": synthetic.learning_rates(),
         "students": [synthetic.of_student(k + 1).learning_rates() for k in range(len(synthetic.students))],
         **({"text_of": list(synthetic.text_of)} if synthetic.spaces else {}),
+        **({"tiles": synthetic.tiles} if synthetic.tiles > 1 else {}),
         "metadata": without_folders(synthetic.metadata),
     }
     write_json(folder / DESCRIPTION, described)
@@ -152,6 +160,10 @@ def read_folder(folder: Location) -> SyntheticSet:
     if not isinstance(further, list):
         raise ValueError(f"{folder / DESCRIPTION}: students is {shown(further)}, expected a list of learning rates.")
     text_of = checked_text_of(folder / DESCRIPTION, described.get("text_of", [0] * len(further)))
+    tiles = checked_tiles(folder / DESCRIPTION, described.get("tiles", 1))
+    if any(side % tiles for side in images[0].shape[1:]):
+        size = list(images[0].shape[1:])
+        raise ValueError(f"{folder / DESCRIPTION}: tiles is {tiles}, expected a divisor of {size}, the images' pixels.")
     if len(text_of) != len(further):
         raise ValueError(f"{folder / DESCRIPTION}: text_of is {text_of}, expected a number for each of students.")
     synthetic = SyntheticSet(
@@ -162,6 +174,7 @@ def read_folder(folder: Location) -> SyntheticSet:
         similarity=Identity() if matrix is None else similarity_of({"matrix": matrix}),
         loss=checked_loss(folder / DESCRIPTION, described.get("loss")),
         captions=[pair.caption for pair in pairs],
+        tiles=tiles,
     ).add_students(text_of, others)
     for number, given in enumerate(further):
         rates = _rates(folder / DESCRIPTION, f"students.{number}", given)

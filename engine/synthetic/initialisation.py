@@ -16,6 +16,7 @@ from engine.determinism import one_thread
 from engine.experts.trajectory import ExpertSource
 from engine.models.two_tower import TwoTower
 from engine.rng import draw_seed
+from engine.synthetic.tiles import mosaics
 
 Start = Literal["real", "kmeans", "noise"]
 Rows = Float[Tensor, "m f"] | Iterable[Float[Tensor, "b f"]]
@@ -73,13 +74,12 @@ def random_pairs(dataset: PairDataset, num_pairs: int, generator: torch.Generato
 
 
 def central_pairs(
-    features: Rows, caption_image: Int64[np.ndarray, " m"], num_pairs: int, generator: torch.Generator
+    features: Rows, caption_image: Int64[np.ndarray, " m"], num_pairs: int, generator: torch.Generator, *, each: int = 1
 ) -> Int64[Tensor, " n"]:
-    """Return, for each of ``num_pairs`` k-means clusters of ``features``, the nearest pair of an image not yet taken.
+    """Return the ``each`` pairs nearest to each of ``num_pairs`` k-means centres, as ``nearest_pairs`` does.
 
-    Images repeat only where there are fewer of them than pairs. Features of more than 512 MiB and 256
-    dimensions (COCO's) are projected to 256 by a Gaussian matrix, which keeps distances up to about 10 %: memory is
-    then bounded by 1 KiB per pair.
+    Features of more than 512 MiB and 256 dimensions (COCO's) are projected to 256 by a Gaussian matrix, which keeps
+    distances up to about 10 %: memory is then bounded by 1 KiB per pair.
 
     References:
         The initialisation of MDM (arXiv 2605.23482) and AMD: k-means on joint features, nearest real pair.
@@ -92,9 +92,23 @@ def central_pairs(
     )
     with one_thread():
         centres = torch.from_numpy(kmeans.fit(values.numpy()).cluster_centers_).float()
+    return nearest_pairs(centres, values, caption_image, each=each)
+
+
+def nearest_pairs(
+    centres: Float[Tensor, "n f"],
+    values: Float[Tensor, "m f"],
+    caption_image: Int64[np.ndarray, " m"],
+    *,
+    each: int = 1,
+) -> Int64[Tensor, " p"]:
+    """Return the pair nearest to each centre among those of images not yet taken, then a second for each, and so on.
+
+    Images repeat only where there are fewer of them than pairs.
+    """
     images, taken = torch.from_numpy(caption_image), torch.zeros(len(values), dtype=torch.bool)
     chosen: list[int] = []
-    for distances in (row for part in centres.split(16) for row in torch.cdist(part, values)):
+    for distances in (row for part in centres.repeat(each, 1).split(16) for row in torch.cdist(part, values)):
         excluded = taken
         if taken.all():  # every image has been taken once
             excluded = torch.zeros_like(taken)
@@ -105,10 +119,12 @@ def central_pairs(
 
 
 def _projected(features: Rows, length: int, generator: torch.Generator) -> Float[Tensor, "m k"]:
-    """Return features as one float32 tensor, projected where they are large."""
+    """Return features as one float32 tensor, projected where they are large; such a tensor is returned as it is."""
+    if isinstance(features, Tensor) and features.dtype == torch.float32 and not _is_large(length, features.shape[1]):
+        return features
     values, directions, end = torch.empty(0), torch.empty(0), 0
     for rows in features.split(8192) if isinstance(features, Tensor) else features:
-        if end == 0 and rows.shape[1] > MAX_DIMS and length * rows.shape[1] > MAX_NUMBERS:
+        if end == 0 and _is_large(length, rows.shape[1]):
             directions = torch.randn(rows.shape[1], MAX_DIMS, generator=generator) / MAX_DIMS**0.5
         rows = rows.float() @ directions if len(directions) else rows.float()
         if end == 0:
@@ -119,22 +135,41 @@ def _projected(features: Rows, length: int, generator: torch.Generator) -> Float
     return values
 
 
+def _is_large(length: int, dims: int) -> bool:
+    return dims > MAX_DIMS and length * dims > MAX_NUMBERS
+
+
 def initial_tensors(
-    init: Init, seeds: SeedPairs, num_pairs: int, generator: torch.Generator
+    init: Init, seeds: SeedPairs, num_pairs: int, generator: torch.Generator, *, tiles: int = 1
 ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n *d"]]:
     """Draw the initial images in [0, 1] and the initial prepared texts of a synthetic set of ``num_pairs``.
 
+    With ``tiles`` above 1 an image is a mosaic of as many photos as it has tiles: of ``kmeans`` those nearest to its
+    centre, of ``real`` its own and those whose pairs are nearest to its pair.
+
     Raises:
-        ValueError: the data has fewer pairs.
+        ValueError: the data has fewer pairs, or fewer photos than the mosaics need.
     """
-    if num_pairs > len(seeds.dataset):
-        raise ValueError(f"method.num_pairs: {num_pairs} pairs were asked for, but the data has {len(seeds.dataset)}.")
-    pairs = {"real": random_pairs(seeds.dataset, num_pairs, generator)}
+    owners, each = seeds.dataset.caption_image, 1 if init.image == "noise" else tiles**2
+    if num_pairs > len(owners):
+        raise ValueError(f"method.num_pairs: {num_pairs} pairs were asked for, but the data has {len(owners)}.")
+    if each > 1 and num_pairs * each > (photos := len(np.unique(owners))):
+        raise ValueError(
+            f"method.tiles is {tiles}: {num_pairs} mosaics need {num_pairs * each} photos, but the data has {photos}."
+        )
+    values, pairs = torch.empty(0), {"real": random_pairs(seeds.dataset, num_pairs, generator)}
+    if "kmeans" in (init.image, init.text) or each > 1:
+        values = _projected(seeds.joint_features(), len(owners), generator)
     if "kmeans" in (init.image, init.text):
-        pairs["kmeans"] = central_pairs(seeds.joint_features(), seeds.dataset.caption_image, num_pairs, generator)
+        times = each if init.image == "kmeans" else 1
+        pairs["kmeans"] = central_pairs(values, owners, num_pairs, generator, each=times)
+    elif each > 1:
+        pairs["real"] = nearest_pairs(values[pairs["real"]], values, owners, each=each)
     images = _noise_images(seeds, num_pairs, generator) if init.image == "noise" else _images(seeds, pairs[init.image])
+    if each > 1:  # the first pair of each, then the second
+        images = mosaics(images.unflatten(0, (each, num_pairs)).transpose(0, 1), tiles)
     texts = _noise_texts(seeds, num_pairs, generator) if init.text == "noise" else _texts(seeds, pairs[init.text])
-    return images, texts
+    return images, texts[:num_pairs]
 
 
 def _images(seeds: SeedPairs, pairs: Int64[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:

@@ -17,8 +17,16 @@ from engine.io.files import atomic_path
 from engine.io.sentences import shown
 from engine.io.storage import Location, as_file, location
 from engine.losses.contrastive import LossName
-from engine.synthetic.described import check_students, check_version, checked_loss, checked_metadata, checked_text_of
+from engine.synthetic.described import (
+    check_students,
+    check_version,
+    checked_loss,
+    checked_metadata,
+    checked_text_of,
+    checked_tiles,
+)
 from engine.synthetic.similarity import Identity, similarity_of
+from engine.synthetic.tiles import check_tiles
 from engine.tensors import MODALITIES, Modality, check_finite, finite_tensor
 
 FORMAT_VERSION = 1
@@ -42,7 +50,8 @@ class SyntheticSet(nn.Module):
     modality, so that these stay positive; ``students`` has those of each further student that the set is learned for.
     ``spaces`` are the pairs' texts for other text encoders, and ``text_of`` says which texts each further student
     reads: 0 for ``texts``, k for the k-th of ``spaces``. ``captions`` are the real captions nearest to the texts; None
-    where they were not looked up. ``metadata`` holds plain JSON values (the sections of the study, seed).
+    where they were not looked up. With ``tiles`` above 1 each image is a mosaic of that many tiles a side, of which a
+    student sees one at a time, enlarged. ``metadata`` holds plain JSON values (the sections of the study, seed).
     """
 
     similarity: nn.Module
@@ -57,12 +66,15 @@ class SyntheticSet(nn.Module):
         similarity: nn.Module | None = None,
         loss: LossName = "info_nce",
         captions: Sequence[str] | None = None,
+        tiles: int = 1,
     ) -> None:
         super().__init__()
         if len(images) != len(texts):
             raise ValueError(f"a synthetic set needs as many texts as images, but got {len(texts)} and {len(images)}.")
         if captions is not None and len(captions) != len(images):
             raise ValueError(f"a synthetic set of {len(images)} pairs has {len(captions)} captions.")
+        check_tiles(tiles, images)
+        self.tiles = tiles
         self.images = nn.Parameter(images.detach().clone())
         self.texts = nn.Parameter(texts.detach().clone())
         self.log_rates = nn.ParameterDict(
@@ -150,6 +162,7 @@ class SyntheticSet(nn.Module):
         header = {"format_version": str(FORMAT_VERSION), "loss": self.loss, "metadata": metadata}
         header |= {} if self.captions is None else {"captions": json.dumps(self.captions)}
         header |= {"text_of": json.dumps(self.text_of)} if self.spaces else {}
+        header |= {"tiles": str(self.tiles)} if self.tiles > 1 else {}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata=header)
 
@@ -186,7 +199,7 @@ def load_set(path: Location | str) -> SyntheticSet:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: expected a synthetic set in safetensors, but {error}.") from error
-    loss, metadata, captions, text_of = _described(path, header)
+    described, text_of = _described(path, header)
     tensors = _shaped(path, tensors)
     spaces = [tensors[f"spaces.{number}"] for number in range(_number(_SPACE, tensors))]
     try:
@@ -194,24 +207,22 @@ def load_set(path: Location | str) -> SyntheticSet:
         learned = {name.removeprefix(_SIMILARITY): tensors[name] for name in similar}
         rates, similarity = dict.fromkeys(MODALITIES, 1.0), similarity_of(learned)
         synthetic = SyntheticSet(
-            tensors["images"], tensors["texts"], rates, metadata, similarity=similarity, loss=loss, captions=captions
+            tensors["images"], tensors["texts"], rates, similarity=similarity, **described
         ).add_students(text_of or [0] * _number(_STUDENT, tensors), spaces)
         synthetic.load_state_dict(tensors)  # the learning rates too, bitwise
         synthetic.check()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"{path}: its tensors make no synthetic set: {reason}.") from error
-    check_students(path, metadata, len(synthetic.students))
+    check_students(path, synthetic.metadata, len(synthetic.students))
     return synthetic
 
 
-def _described(
-    path: Location, header: Mapping[str, str]
-) -> tuple[LossName, dict[str, Any], list[str] | None, list[int]]:
-    """Return the loss, the metadata, the captions and the texts of further students in the header of a set's file."""
+def _described(path: Location, header: Mapping[str, str]) -> tuple[dict[str, Any], list[int]]:
+    """Return the options of a set in the header of its file, and the texts that further students read."""
     check_version(path, header.get("format_version"), str(FORMAT_VERSION))
     parsed: dict[str, Any] = {}
-    for key in ("metadata", "captions", "text_of"):
+    for key in ("metadata", "captions", "text_of", "tiles"):
         try:
             parsed[key] = json.loads(header[key]) if key in header else None
         except (ValueError, RecursionError) as error:
@@ -221,7 +232,9 @@ def _described(
         raise ValueError(f"{path}: expected captions that are a list of texts, found {shown(captions)}.")
     metadata = checked_metadata(path, parsed["metadata"] if "metadata" in header else {})
     loss = checked_loss(path, header.get("loss", "info_nce"))
-    return loss, metadata, captions, checked_text_of(path, parsed["text_of"] or [])
+    tiles = checked_tiles(path, parsed["tiles"] if "tiles" in header else 1)
+    options = {"loss": loss, "metadata": metadata, "captions": captions, "tiles": tiles}
+    return options, checked_text_of(path, parsed["text_of"] or [])
 
 
 def _number(kind: re.Pattern[str], names: Iterable[str]) -> int:

@@ -1,4 +1,4 @@
-"""The images that a method sees of a set: learned as pixels or as a pyramid, whole or in random views."""
+"""The images that a method sees of a set: learned as pixels or as a pyramid, whole, in tiles or in random views."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from engine.recipes import Views
 from engine.synthetic.pyramid import bilinear
 from engine.synthetic.set import SyntheticSet, with_part
+from engine.synthetic.tiles import drawn_tiles
 
 WithSet = TypeVar("WithSet", bound=nn.Module)
 
@@ -26,12 +27,17 @@ def with_images(state: WithSet, images: Float[Tensor, "n 3 h w"]) -> WithSet:
 def shown(state: WithSet, views: Views | None, generator: Generator) -> Iterator[WithSet]:
     """Give ``state`` with views of its set's images, and add the gradient of what was seen to that of the images.
 
-    Without views it is given as it is.
+    Of mosaics, one tile of each image is seen; without views and mosaics, ``state`` is given as it is.
     """
-    if views is None:
+    synthetic: SyntheticSet = state.synthetic  # type: ignore[assignment]
+    if views is None and synthetic.tiles == 1:
         yield state
         return
-    seen = random_views(state.synthetic.images, views, generator)  # type: ignore[union-attr, arg-type]
+    seen: Tensor = synthetic.images
+    if synthetic.tiles > 1:
+        seen = drawn_tiles(seen, synthetic.tiles, generator)
+    if views is not None:
+        seen = random_views(seen, views, generator)
     given = with_images(state, seen)
     yield given
     gradient = given.synthetic.images.grad  # type: ignore[union-attr]

@@ -169,9 +169,9 @@ def test_equal_trials_draw_their_initial_pairs_once_and_a_restored_one_draws_non
     drawn: list[int] = []
     draw = initialisation.central_pairs
 
-    def counted(features: torch.Tensor, caption_image: Any, num_pairs: int, generator: torch.Generator) -> torch.Tensor:
+    def counted(features: Any, caption_image: Any, num_pairs: int, generator: Any, **options: Any) -> torch.Tensor:
         drawn.append(num_pairs)
-        return draw(features, caption_image, num_pairs, generator)
+        return draw(features, caption_image, num_pairs, generator, **options)
 
     monkeypatch.setattr(initialisation, "central_pairs", counted)
     first = trial(finished, tmp_path, {"method.init": KMEANS})

@@ -41,7 +41,7 @@ TOP = (
 )
 METHOD = (
     "bound, distance, finest, gradient, images, init, inner_batch, inner_lr, inner_steps, inner_temperature, learn, "
-    "max_start, name, num_pairs, real_batch, real_weight, shortcut, span, students, text_max_start, views"
+    "max_start, name, num_pairs, real_batch, real_weight, shortcut, span, students, text_max_start, tiles, views"
 )
 EIGHTS = "{int: [8, 9], default: 8}"
 SHARED = "experts.count or a key inside of method or optimiser: all trials share data, student, experts and protocol"

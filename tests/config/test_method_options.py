@@ -17,6 +17,7 @@ BAD = {
     "method.views={noise: -1}": r"method\.views\.noise is -1",
     "method.views={turn: 1}": r"method\.views\.turn",
     "method.finest=8": r"method\.finest is 8, expected null, since images is pixels",
+    "method.tiles=0": r"method\.tiles is 0, expected .*1",
     "method.images=waves": r"method\.images is 'waves', expected .*pixels.*pyramid",
     "method.bound=0": r"method\.bound is 0",
     "method.students=summed": r"method\.students is 'summed', expected drawn, since students names no further student",
@@ -32,10 +33,13 @@ def test_what_does_not_fit_is_one_sentence(given: str, told: str) -> None:
 
 def test_options_at_their_defaults_change_no_identity() -> None:
     plain = resolve(load(SPACE))
-    given = resolve(load(SPACE, ["method.images=pixels", "method.students=drawn", "method.views=null"]))
+    given = resolve(
+        load(SPACE, ["method.images=pixels", "method.students=drawn", "method.views=null", "method.tiles=1"])
+    )
     assert given.identity == plain.identity
     assert "views" not in json.dumps(plain.model_dump(mode="json"))
     assert resolve(load(SPACE, ["method.bound=0.1"])).identity != plain.identity
+    assert resolve(load(SPACE, ["method.tiles=2"])).identity != plain.identity
 
 
 def test_options_go_through_a_file_and_back() -> None:

@@ -64,6 +64,7 @@ MORE = {
     "warm-up": "name: through_training, warmup_steps: 3, inner_steps: 2, similarity: {kind: full}, loss: wbce",
     "pyramid, views": "name: bi_trajectory, inner_steps: 2, images: pyramid, finest: 8, "
     "views: {count: 2, crop: [0.5, 0.9], noise: 0.05}",
+    "mosaics, pyramid": "name: lors, inner_steps: 2, tiles: 2, images: pyramid, init: {image: kmeans, text: kmeans}",
     "views of mdm": "name: mdm, max_epoch: 2, bound: 0.1, views: {crop: [0.5, 1.0]}",
     "covmatch reset": "name: covmatch, reset_every: 1, init: {image: kmeans, text: noise}",
 }
@@ -114,7 +115,7 @@ def steps() -> Iterator[Row]:
         words = ("precision=bf16", f"method={{name: {method}, num_pairs: 8{short}}}")
         yield Row(f"bf16, {method}", SCOPES[scope], words, True)
     for name, options in MORE.items():
-        usual = name in ("init kmeans", "real pairs", "pyramid, views")
+        usual = name in ("init kmeans", "real pairs", "pyramid, views", "mosaics, pyramid")
         yield Row(name, SCOPES["full"], (f"method={{num_pairs: 8, {options}}}",), usual)
     plain, both = "method={name: bi_trajectory, num_pairs: 8, inner_steps: 2}", SCOPES["both full"]
     augmented = (

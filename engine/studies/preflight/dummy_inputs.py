@@ -96,10 +96,11 @@ def dummy_run(study: Resolved, setup: Setup, *further: Setup) -> Distillation:
 
 
 def with_method(study: Resolved, *, num_pairs: int, **options: Any) -> Resolved:
-    """Return the study with other options of its method, and a set that starts from real pairs.
+    """Return the study with other options of its method, and a set that starts from real pairs, or mosaics of noise.
 
-    Cluster centres have the same shapes and take long to find.
+    Cluster centres, and photos that are alike, have the same shapes and take long to find.
     """
-    start = {"init": {"image": "real", "text": "real"}} if "init" in study.method.options else {}
+    image = "real" if study.method.tiles == 1 else "noise"
+    start = {"init": {"image": image, "text": "real"}} if "init" in study.method.options else {}
     method = study.method.model_copy(update={"num_pairs": num_pairs, **start, **options})
     return study.model_copy(update={"method": method})
