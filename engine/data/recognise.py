@@ -19,7 +19,8 @@ from engine.io.sentences import counted, listed, shown
 class Recognised:
     """A data set found in a folder: ``data.name`` and further options, and its size by split.
 
-    ``left_out`` says what of the folder is not in the data set, or was mended, and why.
+    ``left_out`` says what of the folder is not in the data set, or was mended, and why. ``not_latin`` are captions most
+    letters of which are of another script.
     """
 
     root: Path
@@ -29,6 +30,7 @@ class Recognised:
     captions: Mapping[str, int]
     left_out: tuple[str, ...]
     divided: str
+    not_latin: int = 0
 
     def line(self) -> str:
         """Return all of it in one line."""
@@ -41,6 +43,9 @@ class Recognised:
             f"({splits}{how}); {what}: {'; '.join(self.left_out) or 'nothing'}"
         )
 
+
+LATIN_ENDS = "\u0250"
+"""The letter after those of European languages in Latin script."""
 
 TABLES = (".csv", ".jsonl", ".parquet")
 """Suffixes of tables of images and captions."""
@@ -86,7 +91,16 @@ def recognise(root: Path, captions: Path | None = None, **options: Any) -> Recog
         captions={split: size.pairs for split, size in sizes.items()},
         left_out=(*annotation.left_out, *(counted(names, what) for what, names in others.items() if names)),
         divided=annotation.divided,
+        not_latin=sum(is_not_latin(one) for split in annotation.splits.values() for of in split.values() for one in of),
     )
+
+
+def is_not_latin(caption: str) -> bool:
+    """Return whether most letters of a caption are of another script than Latin."""
+    if caption.isascii():
+        return False
+    letters = [letter for letter in caption if letter.isalpha()]
+    return sum(letter >= LATIN_ENDS for letter in letters) > len(letters) / 2
 
 
 def _only_way(root: Path, captions: Path | None) -> tuple[str, dict[str, Any]]:

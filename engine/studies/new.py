@@ -89,7 +89,12 @@ def write_study(
     _write(path, "\n".join(lines) + "\n")
     absent = [f"{key} encoder: {tower.origin}" for key, tower in towers.items() if not tower.here]
     few = f"With {photos} training photos, chosen pairs may train as well as learned ones; compare the coresets."
-    return path, [data.line(), *absent, *([few] if photos < WORTH_LEARNING else [])]
+    script = (
+        f"{data.not_latin:,} of {sum(data.captions.values()):,} captions are not in Latin script, and the text encoder "
+        "was trained on English; name one of your language as student.text.model."
+    )
+    advice = [few] * (photos < WORTH_LEARNING) + [script] * (data.not_latin > 0)
+    return path, [data.line(), *absent, *advice]
 
 
 def own_file(name: str) -> Path:

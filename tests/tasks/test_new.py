@@ -198,3 +198,18 @@ def test_a_dry_run_says_that_the_data_are_too_few(capsys: pytest.CaptureFixture[
 def test_the_template_is_part_of_the_package() -> None:
     listed = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     assert f'"studies/{TEMPLATE.name}"' in listed
+
+
+def test_captions_of_another_script_are_counted(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    table = photos(here / "own", 60) / "captions.csv"
+    text = (
+        table.read_text(encoding="utf-8")
+        .replace("photo 0003.png", "一只棕色的狗在跑")
+        .replace("photo 0004.png", "žluťoučký kůň")
+    )
+    table.write_text(text.replace("photo 0005.png", "Собака бежит по траве (dog)"), encoding="utf-8")
+    assert run("mine", "--data", "own") == 0
+    assert (
+        "2 of 60 captions are not in Latin script, and the text encoder was trained on English; name one of your "
+        "language as student.text.model.\n"
+    ) in capsys.readouterr().out
