@@ -56,6 +56,8 @@ def test_every_student_is_counted(tmp_path: Path) -> None:
     one, two = Costs(outer_step=1.0, expert_batch=2.0), Costs(outer_step=3.0, expert_batch=4.0)
     parts = add_up(job, [one, two], SIZES)
     assert parts.trials == 60 * 2, "an outer step is that of one student, drawn"
+    summed = tiny_job(tmp_path / "runs", *WORDS, OTHER, "method.students=summed")
+    assert add_up(summed, [one, two], SIZES).trials == 60 * (1 + 3), "an outer step is that of every student"
     assert parts.experts == 3 * 4 * 10 * (2 + 4)
     alone, both = counted(tmp_path, student_step=1.0), counted(tmp_path, OTHER, student_step=1.0)
     assert both.trials == pytest.approx(2 * alone.trials), "validations"

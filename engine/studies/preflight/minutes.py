@@ -77,7 +77,8 @@ def _trial(study: Resolved, costs: Sequence[Costs], sizes: Mapping[str, Size]) -
     budget, pairs = study.budget, study.method.num_pairs
     looks = _points(study) + 1
     validated = sum(_student(study, pairs, one) + looks * _seen(sizes["val"], one) for one in costs)
-    steps = budget.outer_steps * fmean(one.outer_step for one in costs)
+    each = [one.outer_step for one in costs]
+    steps = budget.outer_steps * (sum(each) if study.method.students == "summed" else fmean(each))
     return steps + math.ceil(budget.outer_steps / budget.evaluate_every) * validated
 
 
