@@ -45,8 +45,8 @@ class OtherStudent(Strict):
 class Comparison(Strict):
     """A table: its lines, and the ``space`` with the changes ``set`` that all lines, coresets and full data share.
 
-    ``transfer`` scores the first set of each of ``transfer_lines`` (None: of the first line) with other students, each
-    beside random pairs and all pairs. ``published`` rows are printed below the table.
+    ``transfer`` scores the sets of each of ``transfer_lines`` (None: of the first line), at the first of its budgets,
+    with other students, each beside random pairs and all pairs. ``published`` rows are printed below the table.
     """
 
     note: str = ""

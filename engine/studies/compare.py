@@ -44,10 +44,17 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     random = named_generator(baselines.study.seed, "ratio")
     rows = [with_ratio(row, real, random) if row.name == first.line.name else row for row in rows]
     sets = {name: next(job for entry, job in jobs if entry.line.name == name) for name in comparison.transferred()}
-    files = {name: job.folder / BEST_SET for name, job in sets.items()}
+    files = {
+        name: [
+            job.folder / BEST_SET
+            for entry, job in jobs
+            if (entry.line.name, entry.pairs) == (name, first_of.study.method.num_pairs)
+        ]
+        for name, first_of in sets.items()
+    }
     others: list[tuple[Job, list[Row]]] = []
     for other, study in transfer_studies(comparison, overrides):
-        echo(f"the first sets of {', '.join(sets)} with {other.name}")
+        echo(f"the sets of {', '.join(sets)} with {other.name}")
         job = make_job(stem, study)
         others.append((job, rows_of_student(other.name, job, files, local=local)))
     rows = [with_students(row, sets[row.name], others) if row.name in sets else row for row in rows]

@@ -19,7 +19,7 @@ from engine.results.files import REPORT, STUDENTS, read_students, write_students
 from engine.results.history import BEST_SET
 from engine.results.render import render_text
 from engine.results.row import OWN, Row
-from engine.results.statistics import with_recovery
+from engine.results.statistics import replicated, with_recovery
 from engine.rewording import learned_for, reworded
 from engine.studies.baselines import make_scorer, score_row, set_name
 from engine.studies.coresets import coreset_rows
@@ -60,7 +60,7 @@ def score_file(
         for one in jobs.values():
             fitting_set(one, file)
         own = file == job.folder / BEST_SET
-        sets = {set_name(job.name if own else file.stem): file}
+        sets = {set_name(job.name if own else file.stem): [file]}
         rows = [row for name, one in jobs.items() for row in rows_of_student(name, one, sets, local=local)]
     else:
         rows = [set_row(job, file, file.stem, local=local, classes=known)]
@@ -76,13 +76,17 @@ def score_file(
     return rows
 
 
-def rows_of_student(student: str, job: Job, sets: Mapping[str, Location], *, local: bool) -> list[Row]:
-    """Return rows of sets by their names, of random pairs and of all pairs with the student that each row names."""
+def rows_of_student(student: str, job: Job, sets: Mapping[str, Sequence[Location]], *, local: bool) -> list[Row]:
+    """Return rows of sets by their names, of random pairs and of all pairs with the student that each row names.
+
+    Several sets of one name, of as many distillations, are one row.
+    """
     own = []
-    for name, file in sets.items():
-        row, unseen = set_row(job, file, name, local=local), _unseen(load_set(file), job)
+    for name, files in sets.items():
+        found, unseen = [set_row(job, file, name, local=local) for file in files], _unseen(load_set(files[0]), job)
+        row = replicated(name, found)
         said = [] if student == OWN else [described(job.study.student, unseen=unseen)]
-        own.append(replace(row, unseen=unseen, note="; ".join([*said, *([row.note] if row.note else [])])))
+        own.append(replace(row, unseen=unseen, note="; ".join(filter(None, [*said, found[0].note, row.note]))))
     rows = with_recovery([*own, *coreset_rows(job, local=local)])
     return [replace(row, name=f"{row.name}, {student}", student=student) for row in rows]
 

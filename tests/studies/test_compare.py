@@ -72,7 +72,12 @@ def test_one_command_gives_one_table_and_others_only_read_its_studies(
         ("all pairs, other towers", 300),
     ]
     assert rows[7].note.startswith("an unseen student: image convnet width 4 ")
-    assert rows[7].note.endswith("; its texts are mapped linearly from the text encoder that they were learned with")
+    mapped = (
+        "; its texts are mapped linearly from the text encoder that they were learned with; mean of 2 distillations"
+    )
+    assert mapped in rows[7].note
+    assert [len(students) for students in rows[7].by_student["TR1"]] == [rows[7].seeds] * 2
+    assert "distillations" not in rows[8].note
     exact, largest = rows[2], rows[4]
     assert exact.note.startswith("mean of 2 distillations")
     divisible = min(largest.mean["TR1"], exact.mean["TR1"]) > 0  # one test image is five percent
