@@ -163,7 +163,7 @@ def initial_tensors(
     if "kmeans" in (init.image, init.text):
         times = each if init.image == "kmeans" else 1
         pairs["kmeans"] = central_pairs(values, owners, num_pairs, generator, each=times)
-    elif each > 1:
+    if each > 1 and init.image == "real":
         pairs["real"] = nearest_pairs(values[pairs["real"]], values, owners, each=each)
     images = _noise_images(seeds, num_pairs, generator) if init.image == "noise" else _images(seeds, pairs[init.image])
     if each > 1:  # the first pair of each, then the second

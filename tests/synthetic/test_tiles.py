@@ -86,6 +86,23 @@ def test_a_mosaic_starts_from_photos_alike(start: Start) -> None:
     assert torch.equal(plain[1], said)
 
 
+def test_every_start_of_images_and_texts_makes_mosaics() -> None:
+    names = tuple(map(str, range(24)))
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 8, 8), dtype=np.uint8)
+    features = torch.rand(24, 5, generator=named_generator(0, "features"))
+    seeds = SeedPairs(PairDataset(pixels, names, names, np.arange(24)), features.numpy(), lambda: features)
+    starts: tuple[Start, ...] = ("real", "kmeans", "noise")
+    for image in starts:
+        for text in starts:
+            drawn = [
+                initial_tensors(Init(image=image, text=text), seeds, 5, named_generator(1, "init"), tiles=tiles)
+                for tiles in (1, 2)
+            ]
+            assert [one.shape for one in drawn[1]] == [(5, 3, 8, 8), (5, 5)]
+            same = drawn[0][1] if text != "noise" else drawn[1][1]
+            assert torch.equal(drawn[1][1], same), (image, text)
+
+
 def test_more_mosaics_than_photos_are_refused() -> None:
     names = tuple(map(str, range(10)))
     data = PairDataset(np.zeros((10, 3, 8, 8), dtype=np.uint8), names, names, np.arange(10))
