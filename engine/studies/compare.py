@@ -43,21 +43,14 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     rows = with_recovery(sorted(rows, key=lambda row: (row.full, row.pairs)))
     random = named_generator(baselines.study.seed, "ratio")
     rows = [with_ratio(row, real, random) if row.name == first.line.name else row for row in rows]
-    sets = {name: next(job for entry, job in jobs if entry.line.name == name) for name in comparison.transferred()}
-    files = {
-        name: [
-            job.folder / BEST_SET
-            for entry, job in jobs
-            if (entry.line.name, entry.pairs) == (name, first_of.study.method.num_pairs)
-        ]
-        for name, first_of in sets.items()
-    }
+    sets = {name: _first_budget(name, jobs) for name in comparison.transferred()}
+    files = {name: [job.folder / BEST_SET for job in found] for name, found in sets.items()}
     others: list[tuple[Job, list[Row]]] = []
     for other, study in transfer_studies(comparison, overrides):
         echo(f"the sets of {', '.join(sets)} with {other.name}")
         job = make_job(stem, study)
         others.append((job, rows_of_student(other.name, job, files, local=local)))
-    rows = [with_students(row, sets[row.name], others) if row.name in sets else row for row in rows]
+    rows = [with_students(row, sets[row.name][0], others) if row.name in sets else row for row in rows]
     rows += [row for _, found in others for row in found]
     folder = baselines.specification.storage / "tables" / stem
     write_table(folder, rows)
@@ -73,6 +66,12 @@ def compare(name: str, comparison: Comparison, overrides: dict[str, Any], *, loc
     lines = [f"table:          {folder / 'table.md'}", *([f"report:         {page}"] if page else [])]
     conclude(baselines, rows, *below, *lines)
     return rows
+
+
+def _first_budget(line: str, jobs: Sequence[tuple[Entry, Job]]) -> list[Job]:
+    """Return the jobs of a line, one a distillation, at the first of its budgets."""
+    of_line = [(entry.pairs, job) for entry, job in jobs if entry.line.name == line]
+    return [job for pairs, job in of_line if pairs == of_line[0][0]]
 
 
 def with_students(row: Row, distilled: Job, others: Sequence[tuple[Job, Sequence[Row]]]) -> Row:

@@ -57,7 +57,7 @@ def wanted_shares(job: Job, setups: Sequence[Setup], trial: int | None, gpu_byte
 
 
 def share(needed: int | None, gpu_bytes: float, *, usual: float) -> float:
-    """Return the share of a GPU in which a process that needs so many bytes has room: 1, 1/2, ... or 1/``MOST``.
+    """Return the share of a GPU in which a process of ``needed`` bytes has room: 1, 1/2, ... or 1/``MOST``.
 
     Such shares fill every GPU of a cluster, while of 0.35 fewer fit on two GPUs than their sum says.
     """
